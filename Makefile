@@ -56,7 +56,98 @@ PROGRAMS := $(patsubst ref/tools/main/%.c,$(B)/bin/%,$(wildcard ref/tools/main/*
 .DELETE_ON_ERROR:
 MAKEFLAGS += -r
 
-all: $(PROGRAMS) drop-in
+all: $(PROGRAMS) drop-in ## build every program and the drop-in links
+
+# Links under the names that scripts and upstream's test suite call.
+DROP_IN := qemu-img:blkref-img qemu-io:blkref-io qemu-nbd:blkref-nbd \
+           qemu-storage-daemon:blkref-storage-daemon qemu-system-x86_64:blkref-system
+drop-in: $(PROGRAMS)
+	@mkdir -p $(B)/drop-in
+	@for l in $(DROP_IN); do ln -sf ../bin/$${l#*:} $(B)/drop-in/$${l%%:*}; done
+
+help:
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+# ---- set-up ----
+
+PACKAGES := $(shell sed -e 's/\#.*//' packages.txt)
+deps: ## install the Debian packages of packages.txt
+	@missing=$$(for p in $(PACKAGES); do \
+	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ]; then \
+	    echo "not root: run  apt-get install" $$missing >&2; exit 1; fi; \
+	apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -q --no-install-recommends $$missing
+
+# ---- tests ----
+
+PYTEST := $(PYTHON) -m pytest -q -p no:cacheprovider
+# Prints, behind all results, the closing line "N passed, N failed".
+check: deps ## build everything and run all tests
+	$(MAKE) all unit-tests
+	$(PYTHON) harness/check.py --build $(B)
+
+unit-tests: $(TEST_BIN)
+
+# Wrapped runs: every test program under another tool.
+VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
+check-valgrind: deps ## the unit tests under valgrind
+	$(MAKE) unit-tests
+	$(PYTHON) harness/check.py --build $(B) --only unit --wrap '$(VALGRIND)'
+
+check-sanitizers: deps ## all tests under AddressSanitizer and UBSan
+	$(MAKE) SAN=address,undefined all unit-tests
+	$(PYTHON) harness/check.py --build build/san
+
+coverage: deps ## line coverage of `make check` as HTML in build/cov/html
+	$(MAKE) COVERAGE=1 OPT=-O0 all unit-tests
+	find build/cov -name '*.gcda' -delete
+	$(PYTHON) harness/check.py --build build/cov
+	lcov -q -c -d build/cov -b . --no-external -o build/cov/all.info
+	lcov -q -r build/cov/all.info '*/tests/*' '*/build/*' -o build/cov/lib.info
+	genhtml -q build/cov/lib.info -o build/cov/html
+	$(PYTHON) reports/coverage.py build/cov/lib.info
+
+# ---- the main job ----
+
+optimized: ## gcc and clang builds with -O3 and link-time optimization, for use as subjects
+	$(MAKE) CC=gcc   CONFIG=gcc-O3   OPT='-O3 -DNDEBUG_SLOW' LTO=1 build/gcc-O3/bin/blkref
+	$(MAKE) CC=clang CONFIG=clang-O3 OPT='-O3 -DNDEBUG_SLOW' LTO=1 LDFLAGS='-rdynamic -fuse-ld=lld' build/clang-O3/bin/blkref
+
+CAMPAIGN ?= --seed 1
+campaign: deps ## all stages on all subjects found; scoreboard, build/report/index.html
+	$(MAKE) all
+	$(MAKE) optimized
+	$(MAKE) fuzz-target
+	$(B)/bin/blkref campaign --build build --report build/report $(CAMPAIGN)
+
+bench: deps ## timings as ratios against Debian's QEMU
+	$(MAKE) all
+	$(PYTHON) harness/bench.py --build $(B)
+
+# ---- upkeep ----
+
+C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
+format: ## clang-format over all C files
+	clang-format -i $(C_FILES)
+
+lint: ## format, clang-tidy, and the folder order of the design
+	clang-format --dry-run -Werror $(C_FILES)
+	$(PYTHON) harness/lint.py
+	clang-tidy --quiet $(LIB_SRC) -- $(CPPFLAGS) -std=gnu17
+
+PREFIX ?= /usr/local
+install: all ## programs and man pages under PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+
+clean: ## remove build/
+	rm -rf build
+
+.PHONY: all drop-in help deps check unit-tests check-valgrind check-sanitizers coverage optimized \
+        campaign bench format lint install clean fuzz-target
 
 $(B)/gen/specs/%_layout.h: specs/%.yaml specs/gen.py
 	@mkdir -p $(@D)
