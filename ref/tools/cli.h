@@ -1,0 +1,16 @@
+/*
+ * Command-line pieces of the server programs: version text, refusing what is not there.
+ */
+#ifndef BLKREF_TOOLS_CLI_H
+#define BLKREF_TOOLS_CLI_H
+
+#include "ref/tools/tool.h"
+
+/* "QEMU emulator version 7.2.0" and what stands below it; `words` between name and number. */
+void cli_version(const char *words);
+/* Says that `what` is not supported and sets status 1. */
+void cli_refuse(struct tool *t, const char *what);
+/* "Supported formats: a b c\nSupported formats (read-only): ...": image formats, filters and protocols we have. */
+void cli_print_formats(struct tool *t);
+
+#endif

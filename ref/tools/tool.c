@@ -1,0 +1,100 @@
+/*
+ * The frame of every program: process, world, driver list, exit status.
+ */
+#include "ref/tools/tool.h"
+
+#include <stdlib.h>
+#include "ref/base/mem.h"
+#include "ref/block/driver.h"
+#include "ref/tools/drivers.h"
+#include "ref/tools/release.h"
+
+struct frame {
+    struct tool *tool;
+    void (*body)(struct tool *t);
+};
+
+static void run_body(void *arg)
+{
+    struct frame *f = arg;
+    f->body(f->tool);
+}
+
+static bool choose_backend(struct world_config *cfg)
+{
+    static const char *const names[] = { "sync", "threads", "io_uring" };
+    static const enum io_backend kinds[] = { IO_SYNC, IO_THREADS, IO_URING };
+    const char *aio = getenv("BLKREF_AIO");
+    cfg->io_set = true;
+    cfg->io = IO_SYNC;
+    if (!aio) {
+        return true;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (!strcmp(aio, names[i])) {
+            cfg->io = kinds[i];
+            return true;
+        }
+    }
+    fprintf(stderr, "BLKREF_AIO: '%s' is none of sync, threads, io_uring\n", aio);
+    return false;
+}
+
+static bool choose_profile(struct world_config *cfg)
+{
+    const char *profile = getenv("BLKREF_PROFILE");
+    if (!profile || !strcmp(profile, profile_optimized.name)) {
+        cfg->profile = &profile_optimized;
+        return true;
+    }
+    if (!strcmp(profile, profile_reference.name)) {
+        cfg->profile = &profile_reference;
+        return true;
+    }
+    fprintf(stderr, "BLKREF_PROFILE: '%s' is neither reference nor optimized\n", profile);
+    return false;
+}
+
+int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *t))
+{
+    struct tool tool = { .name = name, .argv0 = argv[0], .argc = argc, .argv = argv };
+    struct world_config cfg = { .prog_name = name, .random_seed = true };
+    if (!choose_backend(&cfg) || !choose_profile(&cfg)) {
+        return 1;
+    }
+    if (!release_current()) {
+        fprintf(stderr, "BLKREF_RELEASE: release '%s' is unknown\n", getenv("BLKREF_RELEASE"));
+        return 1;
+    }
+    struct process *process = process_new();
+    tool.w = world_new(process, &cfg);
+    list_init(&tool.objects);
+    block_set_drivers(tool.w, &all_drivers);
+
+    struct frame frame = { &tool, body };
+    if (world_exec(tool.w, run_body, &frame) < 0) {
+        fprintf(stderr, "%s: nothing can go on: a request waits for one that never comes\n", name);
+        tool.status = 1;
+    } else {
+        world_settle(tool.w);
+    }
+    fflush(stdout);
+    world_free(tool.w);
+    process_free(process);
+    return tool.status;
+}
+
+void tool_error(struct tool *t, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    char *text = str_vfmt(fmt, ap);
+    va_end(ap);
+    world_report(t->w, REPORT_ERROR, "%s", text);
+    mem_free(text);
+}
+
+void tool_report(struct tool *t, struct error *err)
+{
+    world_report_error(t->w, err);
+}
