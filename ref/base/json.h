@@ -9,7 +9,10 @@
 #include "ref/base/strbuf.h"
 #include "ref/base/value.h"
 
-/* One complete value; NULL with err on bad input ("Invalid JSON syntax", "JSON parse error, ..."). */
+/*
+ * Exactly one value; NULL with err on bad input ("JSON parse error, ...", "Expecting a JSON value").
+ * A string holds \u0000 as the two bytes C0 80; the writer turns them back.
+ */
 struct value *json_parse(const char *text, struct error **err);
 
 /*
@@ -17,6 +20,12 @@ struct value *json_parse(const char *text, struct error **err);
  * number of bytes it takes, 0 when more input is needed, -1 on a token that cannot start or continue a value.
  */
 long json_scan(const char *text, size_t len);
+
+/*
+ * Takes the first complete value, or the first error, off the front of text[0..len): returns the bytes it
+ * took and sets *v, or *v = NULL with err; 0 when more input is needed.  After an error, go on behind it.
+ */
+size_t json_next(const char *text, size_t len, struct value **v, struct error **err);
 
 /* Compact: `, ` and `: ` separators on one line.  Pretty: four-space indentation, one member a line. */
 void json_write(struct strbuf *out, const struct value *v, bool pretty);

@@ -35,6 +35,12 @@ struct opt_desc {
  * Repeated keys: the last wins.  Returns a dict, or NULL with err.
  */
 struct value *opts_parse(const char *text, const char *implied_key, struct error **err);
+/*
+ * As opts_parse(); also appends to the list `short_forms` one string for each "key" or "nokey" without
+ * '=', the text of the warning that QEMU gives where these are deprecated (-drive, --image-opts, ...).
+ */
+struct value *opts_parse_noting(const char *text, const char *implied_key, struct value *short_forms,
+                                struct error **err);
 /* True when text has "help" or "?" as a whole element. */
 bool opts_has_help(const char *text);
 /* One comma-element of text, with ",," unescaped; moves *text behind it.  For parsers of special keys. */

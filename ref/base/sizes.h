@@ -13,6 +13,9 @@
  * and without end trailing text is -EINVAL.
  */
 int parse_size(const char *s, const char **end, char default_suffix, uint64_t *out);
+/* True for a hexadecimal number with a suffix: accepted, and QEMU 7.2 warns that it is deprecated. */
+bool size_has_hex_suffix(const char *s);
+/* As strtoull() and strtoll(): blanks, a sign (a negative number wraps), and errors as parse_size(). */
 int parse_uint64(const char *s, const char **end, int base, uint64_t *out);
 int parse_int64(const char *s, const char **end, int base, int64_t *out);
 /* on/off/yes/no/true/false/y/n; false when it is none of these. */

@@ -70,7 +70,8 @@ bool dict_get_bool(const struct value *d, const char *key, bool def);
 
 /* Iteration in QEMU's key order; deleting the entry under the cursor is not allowed. */
 struct dict_iter {
-    void *next;
+    const struct value *dict;
+    size_t next;
     const char *key;
     struct value *value;
 };
@@ -80,7 +81,10 @@ bool dict_iter_next(struct dict_iter *it);
 
 /* Nested dicts and lists to one level of dotted keys ("a.b", "l.0.c"), in place; empty dicts and lists stay. */
 void dict_flatten(struct value *d);
-/* The other way: returns a new nested value, or NULL with err when keys contradict each other. */
+/*
+ * The other way: returns a new nested value, or NULL with err when keys contradict each other ("a" beside
+ * "a.b", a list with a gap).  A name part "0", "1", ... makes a list; ".." in a key is a literal dot.
+ */
 struct error;
 struct value *dict_crumple(const struct value *d, struct error **err);
 /* Moves every "prefix*" key of d into a new dict, without the prefix. */
