@@ -3,7 +3,8 @@
  *
  * A change list (struct graph_tx) collects steps, each with commit, abort and clean.  Permissions are cumulative:
  * what a node's parents use and share, translated by its driver's child_perm for each child, all the way down; refused with
- * "Conflicts with use by X as 'Y', which does not allow 'write' on Z".
+ * "Permission conflict on node 'N': permissions 'write' are both required by X (uses node 'N' as 'file' child) and
+ * unshared by Y (uses node 'N' as 'root' child)."
  */
 #ifndef BLKREF_BLOCK_GRAPH_H
 #define BLKREF_BLOCK_GRAPH_H
@@ -45,6 +46,13 @@ struct node *graph_find_overlay(struct node *active, struct node *n);
 struct node *graph_find_backing_image(struct node *n, const char *name);
 int graph_freeze_chain(struct node *top, struct node *base, struct error **err);
 void graph_unfreeze_chain(struct node *top, struct node *base);
+
+/*
+ * Drain's view of edges: an edge's parent is told once while its node is quiesced, also when the edge moves
+ * to another node.  node_quiesce() (io.h) calls these for every parent when n->quiesce leaves or reaches 0.
+ */
+void child_quiesce_parent(struct child *c);
+void child_unquiesce_parent(struct child *c);
 
 int child_set_perm(struct child *c, unsigned perm, unsigned shared, struct error **err);
 /* Recomputes permissions below n; call when what the driver needs has changed. */

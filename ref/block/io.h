@@ -48,6 +48,14 @@ int node_is_allocated_above(struct node *n, struct node *base, bool include_base
 /* Drain: afterwards no request is in flight in the subtree, and none starts until the end.  Nests. */
 void node_drain_begin(struct node *n);
 void node_drain_end(struct node *n);
+/*
+ * One level of drain, without waiting: quiesce++; on 0 to 1 tells the driver (drain_begin) and each parent edge
+ * (child_quiesce_parent).  child_of_node's drained_begin is node_quiesce(parent), drained_poll is node_busy(parent).
+ */
+void node_quiesce(struct node *n);
+void node_unquiesce(struct node *n);
+/* Requests in flight on n, or on their way from its parents (class->drained_poll). */
+bool node_busy(struct node *n);
 void world_drain_all_begin(struct world *w);
 void world_drain_all_end(struct world *w);
 

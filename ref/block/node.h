@@ -59,6 +59,7 @@ struct child {
     unsigned role;                     /* enum child_role */
     unsigned perm, shared;             /* enum perm */
     bool frozen;                       /* a job forbids changing this edge */
+    bool parent_quiesced;              /* drained_begin was called for a quiesced node */
     struct list parents_link;          /* in node->parents */
     struct list children_link;         /* in parent node->children */
 };
@@ -157,6 +158,14 @@ struct node {
     bool wrote_beyond;
     uint64_t wr_highest_offset;        /* end of the highest guest write: query-blockstats */
     struct value *(*extra_info)(struct node *n);
+
+    /* The graph's own (perm.c, open.c). */
+    struct node *inherits_from;        /* parent whose options it inherits; NULL: opened on its own */
+    struct node *pending_file;         /* opened before the driver was known; open_child() "file" takes it */
+    unsigned used_perm, shared_perm;   /* cumulative, as last told to the driver */
+    bool perm_dirty;                   /* what children need must be computed again */
+    unsigned perm_mark;
+    struct reopen *reopening;          /* prepared, not yet committed */
 };
 
 /* Looks down through filters. */
@@ -167,6 +176,7 @@ struct node *node_skip_filters(struct node *n);
 struct node *node_backing_chain_next(struct node *n);    /* next non-filter node below, through COW */
 bool node_is_filter(const struct node *n);
 struct node *node_find(struct world *w, const char *node_name);
+struct node *node_next(struct world *w, struct node *n);   /* every node of the world; starts with NULL */
 struct node *node_child(const struct node *n);           /* n->file's node */
 struct node *child_parent_node(const struct child *c);   /* NULL when the parent is no node */
 const char *node_device_or_name(const struct node *n);   /* backend's name, else node name */
