@@ -19,7 +19,11 @@
 struct co;
 struct world;
 
-/* What outlives worlds: a pool of guarded stacks, the worker threads.  One a process, passed in. */
+/*
+ * What outlives worlds: a pool of guarded stacks, the worker threads.  Made once and passed in; it and its
+ * worlds belong to one thread (a program that runs worlds in several threads makes one for each).
+ * Worker threads do not survive fork(): daemonise before the first I/O.
+ */
 struct process;
 struct process *process_new(void);
 void process_free(struct process *p);     /* no world may be left */
@@ -68,7 +72,13 @@ struct world_config {
 };
 
 struct world *world_new(struct process *p, const struct world_config *cfg);
-void world_free(struct world *w);         /* asserts that no coroutine is left suspended unless cancelled */
+/*
+ * Waits for host I/O in flight, calls the destructor of world_set_block(), then releases the stacks of
+ * coroutines that have not finished, without running them: what they own is not freed (LeakSanitizer is
+ * told so).  A clean shutdown cancels and settles first; world_live() says whether it did.
+ */
+void world_free(struct world *w);
+unsigned world_live(const struct world *w);   /* coroutines that have not finished */
 
 const struct profile *world_profile(const struct world *w);
 bool world_denies_names(const struct world *w);
@@ -91,17 +101,23 @@ void world_warn(struct world *w, const char *fmt, ...) __attribute__((format(pri
  * nothing else can run (then the coroutine stays suspended and world_free reaps it).
  */
 int world_exec(struct world *w, void (*fn)(void *arg), void *arg);
-/* Lets everything run until nothing is ready and no timer or I/O is pending. */
+/*
+ * Lets everything run until nothing is ready and no timer or file I/O is pending.  Timers on a manual clock
+ * do not count, and it does not wait for sockets (host_poll) and signals, only takes what has come in.
+ */
 void world_settle(struct world *w);
 
 /* ---- coroutines ---- */
 typedef void co_fn(void *arg);
-/* Makes a coroutine ready; it runs when the policy picks it. */
+/* Makes a coroutine ready; it runs when the policy picks it.  `name` is borrowed for its life. */
 struct co *co_spawn(struct world *w, const char *name, co_fn *fn, void *arg);
 struct co *co_self(struct world *w);               /* NULL in the scheduler */
 /* Back of the ready queue: a scheduling point. */
 void co_yield(struct world *w);
-/* Suspends until co_wake(); a wake that came before is remembered once. */
+/*
+ * Suspends until co_wake(); a wake that came before is remembered once.  A wake that meets the coroutine in
+ * another wait (queue, lock, sleep, I/O) does not end that wait: it is remembered for the next co_park().
+ */
 void co_park(struct world *w);
 void co_wake(struct co *c);
 const char *co_name(const struct co *c);
@@ -143,6 +159,16 @@ struct point {
     bool write;
     const char *name;          /* label, for traces */
 };
-void sched_point(struct world *w, const struct point *pt);
+void sched_point_slow(struct world *w, const struct point *pt);
+/* The first member of struct world, for the branch below. */
+struct world_head {
+    bool points;               /* the policy wants to see scheduling points */
+};
+static inline void sched_point(struct world *w, const struct point *pt)
+{
+    if (__builtin_expect(((const struct world_head *)w)->points, 0)) {
+        sched_point_slow(w, pt);
+    }
+}
 
 #endif

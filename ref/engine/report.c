@@ -1,0 +1,73 @@
+/*
+ * Reports: what a program tells its user, on the sink of the world.
+ *
+ * Models: QEMU's prefixes.  Standard output is flushed before anything goes to standard error, so that both
+ * come in the order they were said when they share a file.
+ */
+#include "ref/engine/internal.h"
+
+#include <stdio.h>
+
+static void to_stdio(struct world *w, enum report_kind kind, const char *text)
+{
+    static const char *const label[] = {
+        [REPORT_ERROR] = "", [REPORT_WARNING] = "warning: ", [REPORT_INFO] = "info: ",
+    };
+
+    if (kind == REPORT_STDOUT) {
+        fputs(text, stdout);
+        return;
+    }
+    fflush(stdout);
+    if (kind == REPORT_PLAIN) {
+        fputs(text, stderr);
+    } else {
+        fprintf(stderr, "%s%s%s%s\n", w->prog_name ? w->prog_name : "", w->prog_name ? ": " : "",
+                label[kind], text);
+    }
+    fflush(stderr);
+}
+
+static void report(struct world *w, enum report_kind kind, const char *text)
+{
+    if (w->report) {
+        w->report(w->report_opaque, kind, text);
+    } else {
+        to_stdio(w, kind, text);
+    }
+}
+
+static void reportv(struct world *w, enum report_kind kind, const char *fmt, va_list ap)
+{
+    char *text = str_vfmt(fmt, ap);
+
+    report(w, kind, text);
+    mem_free(text);
+}
+
+void world_report(struct world *w, enum report_kind kind, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    reportv(w, kind, fmt, ap);
+    va_end(ap);
+}
+
+void world_warn(struct world *w, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    reportv(w, REPORT_WARNING, fmt, ap);
+    va_end(ap);
+}
+
+void world_report_error(struct world *w, struct error *err)
+{
+    report(w, REPORT_ERROR, err->msg);
+    if (err->hint) {
+        report(w, REPORT_PLAIN, err->hint);
+    }
+    error_free(err);
+}
