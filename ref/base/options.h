@@ -63,6 +63,19 @@ int opts_get_enum(const struct opt_desc *t, const struct value *d, const char *n
 /* Borrowed string, the default, or NULL. */
 const char *opts_get_str(const struct opt_desc *t, const struct value *d, const char *name);
 
+/* Moves the keys that the table knows out of d into a new dict: what is left in d nobody asked for. */
+static inline struct value *opts_take(const struct opt_desc *table, struct value *d)
+{
+    struct value *taken = value_dict();
+    for (; table->name; table++) {
+        struct value *v = dict_take(d, table->name);
+        if (v) {
+            dict_put(taken, table->name, v);
+        }
+    }
+    return taken;
+}
+
 /* "  name=<type>  - help" lines, aligned and sorted as QEMU prints them for `-o help`. */
 struct strbuf;
 void opts_print_help(struct strbuf *out, const struct opt_desc *table, const char *title);

@@ -1,0 +1,12 @@
+/*
+ * The format drivers: what gives the bytes of a protocol a meaning.
+ */
+#ifndef BLKREF_FORMAT_FORMAT_H
+#define BLKREF_FORMAT_FORMAT_H
+
+#include "ref/block/driver.h"
+
+extern const struct block_driver driver_raw;
+extern const struct block_driver driver_qcow2;
+
+#endif
