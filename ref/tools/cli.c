@@ -27,7 +27,8 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-void cli_print_formats(struct tool *t)
+/* " a b c" of all drivers, sorted; caller frees. */
+static char *format_names(struct tool *t)
 {
     const struct driver_list *list = block_drivers(t->w);
     size_t n = 0;
@@ -49,8 +50,21 @@ void cli_print_formats(struct tool *t)
     for (size_t i = 0; i < used; i++) {
         strbuf_printf(&line, " %s", names[i]);
     }
-    printf("Supported formats:%s\n", used ? line.s : "");
-    printf("Supported formats (read-only):%s\n", used ? line.s : "");
-    strbuf_free(&line);
+    mem_free(names);
+    return strbuf_take(&line);
+}
+
+void cli_print_image_formats(struct tool *t)
+{
+    char *names = format_names(t);
+    printf("Supported formats:%s\n", names);
+    mem_free(names);
+}
+
+void cli_print_formats(struct tool *t)
+{
+    char *names = format_names(t);
+    printf("Supported formats:%s\n", names);
+    printf("Supported formats (read-only):%s\n", names);
     mem_free(names);
 }

@@ -13,4 +13,7 @@ void cli_refuse(struct tool *t, const char *what);
 /* "Supported formats: a b c\nSupported formats (read-only): ...": image formats, filters and protocols we have. */
 void cli_print_formats(struct tool *t);
 
+/* "Supported formats: a b c", as image tools list them in their help. */
+void cli_print_image_formats(struct tool *t);
+
 #endif

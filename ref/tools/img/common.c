@@ -1,0 +1,203 @@
+/*
+ * What every qemu-img command does the same way: options, opening, printing.
+ */
+#include "ref/tools/img/img.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include "ref/base/mem.h"
+#include "ref/base/options.h"
+#include "ref/base/sizes.h"
+#include "ref/tools/img/help.h"
+
+int img_usage_error(struct tool *t, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    char *text = str_vfmt(fmt, ap);
+    va_end(ap);
+    tool_error(t, "%s", text);
+    mem_free(text);
+    world_report(t->w, REPORT_PLAIN, "Try 'qemu-img --help' for more information\n");
+    return 1;
+}
+
+int img_getopt(struct tool *t, int argc, char **argv, const char *short_options, const struct option *long_options)
+{
+    opterr = 0;
+    int c = getopt_long(argc, argv, short_options, long_options, NULL);
+    switch (c) {
+    case 'h':
+        img_print_help(t);
+        return 'h';
+    case ':':
+        img_usage_error(t, "missing argument for option '%s'", argv[optind - 1]);
+        return '?';
+    case '?':
+        img_usage_error(t, "unrecognized option '%s'", argv[optind - 1]);
+        return '?';
+    default:
+        return c;
+    }
+}
+
+bool img_parse_output(struct tool *t, const char *arg, enum img_output *out)
+{
+    if (!strcmp(arg, "human")) {
+        *out = OUTPUT_HUMAN;
+    } else if (!strcmp(arg, "json")) {
+        *out = OUTPUT_JSON;
+    } else {
+        tool_error(t, "--output must be used with human or json as argument.");
+        return false;
+    }
+    return true;
+}
+
+int64_t img_parse_size(const char *text)
+{
+    uint64_t value;
+    int ret = parse_size(text, NULL, 'B', &value);
+    if (ret < 0) {
+        return ret;
+    }
+    return value > INT64_MAX ? -ERANGE : (int64_t)value;
+}
+
+bool img_add_object(struct tool *t, const char *text)
+{
+    struct error *err = NULL;
+    if (tool_add_object(t, text, &err) < 0) {
+        tool_report(t, err);
+        return false;
+    }
+    return true;
+}
+
+bool img_parse_cache(const char *mode, unsigned *flags, bool *writethrough)
+{
+    return parse_cache_mode(mode, flags, writethrough);
+}
+
+struct blk *img_open_file(struct tool *t, struct value *options, const char *filename, const char *fmt, unsigned flags,
+                          bool writethrough, bool quiet, bool force_share)
+{
+    struct error *err = NULL;
+    if (!options) {
+        options = value_dict();
+    }
+    if (fmt) {
+        dict_put_str(options, "driver", fmt);
+    }
+    if (force_share) {
+        dict_put_bool(options, "force-share", true);
+    }
+    struct blk *b = blk_open(t->w, filename, NULL, options, flags, &err);
+    if (!b) {
+        error_prepend(&err, "Could not open '%s': ", filename);
+        tool_report(t, err);
+        return NULL;
+    }
+    blk_set_write_cache(b, !writethrough);
+    return b;
+}
+
+static struct blk *open_options(struct tool *t, const char *text, unsigned flags, bool writethrough, bool force_share)
+{
+    struct error *err = NULL;
+    struct value *options = opts_parse(text, NULL, &err);
+    if (!options) {
+        tool_report(t, err);
+        return NULL;
+    }
+    if (force_share) {
+        const char *given = dict_get_str(options, "force-share");
+        if (given && strcmp(given, "on")) {
+            tool_error(t, "--force-share/-U conflicts with image options");
+            value_free(options);
+            return NULL;
+        }
+        dict_put_str(options, "force-share", "on");
+    }
+    struct blk *b = blk_open(t->w, NULL, NULL, options, flags, &err);
+    if (!b) {
+        error_prepend(&err, "Could not open '%s': ", text);
+        tool_report(t, err);
+        return NULL;
+    }
+    blk_set_write_cache(b, !writethrough);
+    return b;
+}
+
+struct blk *img_open(struct tool *t, bool image_opts, const char *filename, const char *fmt, unsigned flags,
+                     bool writethrough, bool quiet, bool force_share)
+{
+    if (image_opts) {
+        if (fmt) {
+            tool_error(t, "--image-opts and --format are mutually exclusive");
+            return NULL;
+        }
+        return open_options(t, filename, flags, writethrough, force_share);
+    }
+    return img_open_file(t, NULL, filename, fmt, flags, writethrough, quiet, force_share);
+}
+
+void img_print(bool quiet, const char *fmt, ...)
+{
+    va_list ap;
+    if (quiet) {
+        return;
+    }
+    va_start(ap, fmt);
+    vprintf(fmt, ap);
+    va_end(ap);
+}
+
+/* An option list must not start or end so that joining two would glue a ",," together. */
+static bool joinable(const char *list)
+{
+    size_t len = strlen(list), commas = 0;
+    if (!len || list[0] == ',') {
+        return false;
+    }
+    while (commas < len && list[len - 1 - commas] == ',') {
+        commas++;
+    }
+    return commas % 2 == 0;
+}
+
+bool img_add_options(struct tool *t, char **options, const char *arg)
+{
+    if (!joinable(arg)) {
+        tool_error(t, "Invalid option list: %s", arg);
+        return false;
+    }
+    char *joined = *options ? str_fmt("%s,%s", *options, arg) : str_dup(arg);
+    mem_free(*options);
+    *options = joined;
+    return true;
+}
+
+void img_progress_start(struct img_progress *p, struct tool *t, bool enabled, float min_step)
+{
+    *p = (struct img_progress){ .t = t, .enabled = enabled, .shown = -1 };
+    img_progress(p, 0);
+}
+
+void img_progress(struct img_progress *p, float percent)
+{
+    p->current = percent;
+    if (p->enabled && (percent - p->shown >= 1 || percent == 0 || percent == 100)) {
+        p->shown = percent;
+        printf("    (%3.2f/100%%)\r", percent);
+        fflush(stdout);
+    }
+}
+
+void img_progress_end(struct img_progress *p)
+{
+    if (p->enabled) {
+        printf("\n");
+        fflush(stdout);
+    }
+}
