@@ -1,0 +1,18 @@
+/*
+ * The one explicit list of drivers.  A new driver is a line here.
+ */
+#include "ref/tools/drivers.h"
+#include "ref/filter/filter.h"
+#include "ref/format/format.h"
+#include "ref/protocol/protocol.h"
+
+static const struct driver_entry entries[] = {
+    { .drv = &driver_file },
+    { .drv = &driver_host_device },
+    { .drv = &driver_null_co },
+    { .drv = &driver_null_aio },
+    { .drv = &driver_raw },
+    { .drv = NULL },
+};
+
+const struct driver_list all_drivers = { entries };
