@@ -11,7 +11,7 @@ struct blk;
 struct blk *blk_new(struct world *w, unsigned perm, unsigned shared);
 /*
  * Opens as node_open() and attaches: CONSISTENT_READ, WRITE for OPEN_RDWR, RESIZE for OPEN_RESIZE; shares
- * all but resize unless... (as QEMU: everything shared with force-share, else BLK_PERM_ALL).
+ * everything (formats refuse other writers of their file on their own).
  */
 struct blk *blk_open(struct world *w, const char *filename, const char *reference, struct value *options, unsigned flags,
                      struct error **err);
@@ -26,6 +26,7 @@ struct world *blk_world(const struct blk *b);
 int blk_set_name(struct blk *b, const char *name, struct error **err);   /* monitor-owned when named */
 const char *blk_name(const struct blk *b);
 struct blk *blk_find(struct world *w, const char *name);
+struct blk *blk_next(struct world *w, struct blk *b);   /* every backend; starts with NULL */
 int blk_set_perm(struct blk *b, unsigned perm, unsigned shared, struct error **err);
 void blk_set_write_cache(struct blk *b, bool writeback);
 bool blk_write_cache(const struct blk *b);

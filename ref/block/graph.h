@@ -25,6 +25,8 @@ void graph_tx_abort(struct graph_tx *tx);      /* in reverse order, then clean; 
 /* Edge from anything to a node: takes over the caller's reference to n (also on failure). NULL with err. */
 struct child *graph_attach_root(struct node *n, const char *name, const struct child_class *cls, unsigned role,
                                 unsigned perm, unsigned shared, void *parent, struct error **err);
+/* Points a root edge at another node (takes its own reference). */
+int graph_replace_root(struct child *c, struct node *n, struct error **err);
 void graph_detach_root(struct child *c);       /* drops the edge and its reference */
 /* Node to node; sets n->file / n->backing by name and role. Takes over child's reference. */
 struct child *graph_attach(struct node *n, struct node *child, const char *name, unsigned role, struct error **err);

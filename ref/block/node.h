@@ -161,6 +161,7 @@ struct node {
 
     /* The graph's own (perm.c, open.c). */
     struct node *inherits_from;        /* parent whose options it inherits; NULL: opened on its own */
+    unsigned open_depth;               /* how deep the opens nested that made it */
     struct node *pending_file;         /* opened before the driver was known; open_child() "file" takes it */
     unsigned used_perm, shared_perm;   /* cumulative, as last told to the driver */
     bool perm_dirty;                   /* what children need must be computed again */
@@ -179,6 +180,7 @@ struct node *node_find(struct world *w, const char *node_name);
 struct node *node_next(struct world *w, struct node *n);   /* every node of the world; starts with NULL */
 struct node *node_child(const struct node *n);           /* n->file's node */
 struct node *child_parent_node(const struct child *c);   /* NULL when the parent is no node */
+const char *node_device_name(const struct node *n);      /* name of a backend right above, or "" */
 const char *node_device_or_name(const struct node *n);   /* backend's name, else node name */
 const char *node_format_name(const struct node *n);
 

@@ -49,8 +49,16 @@ int node_apply_auto_read_only(struct node *n, const char *reason, struct error *
 
 /* Creates an image of driver drv; opts: flat strings, validated here against create_options (with messages). */
 int image_create(struct world *w, const struct block_driver *drv, const char *filename, struct value *opts, struct error **err);
+/* The checks that come before anything is said or done: unknown keys and types, not yet the values of enumerations. */
+int image_create_check(struct world *w, const struct block_driver *drv, const char *filename, const struct value *opts,
+                       struct error **err);
+/* drv's create options, then those of the protocol (may be NULL) it does not have itself; mem_free(). */
+struct opt_desc *image_create_table(const struct block_driver *drv, const struct block_driver *protocol);
 /* Formats: creates the protocol file below (truncating it), by the name's protocol driver. */
 int image_create_file(struct world *w, const char *filename, struct value *opts, struct error **err);
+
+/* A node by device (backend) name, then by node name; NULL names are skipped.  Not referenced. */
+struct node *node_lookup(struct world *w, const char *device, const char *node_name, struct error **err);
 
 /* Names. */
 bool path_has_protocol(const char *path);
