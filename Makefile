@@ -42,7 +42,8 @@ LIB_DIRS := ref/base specs/runtime fault ref/engine ref/block ref/protocol ref/f
 LIB_SRC  := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
 MAIN_SRC := $(wildcard ref/tools/main/*.c) $(wildcard harness/main/*.c)
 TEST_SRC := $(foreach d,$(LIB_DIRS) specs,$(wildcard $(d)/tests/test_*.c))
-TEST_LIB_SRC := $(filter-out $(TEST_SRC),$(foreach d,$(LIB_DIRS),$(wildcard $(d)/tests/*.c)))
+BENCH_SRC := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/tests/bench_*.c))
+TEST_LIB_SRC := $(filter-out $(TEST_SRC) $(BENCH_SRC),$(foreach d,$(LIB_DIRS),$(wildcard $(d)/tests/*.c)))
 SPECS    := $(wildcard specs/*.yaml)
 
 LIB_OBJ  := $(LIB_SRC:%.c=$(B)/obj/%.o)

@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <time.h>
 
-#include "ref/engine/events.h"
+#include "ref/engine/eventq.h"
 #include "ref/engine/internal.h"
 
 #define NS_PER_S 1000000000LL
@@ -57,7 +57,7 @@ int64_t clock_now(struct world *w, enum clock_name c)
     if (stands_still(w, c)) {
         return w->clocks[c].now;
     }
-    return w->events ? events_clock(w, c, host_now(w, c)) : host_now(w, c);
+    return event_value(w, EVENT_CLOCK, c, host_now(w, c));
 }
 
 void clock_set_manual(struct world *w, enum clock_name c)
@@ -122,7 +122,9 @@ bool clock_fire(struct world *w)
         }
         now = w->simulated ? w->clocks[c].now : host_now(w, c);
         if (t->due <= now) {
-            events_timers(w, c, now);
+            if (!w->simulated) {
+                event_note(w, EVENT_TIMERS, c, now);
+            }
             any |= fire(w, c, now);
         }
     }

@@ -4,6 +4,7 @@
  * Models: one operation, submitted by a coroutine that is suspended until its completion comes back through the
  * event queue.  Outside coroutines, and with IO_SYNC, it is run in place.
  */
+#include "ref/engine/eventq.h"
 #include "ref/engine/hostio.h"
 
 #include <assert.h>
@@ -12,8 +13,28 @@
 static int64_t submit(struct world *w, struct host_op *op)
 {
     op->w = w;
-    host_op_execute(op);
+    op->co = w->self;
+    if (w->io == IO_SYNC || !w->self) {
+        host_op_execute(op);
+        return op->result;
+    }
+    op->id = w->next_op++;
+    w->inflight++;
+    if (replaying(w)) {
+        host_op_execute(op);
+        list_push(&w->events->pending, &op->job.link);
+        co_suspend(w, CO_WAITING);
+    } else if (w->io != IO_URING || !uring_run(w, op)) {
+        threads_run(w, op);
+    }
     return op->result;
+}
+
+void host_op_complete(struct host_op *op)
+{
+    op->w->inflight--;
+    event_note(op->w, EVENT_DONE, op->id, op->result);
+    co_ready(op->co);
 }
 
 int host_open(struct world *w, const char *path, int flags, mode_t mode)
@@ -97,9 +118,17 @@ int host_call(struct world *w, int (*fn)(void *arg), void *arg)
 
 void hostio_drain(struct world *w)
 {
-    assert(w->inflight == 0);
+    if (replaying(w)) {
+        w->inflight = 0;      /* all done, and not delivered for ever */
+    }
+    while (w->inflight > 0) {
+        wait_events(w, -1);
+    }
 }
 
 void hostio_free(struct world *w)
 {
+    threads_free(w);
+    uring_free(w);
+    signals_free(w);
 }

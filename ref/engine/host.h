@@ -8,6 +8,8 @@
 #ifndef BLKREF_ENGINE_HOST_H
 #define BLKREF_ENGINE_HOST_H
 
+#include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include "ref/base/iov.h"
@@ -30,8 +32,22 @@ int host_call(struct world *w, int (*fn)(void *arg), void *arg);
 /* Suspends until fd is readable (POLLIN) or writable (POLLOUT), or the deadline on CLOCK_REAL (ns, -1: none)
  * passes: revents, 0 on time-out, -ECANCELED. */
 int host_poll(struct world *w, int fd, short events, int64_t deadline);
-void host_poll_cancel(struct co *co);
-/* Delivers signal `signo` as an event: fn runs in the scheduler. */
+void host_poll_cancel(struct co *co);         /* no-op when co is in no host_poll() */
+
+/*
+ * Sockets (and pipes, terminals): use these, not the system calls, so that a run can be replayed from its record
+ * (events.h).  host_poll_cancel() ends them with -ECANCELED while they wait.
+ */
+ssize_t host_recv(struct world *w, int fd, const struct iov *q, size_t q_off, size_t bytes);  /* >= 1; 0: end */
+int host_send(struct world *w, int fd, const struct iov *q, size_t q_off, size_t bytes);      /* all, no SIGPIPE */
+/* These make fd non-blocking.  Deadline on CLOCK_REAL as above: -ETIMEDOUT. */
+int host_connect(struct world *w, int fd, const struct sockaddr *addr, socklen_t len, int64_t deadline);
+int host_accept(struct world *w, int fd);     /* the new descriptor (close-on-exec) */
+
+/*
+ * Delivers signal `signo` as an event: fn runs in the scheduler and may only wake coroutines.  NULL ignores it.
+ * The signal stays blocked in this thread until world_free(); children inherit that.
+ */
 int host_on_signal(struct world *w, int signo, void (*fn)(void *arg, int signo), void *arg);
 
 #endif

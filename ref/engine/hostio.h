@@ -22,7 +22,7 @@ enum host_op_kind {
 
 /* One operation; lives on the stack of the coroutine that waits for it. */
 struct host_op {
-    struct job job;              /* back ends' queues */
+    struct job job;              /* its link also serves the back ends' queues */
     struct world *w;
     struct co *co;
     unsigned id;                 /* submission number in this world */
@@ -38,6 +38,8 @@ struct host_op {
     int64_t to_offset;
     int (*fn)(void *arg);
     void *arg;
+    size_t done;                 /* io_uring: bytes transferred so far */
+    struct iovec *slice;         /* io_uring: room for the pieces in flight */
     int64_t result;              /* count, 0 or -errno */
 };
 
@@ -45,6 +47,43 @@ struct host_op {
 void host_op_execute(struct host_op *op);
 /* Fills v[0..max) with the pieces of q's [offset, offset + bytes): returns their number. */
 int host_op_slice(const struct iov *q, size_t offset, size_t bytes, struct iovec *v, int max);
+/* Scheduler: op->result is final; its coroutine goes on. */
+void host_op_complete(struct host_op *op);
+
+/* host_threads.c: suspends the running coroutine until a worker has run op. */
+void threads_run(struct world *w, struct host_op *op);
+int threads_fd(const struct world *w);              /* readable when there is something to take; -1 */
+bool threads_take(struct world *w);                 /* completes what is done; true when there was any */
+void threads_free(struct world *w);
+
+/* host_uring.c: as above; uring_run() returns false when the ring cannot take op. */
+bool uring_run(struct world *w, struct host_op *op);
+int uring_fd(const struct world *w);
+/* Hands what is queued to the kernel. */
+void uring_flush(struct world *w);
+/* The same, and waits for a completion. */
+void uring_wait(struct world *w);
+bool uring_take(struct world *w);
+void uring_free(struct world *w);
+
+/* poll.c */
+struct poll_wait {
+    struct list link;
+    struct world *w;
+    struct co *co;
+    unsigned id;
+    int fd;
+    short events;
+    int result;
+    struct timer timer;
+};
+void poll_complete(struct poll_wait *p, int result);
+
+/* signal.c */
+int signals_fd(const struct world *w);
+bool signals_take(struct world *w);
+void signals_deliver(struct world *w, int signo);
+void signals_free(struct world *w);
 
 /* Waits for all operations in flight. */
 void hostio_drain(struct world *w);

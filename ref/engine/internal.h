@@ -4,6 +4,8 @@
 #ifndef BLKREF_ENGINE_INTERNAL_H
 #define BLKREF_ENGINE_INTERNAL_H
 
+#include <poll.h>
+
 #include "ref/engine/clock.h"
 #include "ref/engine/context.h"
 #include "ref/engine/sched.h"
@@ -99,7 +101,10 @@ struct world {
     struct event_queue *events;  /* recording or replaying, else NULL */
     struct aio_threads *threads;
     struct aio_uring *uring;
-    struct list polls;
+    struct list polls;           /* waits of host_poll(), oldest first */
+    unsigned npolls;
+    struct pollfd *pollfds;      /* scratch of wait.c */
+    unsigned pollfds_cap;
     struct signals *signals;
 
     const struct profile *profile;
@@ -132,8 +137,11 @@ bool clock_jump(struct world *w);
 int64_t clock_wait_ns(struct world *w);
 
 /* ---- wait.c ---- */
-/* Takes completions and external inputs that have come in; true when there was one. */
-bool gather(struct world *w);
+/*
+ * Takes completions, external inputs and due timers; with nothing there, waits for the first of them up to
+ * `timeout` nanoseconds (-1: without end).  True when there was one.
+ */
+bool wait_events(struct world *w, int64_t timeout);
 /* Called when nothing is ready: waits for something.  False when nothing can come. */
 bool idle(struct world *w, bool settle);
 

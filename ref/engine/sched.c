@@ -43,7 +43,7 @@ static bool run(struct world *w, const bool *done, bool settle)
             continue;
         }
         if (w->steps % GATHER_EVERY == GATHER_EVERY - 1) {
-            gather(w);
+            wait_events(w, 0);
         }
         co_resume(w, pick(w));
     }

@@ -6,7 +6,7 @@
 #include <assert.h>
 #include <sys/random.h>
 
-#include "ref/engine/events.h"
+#include "ref/engine/eventq.h"
 #include "ref/engine/hostio.h"
 #include "ref/engine/internal.h"
 
@@ -56,7 +56,9 @@ void world_free(struct world *w)
     }
     co_reap_all(w);
     hostio_free(w);
+    events_free(w);
     mem_free(w->candidates);
+    mem_free(w->pollfds);
     w->process->worlds--;
     mem_free(w);
 }
@@ -82,8 +84,8 @@ struct rng *world_rng(struct world *w)
         if (w->random_seed && getrandom(&w->seed, sizeof(w->seed), 0) != sizeof(w->seed)) {
             w->seed = (uint64_t)clock_now(w, CLOCK_HOST);
         }
-        if (w->random_seed && w->events) {
-            w->seed = events_seed(w, w->seed);
+        if (w->random_seed) {
+            w->seed = (uint64_t)event_value(w, EVENT_SEED, 0, (int64_t)w->seed);
         }
         rng_seed(&w->rng, w->seed);
         w->rng_ready = true;
