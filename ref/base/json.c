@@ -16,6 +16,8 @@
 #include "ref/base/mem.h"
 
 #define MAX_DEPTH 1024
+#define MAX_TOKENS (2u << 20)
+#define MAX_BYTES (64u << 20)       /* of one value, without blanks */
 
 /* ---- tokens ---- */
 
@@ -159,33 +161,40 @@ static struct token next_token(struct input *in)
 
 /* ---- where a value ends ---- */
 
-enum extent { EXTENT_NONE, EXTENT_MORE, EXTENT_GROUP, EXTENT_STRAY, EXTENT_DEEP };
+enum extent { EXTENT_NONE, EXTENT_MORE, EXTENT_GROUP, EXTENT_STRAY, EXTENT_LIMIT };
 
 /*
  * Tokens that belong together: a scalar, or everything from a bracket until brackets of either kind balance
- * or one of them closes too often.  *last is the token that ended it.
+ * or one of them closes too often.  *last is the token that ended it; *limit names a limit it went over.
  */
-static enum extent find_extent(struct input *in, struct token *last)
+static enum extent find_extent(struct input *in, struct token *last, const char **limit)
 {
     int braces = 0, brackets = 0;
+    size_t tokens = 0, bytes = 0;
 
     for (bool first = true;; first = false) {
         struct token t = *last = next_token(in);
         if (t.type == TOKEN_END) {
             return first ? EXTENT_NONE : in->final ? EXTENT_GROUP : EXTENT_MORE;
         }
-        if (t.type == TOKEN_MORE) {
-            return EXTENT_MORE;
-        }
+        bytes += t.len;
+        tokens++;
+        *limit = bytes > MAX_BYTES ? "token size" : tokens > MAX_TOKENS ? "token count" : NULL;
         if (t.type == TOKEN_STRAY) {
             return EXTENT_STRAY;
+        }
+        if (t.type == TOKEN_MORE && !*limit) {
+            return EXTENT_MORE;
         }
         if (t.type == TOKEN_PUNCT) {
             braces += (*t.s == '{') - (*t.s == '}');
             brackets += (*t.s == '[') - (*t.s == ']');
         }
-        if (braces + brackets > MAX_DEPTH) {
-            return EXTENT_DEEP;
+        if (!*limit && braces + brackets > MAX_DEPTH) {
+            *limit = "nesting depth";
+        }
+        if (*limit) {
+            return EXTENT_LIMIT;
         }
         if (braces < 0 || brackets < 0 || (braces == 0 && brackets == 0)) {
             return EXTENT_GROUP;
@@ -534,7 +543,8 @@ static enum extent take(struct input *in, struct value **v, struct error **err)
 {
     const char *start = in->p;
     struct token last;
-    enum extent x = find_extent(in, &last);
+    const char *limit;
+    enum extent x = find_extent(in, &last, &limit);
 
     *v = NULL;
     switch (x) {
@@ -544,8 +554,8 @@ static enum extent take(struct input *in, struct value **v, struct error **err)
     case EXTENT_STRAY:
         error_set(err, EINVAL, "JSON parse error, stray '%.*s'", (int)last.len, last.s);
         break;
-    case EXTENT_DEEP:
-        error_set(err, EINVAL, "JSON nesting depth limit exceeded");
+    case EXTENT_LIMIT:
+        error_set(err, EINVAL, "JSON %s limit exceeded", limit);
         break;
     default:
         in->p = start;
@@ -575,12 +585,13 @@ long json_scan(const char *text, size_t len)
 {
     struct input in = { text, text + len, false };
     struct token last;
+    const char *limit;
 
-    switch (find_extent(&in, &last)) {
+    switch (find_extent(&in, &last, &limit)) {
     case EXTENT_GROUP:
         return (long)(in.p - text);
     case EXTENT_STRAY:
-    case EXTENT_DEEP:
+    case EXTENT_LIMIT:
         return -1;
     default:
         return 0;

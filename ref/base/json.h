@@ -1,6 +1,6 @@
 /*
  * JSON reader and writer in QEMU's dialect: strings in double or single quotes, \' escape, full 64-bit
- * integers, nesting limited to 1024, ASCII-only output with \uXXXX escapes.
+ * integers, ASCII-only output with \uXXXX escapes.  One value has at most 1024 levels, 2 Mi tokens, 64 MiB.
  */
 #ifndef BLKREF_BASE_JSON_H
 #define BLKREF_BASE_JSON_H
@@ -17,7 +17,8 @@ struct value *json_parse(const char *text, struct error **err);
 
 /*
  * Stream reader for monitors: finds the end of the first complete value in text[0..len).  Returns the
- * number of bytes it takes, 0 when more input is needed, -1 on a token that cannot start or continue a value.
+ * number of bytes it takes, 0 when more input is needed, -1 on a token that cannot start or continue
+ * a value, or beyond a limit.
  */
 long json_scan(const char *text, size_t len);
 

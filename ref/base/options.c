@@ -27,18 +27,41 @@ char *opts_next_value(const char **text)
     return strbuf_take(&out);
 }
 
-/* A lone "key" or "nokey": puts on or off, and says so to short_forms. */
-static void put_short_form(struct value *d, const char *word, struct value *short_forms)
-{
-    bool off = strncmp(word, "no", 2) == 0;
-    const char *key = off ? word + 2 : word;
-    const char *state = off ? "off" : "on";
+/* One comma-element: key and value (both owned), and the word it was when it stood without '='. */
+struct element {
+    char *key, *value;
+    char *word;
+};
 
-    dict_put_str(d, key, state);
-    if (short_forms) {
-        list_append(short_forms, value_strf("short-form boolean option '%s' deprecated\n"
-                                            "Please use %s=%s instead", word, key, state));
+/* `implied_key` (or NULL) is for an element without '='.  Moves *text behind the element. */
+static struct element next_element(const char **text, const char *implied_key)
+{
+    const char *s = *text;
+    size_t n = strcspn(s, "=,");
+    struct element e = { NULL, NULL, NULL };
+
+    if (s[n] == '=') {
+        e.key = str_ndup(s, n);
+        *text = s + n + 1;
+        e.value = opts_next_value(text);
+    } else if (implied_key) {
+        e.key = str_dup(implied_key);
+        e.value = opts_next_value(text);
+    } else {
+        bool off = strncmp(s, "no", 2) == 0;
+        e.word = str_ndup(s, n);
+        e.key = str_dup(e.word + (off ? 2 : 0));
+        e.value = str_dup(off ? "off" : "on");
+        *text = s + n + (s[n] == ',');
     }
+    return e;
+}
+
+static void free_element(struct element *e)
+{
+    mem_free(e->key);
+    mem_free(e->value);
+    mem_free(e->word);
 }
 
 struct value *opts_parse_noting(const char *text, const char *implied_key, struct value *short_forms,
@@ -46,25 +69,14 @@ struct value *opts_parse_noting(const char *text, const char *implied_key, struc
 {
     struct value *d = value_dict();
 
-    for (bool first = true; *text; first = false) {
-        size_t n = strcspn(text, "=,");
-        if (text[n] == '=') {
-            char *key = str_ndup(text, n);
-            text += n + 1;
-            char *value = opts_next_value(&text);
-            dict_put_str(d, key, value);
-            mem_free(key);
-            mem_free(value);
-        } else if (first && implied_key) {
-            char *value = opts_next_value(&text);
-            dict_put_str(d, implied_key, value);
-            mem_free(value);
-        } else {
-            char *word = str_ndup(text, n);
-            put_short_form(d, word, short_forms);
-            mem_free(word);
-            text += n + (text[n] == ',');
+    for (; *text; implied_key = NULL) {
+        struct element e = next_element(&text, implied_key);
+        dict_put_str(d, e.key, e.value);
+        if (e.word && short_forms) {
+            list_append(short_forms, value_strf("short-form boolean option '%s' deprecated\n"
+                                                "Please use %s=%s instead", e.word, e.key, e.value));
         }
+        free_element(&e);
     }
     return d;
 }
@@ -206,23 +218,42 @@ static int check_value(const struct opt_desc *o, const char *name, const char *s
     __builtin_unreachable();
 }
 
+/* s is NULL for what is no option value. */
+static int validate_one(const struct opt_desc *table, const char *key, const char *s, struct error **err)
+{
+    const struct opt_desc *o = opts_find(table, key);
+
+    if (!o) {
+        return error_set(err, EINVAL, "Invalid parameter '%s'", key);
+    }
+    return s ? check_value(o, key, s, err) : 0;
+}
+
 int opts_validate(const struct opt_desc *table, const struct value *d, struct error **err)
 {
     struct dict_iter it;
 
     DICT_FOREACH(it, d) {
-        const struct opt_desc *o = opts_find(table, it.key);
-        if (!o) {
-            return error_set(err, EINVAL, "Invalid parameter '%s'", it.key);
-        }
         char *s = text_of(it.value);
-        int ret = s ? check_value(o, it.key, s, err) : 0;
+        int ret = validate_one(table, it.key, s, err);
         mem_free(s);
         if (ret < 0) {
             return ret;
         }
     }
     return 0;
+}
+
+int opts_validate_text(const struct opt_desc *table, const char *text, struct error **err)
+{
+    int ret = 0;
+
+    while (ret == 0 && *text) {
+        struct element e = next_element(&text, NULL);
+        ret = validate_one(table, e.key, e.value, err);
+        free_element(&e);
+    }
+    return ret;
 }
 
 /* The text given for a name, or the table's default, or NULL; to be freed. */

@@ -41,6 +41,14 @@ struct value *opts_parse(const char *text, const char *implied_key, struct error
  */
 struct value *opts_parse_noting(const char *text, const char *implied_key, struct value *short_forms,
                                 struct error **err);
+/*
+ * The stricter syntax of --blockdev, --export, --object, ...: "a.b=1,a.c.0=2" makes nested dicts and lists;
+ * '=' is required and names are checked ("Expected '=' after parameter 'x'", "Invalid parameter 'x'",
+ * "Parameters 'a.*' used inconsistently", "Parameter 'a.0' missing").  *help is set by a lone "help" or
+ * "?"; with help == NULL that is an error.  In keyval.c.
+ */
+struct value *keyval_parse(const char *text, const char *implied_key, bool *help, struct error **err);
+
 /* True when text has "help" or "?" as a whole element. */
 bool opts_has_help(const char *text);
 /* One comma-element of text, with ",," unescaped; moves *text behind it.  For parsers of special keys. */
@@ -48,6 +56,9 @@ char *opts_next_value(const char **text);
 
 /* Unknown keys: error "Invalid parameter 'X'".  Values are checked against their types. */
 int opts_validate(const struct opt_desc *table, const struct value *d, struct error **err);
+/* The same for the text of `-o`: the first offence in the order of the text is the one reported. */
+int opts_validate_text(const struct opt_desc *table, const char *text, struct error **err);
+/* The entry of a name; an OPT_DICT entry "x" also answers for every "x.*".  NULL when there is none. */
 const struct opt_desc *opts_find(const struct opt_desc *table, const char *name);
 
 /*

@@ -14,6 +14,7 @@
 #include "ref/base/sizes.h"
 
 #define BUCKETS 512
+#define MAX_NESTING 512      /* of dict_crumple(): its recursion must fit a coroutine's stack */
 
 struct entry {
     unsigned bucket;
@@ -546,10 +547,10 @@ static char *first_part(const char *key, const char **rest)
     return part;
 }
 
-/* A list index is any number that fits; "00" counts as one, though only "0" names the element. */
+/* A list index is any number that fits; "00" and "-1" count as one, though only "0", "1", ... name elements. */
 static bool is_index(const char *s, int64_t *index)
 {
-    return parse_int64(s, NULL, 10, index) == 0 && *index >= 0;
+    return parse_int64(s, NULL, 10, index) == 0;
 }
 
 /*
@@ -629,15 +630,19 @@ static struct value *listify(struct value *d, struct error **err)
     return l;
 }
 
-static struct value *crumple(const struct value *d, bool top, struct error **err)
+static struct value *crumple(const struct value *d, int depth, struct error **err)
 {
+    if (depth > MAX_NESTING) {
+        error_set(err, EINVAL, "Keys have more than %d parts", MAX_NESTING);
+        return NULL;
+    }
     struct value *nested = value_dict();
     struct value *level = split_level(d, nested, err);
     struct dict_iter it;
 
     if (level) {
         DICT_FOREACH(it, nested) {
-            struct value *sub = crumple(dict_get(level, it.key), false, err);
+            struct value *sub = crumple(dict_get(level, it.key), depth + 1, err);
             if (!sub) {
                 value_free(level);
                 level = NULL;
@@ -647,12 +652,12 @@ static struct value *crumple(const struct value *d, bool top, struct error **err
         }
     }
     value_free(nested);
-    return level && !top ? listify(level, err) : level;
+    return level && depth > 0 ? listify(level, err) : level;
 }
 
 struct value *dict_crumple(const struct value *d, struct error **err)
 {
-    return crumple(d, true, err);
+    return crumple(d, 0, err);
 }
 
 /* Moves the entry at index i out of d. */
