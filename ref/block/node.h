@@ -148,6 +148,7 @@ struct node {
     struct list tracked;
     struct waitq tracked_done;
     unsigned in_flight, serialising, quiesce;
+    unsigned drained_all;              /* levels of quiesce that world_drain_all_begin() added */
     struct waitq quiesce_done, idle;
     uint64_t write_gen, flushed_gen;   /* flush is a no-op when nothing was written since */
     bool flush_active;
@@ -155,6 +156,7 @@ struct node {
 
     struct list blockers[16];          /* op blockers by enum blocker_op */
     struct list dirty_bitmaps;
+    struct list write_watches;         /* of struct write_watch (io.h) */
     bool wrote_beyond;
     uint64_t wr_highest_offset;        /* end of the highest guest write: query-blockstats */
     struct value *(*extra_info)(struct node *n);
