@@ -9,6 +9,7 @@ generated tables) and everything a format computes from more than one structure.
 """
 import argparse
 import ast
+import glob
 import json
 import os
 import re
@@ -662,12 +663,13 @@ def check_names(spec, found):
             found.append("flags %s: a bit twice, or not in the field" % g["prefix"])
 
 
-def cited(path):
-    """Clause ids in a C file's strings."""
-    if not os.path.exists(path):
-        return set()
-    with open(path, encoding="utf-8") as f:
-        return set(re.findall(r'"([A-Z][A-Z0-9]*-[0-9]+)"', f.read()))
+def cited(pattern):
+    """Clause ids in the strings of C files."""
+    ids = set()
+    for path in glob.glob(pattern):
+        with open(path, encoding="utf-8") as f:
+            ids |= set(re.findall(r'"([A-Z][A-Z0-9]*-[0-9]+)"', f.read()))
+    return ids
 
 
 def check_clauses(spec, found, runtime):
@@ -682,7 +684,7 @@ def check_clauses(spec, found, runtime):
     for s in spec["structures"]:
         used |= {f["clause"] for f in s.get("fields", [])
                  if "clause" in f and (f.get("reserved") or {"min", "max", "values"} & set(f))}
-    walked = cited(os.path.join(runtime, "%s_check.c" % spec["format"]))
+    walked = cited(os.path.join(runtime, "%s_check*.c" % spec["format"]))
     for c in sorted(walked - set(ids)):
         found.append("%s_check.c cites clause %s, which does not exist" % (spec["format"], c))
     for cid, _, cls, _, unchecked in clauses(spec):

@@ -1,0 +1,129 @@
+/*
+ * qcow2 spec checker: the refcount structures, and stored refcounts against counted references.
+ */
+#include <string.h>
+
+#include "specs/runtime/qcow2_check_int.h"
+
+enum { SEEN = 2 };      /* cluster_ref.flags: a stored refcount was found */
+
+static uint64_t table_offset(const struct walk *w)
+{
+    return qcow2_header_get_refcount_table_offset(w->header);
+}
+
+static uint64_t table_bytes(const struct walk *w)
+{
+    return (uint64_t)qcow2_header_get_refcount_table_clusters(w->header) << w->q.cluster_bits;
+}
+
+/* The i-th block's offset, 0 when there is none that can be read. */
+static uint64_t block_offset(struct walk *w, uint64_t i)
+{
+    const uint8_t *p = walk_read(w, w->outer, table_offset(w) + i * QCOW2_REFCOUNT_TABLE_ENTRY_SIZE,
+                                 QCOW2_REFCOUNT_TABLE_ENTRY_SIZE);
+    uint64_t offset = p ? qcow2_refcount_table_entry_get_offset(p) : 0;
+    return offset % w->q.cluster_size || offset >= w->image->size ? 0 : offset;
+}
+
+static bool table_readable(const struct walk *w)
+{
+    return table_bytes(w) && walk_inside(w, table_offset(w), table_bytes(w)) &&
+           table_offset(w) % w->q.cluster_size == 0;
+}
+
+void check_refcount_tables(struct walk *w)
+{
+    if (!table_bytes(w) || !walk_inside(w, table_offset(w), table_bytes(w))) {
+        spec_report_add(w->r, "RC-4", SPEC_CORRUPTION, QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF,
+                        table_offset(w), table_bytes(w), "refcount table at 0x%llx is not inside the file",
+                        (unsigned long long)table_offset(w));
+    }
+    if (!table_readable(w)) {
+        return;
+    }
+    walk_ref(w, table_offset(w), table_bytes(w), K_REFCOUNT_TABLE, QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF);
+    for (uint64_t i = 0; i < table_bytes(w) / QCOW2_REFCOUNT_TABLE_ENTRY_SIZE; i++) {
+        uint64_t at = table_offset(w) + i * QCOW2_REFCOUNT_TABLE_ENTRY_SIZE;
+        const uint8_t *p = walk_read(w, w->outer, at, QCOW2_REFCOUNT_TABLE_ENTRY_SIZE);
+        if (!p) {
+            return;
+        }
+        if (qcow2_refcount_table_entry_load(p) == 0) {
+            continue;
+        }
+        uint64_t block = qcow2_refcount_table_entry_get_offset(p);
+        walk_check(w, "refcount_table_entry", p, at);
+        if (block >= w->image->size) {
+            spec_report_add(w->r, "RC-5", SPEC_CORRUPTION, at, block, w->image->size,
+                            "refcount block at 0x%llx is behind the end of the file",
+                            (unsigned long long)block);
+        } else if (block && block % w->q.cluster_size == 0) {
+            walk_ref(w, block, w->q.cluster_size, K_REFCOUNT_BLOCK, at);
+        }
+    }
+}
+
+/* With the dirty bit any disagreement is excused (FEAT-3); else too much is a leak, too little corruption. */
+static void judge(struct walk *w, uint64_t cluster, uint64_t stored, uint64_t counted)
+{
+    if (stored == counted) {
+        return;
+    }
+    const char *clause = w->dirty ? "FEAT-3" : stored > counted ? "RC-2" : "RC-1";
+    enum spec_severity s = w->dirty ? SPEC_TOLERATED : stored > counted ? SPEC_LEAK : SPEC_CORRUPTION;
+    uint64_t offset = spec_shl(cluster, w->q.cluster_bits);
+    spec_report_add(w->r, clause, s, offset, stored, counted,
+                    "cluster 0x%llx has refcount %llu and %llu references", (unsigned long long)offset,
+                    (unsigned long long)stored, (unsigned long long)counted);
+}
+
+static void judge_stored(struct walk *w, uint64_t cluster, uint64_t stored)
+{
+    struct cluster_ref *ref = cluster_map_find(&w->map, cluster);
+    if (ref) {
+        ref->flags |= SEEN;
+        ref->stored = stored < UINT32_MAX ? (uint32_t)stored : UINT32_MAX;
+    }
+    judge(w, cluster, stored, ref ? ref->count : 0);
+}
+
+/* The refcounts of one block that are not zero; first is the cluster of its first entry. */
+static void check_block(struct walk *w, uint64_t offset, uint64_t first)
+{
+    unsigned order = w->info->refcount_order;
+    uint64_t words = w->q.cluster_size / 8, in_word = 64u >> order;
+    for (uint64_t i = 0; i < words && walk_work(w, 1); i++) {
+        const uint8_t *p = walk_read(w, w->inner, offset + 8 * i, 8);
+        if (!p) {
+            return;
+        }
+        if (load_be64(p) == 0) {
+            continue;
+        }
+        for (unsigned k = 0; k < in_word; k++) {
+            uint64_t stored = qcow2_refcount_block_entry_get(p, k, order);
+            if (stored) {
+                judge_stored(w, first + i * in_word + k, stored);
+            }
+        }
+    }
+}
+
+void check_refcounts(struct walk *w)
+{
+    uint64_t per_block = (w->q.cluster_size * 8) >> w->info->refcount_order;
+    uint64_t entries = table_readable(w) ? table_bytes(w) / QCOW2_REFCOUNT_TABLE_ENTRY_SIZE : 0;
+    for (uint64_t i = 0; i < entries && !w->error; i++) {
+        uint64_t block = block_offset(w, i);
+        if (block) {
+            check_block(w, block, spec_mul(i, per_block));
+        }
+    }
+    for (size_t i = 0; i < w->map.nr_slots && !w->error; i++) {
+        struct cluster_ref *ref = &w->map.slots[i];
+        if (ref->kinds && !(ref->flags & SEEN)) {
+            judge(w, ref->cluster, 0, ref->count);
+        }
+    }
+}
