@@ -4,6 +4,7 @@
 #include <errno.h>
 #include "ref/block/block_state.h"
 #include "ref/block/graph.h"
+#include "ref/block/image_info.h"
 #include "ref/block/io.h"
 #include "ref/block/open.h"
 
@@ -156,4 +157,17 @@ void node_activate_all(struct world *w, struct error **err)
             return;
         }
     }
+}
+
+int node_info(struct node *n, struct image_info *out)
+{
+    *out = (struct image_info){ .cluster_size = 0 };
+    if (!n->drv) {
+        return -ENOMEDIUM;
+    }
+    if (n->drv->info) {
+        return n->drv->info(n, out);
+    }
+    struct child *filtered = node_filtered(n);
+    return filtered ? node_info(filtered->node, out) : -ENOTSUP;
 }

@@ -1,0 +1,459 @@
+/*
+ * read, write, readv, writev: requests that the session waits for.
+ */
+#include "ref/tools/io/rw.h"
+
+#include <errno.h>
+#include "ref/base/mem.h"
+#include "ref/engine/clock.h"
+
+int io_parse_vector(struct io_session *s, char **lengths, int n, int fill, struct io_vector *out)
+{
+    int64_t total = 0;
+    memset(out, 0, sizeof(*out));
+    iov_init(&out->iov);
+    int64_t *sizes = mem_array((size_t)n, sizeof(*sizes));
+    for (int i = 0; i < n; i++) {
+        sizes[i] = io_parse_number(lengths[i]);
+        if (sizes[i] < 0) {
+            goto fail;
+        }
+        if (sizes[i] > IO_MAX_BYTES) {
+            printf("Argument '%s' exceeds maximum size %lld\n", lengths[i], IO_MAX_BYTES);
+            goto fail;
+        }
+        if (total > IO_MAX_BYTES - sizes[i]) {
+            printf("The total number of bytes exceed the maximum size %lld\n", IO_MAX_BYTES);
+            goto fail;
+        }
+        total += sizes[i];
+    }
+    out->buf = io_alloc(s, (size_t)total, fill);
+    if (!out->buf) {
+        goto fail;
+    }
+    uint8_t *piece = out->buf;
+    for (int i = 0; i < n; i++) {
+        iov_add(&out->iov, piece, (size_t)sizes[i]);
+        piece += sizes[i];
+    }
+    out->bytes = total;
+    mem_free(sizes);
+    return 0;
+fail:
+    mem_free(sizes);
+    iov_destroy(&out->iov);
+    return -EINVAL;
+}
+
+void io_vector_free(struct io_session *s, struct io_vector *v)
+{
+    iov_destroy(&v->iov);
+    io_free(s, v->buf);
+}
+
+int io_verify(const uint8_t *buf, int pattern, int64_t offset, int64_t skip, int64_t len)
+{
+    for (int64_t i = 0; i < len; i++) {
+        if (buf[skip + i] != pattern) {
+            printf("Pattern verification failed at offset %lld, %lld bytes\n", (long long)(offset + skip),
+                   (long long)len);
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+struct transfer {
+    struct io_report report;
+    int64_t offset, count;
+    int pattern;                      /* -1: none */
+    int64_t verify_start, verify_len; /* -1: to the end */
+    bool vmstate, compressed, zero, dump, has_start, has_len;
+    unsigned flags;
+    const char *source, *tag;
+};
+
+static int parse_range(struct transfer *x, char **operands)
+{
+    x->offset = io_parse_number(operands[0]);
+    if (x->offset < 0) {
+        return -EINVAL;
+    }
+    x->count = io_parse_number(operands[1]);
+    if (x->count < 0) {
+        return -EINVAL;
+    }
+    if (x->count > IO_MAX_BYTES && !(x->flags & REQ_NO_FALLBACK)) {
+        printf("length cannot exceed %lld%s, given %s\n", IO_MAX_BYTES, x->zero ? " without -n" : "", operands[1]);
+        return -EINVAL;
+    }
+    if (x->vmstate && x->offset % 512) {
+        printf("%lld is not a sector-aligned value for 'offset'\n", (long long)x->offset);
+        return -EINVAL;
+    }
+    if (x->vmstate && x->count % 512) {
+        printf("%lld is not a sector-aligned value for 'count'\n", (long long)x->count);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int parse_read(struct io_session *s, struct transfer *x, int argc, char **argv)
+{
+    bool restart = true;
+    int c;
+    while ((c = io_getopt(argc, argv, "bCl:L:pP:qs:v", &restart)) != -1) {
+        switch (c) {
+        case 'b':
+            x->vmstate = true;
+            break;
+        case 'C':
+            x->report.machine = true;
+            break;
+        case 'l':
+            x->has_len = true;
+            x->verify_len = io_parse_number(optarg);
+            if (x->verify_len < 0) {
+                return -EINVAL;
+            }
+            break;
+        case 'L':
+            x->tag = io_tag(s, optarg);
+            break;
+        case 'p':
+            break;
+        case 'P':
+            x->pattern = io_parse_pattern(optarg);
+            if (x->pattern < 0) {
+                return -EINVAL;
+            }
+            break;
+        case 'q':
+            x->report.quiet = true;
+            break;
+        case 's':
+            x->has_start = true;
+            x->verify_start = io_parse_number(optarg);
+            if (x->verify_start < 0) {
+                return -EINVAL;
+            }
+            break;
+        case 'v':
+            x->dump = true;
+            break;
+        default:
+            return io_usage("read");
+        }
+    }
+    return optind == argc - 2 ? 0 : io_usage("read");
+}
+
+/* Checks the part to verify against what is read. */
+static int settle_verification(struct transfer *x)
+{
+    if (x->pattern < 0 && (x->has_start || x->has_len)) {
+        return io_usage("read");
+    }
+    if (!x->has_len) {
+        x->verify_len = x->count - x->verify_start;
+    }
+    if (x->verify_len < 0 || x->verify_start > x->count || x->verify_len > x->count - x->verify_start) {
+        printf("pattern verification range exceeds end of read data\n");
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int transfer_vmstate(struct io_session *s, struct transfer *x, uint8_t *buf, bool write)
+{
+    struct iov q;
+    iov_single(&q, buf, (size_t)x->count);
+    return write ? node_save_vmstate(blk_node(s->blk), &q, x->offset)
+                 : node_load_vmstate(blk_node(s->blk), &q, x->offset);
+}
+
+int io_cmd_read(struct io_session *s, int argc, char **argv)
+{
+    struct transfer x = { .pattern = -1 };
+    int ret = parse_read(s, &x, argc, argv);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = parse_range(&x, argv + optind);
+    if (ret == 0) {
+        ret = settle_verification(&x);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    uint8_t *buf = io_alloc(s, (size_t)x.count, 0xab);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    x.report.start = clock_now(s->w, CLOCK_REAL);
+    if (x.vmstate) {
+        ret = transfer_vmstate(s, &x, buf, false);
+    } else {
+        struct iov q;
+        iov_single(&q, buf, (size_t)x.count);
+        ret = blk_preadv(s->blk, x.offset, x.count, &q, 0, x.tag);
+    }
+    if (ret < 0) {
+        printf("read failed: %s\n", strerror(-ret));
+    } else {
+        if (x.pattern >= 0) {
+            ret = io_verify(buf, x.pattern, x.offset, x.verify_start, x.verify_len);
+        }
+        if (!x.report.quiet) {
+            if (x.dump) {
+                io_dump(buf, x.offset, x.count);
+            }
+            io_report_done(s, &x.report, "read", x.offset, x.count, x.count, 1);
+        }
+    }
+    io_free(s, buf);
+    return ret;
+}
+
+int io_cmd_readv(struct io_session *s, int argc, char **argv)
+{
+    struct io_report report = { .machine = false };
+    struct io_vector v;
+    int pattern = -1, c, ret;
+    bool dump = false, restart = true;
+    while ((c = io_getopt(argc, argv, "CP:qv", &restart)) != -1) {
+        switch (c) {
+        case 'C':
+            report.machine = true;
+            break;
+        case 'P':
+            pattern = io_parse_pattern(optarg);
+            if (pattern < 0) {
+                return -EINVAL;
+            }
+            break;
+        case 'q':
+            report.quiet = true;
+            break;
+        case 'v':
+            dump = true;
+            break;
+        default:
+            return io_usage("readv");
+        }
+    }
+    if (optind > argc - 2) {
+        return io_usage("readv");
+    }
+    int64_t offset = io_parse_number(argv[optind]);
+    if (offset < 0 || io_parse_vector(s, argv + optind + 1, argc - optind - 1, 0xab, &v) < 0) {
+        return -EINVAL;
+    }
+    report.start = clock_now(s->w, CLOCK_REAL);
+    ret = blk_preadv(s->blk, offset, v.bytes, &v.iov, 0, NULL);
+    if (ret < 0) {
+        printf("readv failed: %s\n", strerror(-ret));
+    } else {
+        if (pattern >= 0) {
+            ret = io_verify(v.buf, pattern, offset, 0, v.bytes);
+        }
+        if (!report.quiet) {
+            if (dump) {
+                io_dump(v.buf, offset, v.bytes);
+            }
+            io_report_done(s, &report, "read", offset, v.bytes, v.bytes, 1);
+        }
+    }
+    io_vector_free(s, &v);
+    return ret;
+}
+
+static int parse_write(struct io_session *s, struct transfer *x, int argc, char **argv)
+{
+    bool restart = true;
+    int c;
+    while ((c = io_getopt(argc, argv, "bcCfL:npP:qs:uz", &restart)) != -1) {
+        switch (c) {
+        case 'b':
+            x->vmstate = true;
+            break;
+        case 'c':
+            x->compressed = true;
+            break;
+        case 'C':
+            x->report.machine = true;
+            break;
+        case 'f':
+            x->flags |= REQ_FUA;
+            break;
+        case 'L':
+            x->tag = io_tag(s, optarg);
+            break;
+        case 'n':
+            x->flags |= REQ_NO_FALLBACK;
+            break;
+        case 'p':
+            break;
+        case 'P':
+            x->pattern = io_parse_pattern(optarg);
+            if (x->pattern < 0) {
+                return -EINVAL;
+            }
+            break;
+        case 'q':
+            x->report.quiet = true;
+            break;
+        case 's':
+            x->source = optarg;
+            break;
+        case 'u':
+            x->flags |= REQ_MAY_UNMAP;
+            break;
+        case 'z':
+            x->zero = true;
+            break;
+        default:
+            return io_usage("write");
+        }
+    }
+    return optind == argc - 2 ? 0 : io_usage("write");
+}
+
+static int check_write(const struct transfer *x)
+{
+    if (x->vmstate && x->zero) {
+        printf("-b and -z cannot be specified at the same time\n");
+    } else if ((x->flags & REQ_FUA) && (x->vmstate || x->compressed)) {
+        printf("-f and -b or -c cannot be specified at the same time\n");
+    } else if ((x->flags & REQ_NO_FALLBACK) && !x->zero) {
+        printf("-n requires -z to be specified\n");
+    } else if ((x->flags & REQ_MAY_UNMAP) && !x->zero) {
+        printf("-u requires -z to be specified\n");
+    } else if (x->zero + (x->pattern >= 0) + (x->source != NULL) > 1) {
+        printf("Only one of -z, -P, and -s can be specified at the same time\n");
+    } else {
+        return 0;
+    }
+    return -EINVAL;
+}
+
+/* Fills buf with the file's contents over and over. */
+static int fill_from_file(const char *name, uint8_t *buf, size_t len)
+{
+    FILE *f = fopen(name, "r");
+    if (!f) {
+        printf("%s: %s\n", name, strerror(errno));
+        return -EINVAL;
+    }
+    size_t got = fread(buf, 1, len, f);
+    bool failed = ferror(f);
+    fclose(f);
+    if (failed) {
+        printf("%s: %s\n", name, strerror(errno));
+        return -EINVAL;
+    }
+    if (!got && len) {
+        printf("%s: file is empty\n", name);
+        return -EINVAL;
+    }
+    for (size_t i = got; i < len; i++) {
+        buf[i] = buf[i - got];
+    }
+    return 0;
+}
+
+static int submit_write(struct io_session *s, struct transfer *x, uint8_t *buf)
+{
+    struct iov q;
+    if (x->vmstate) {
+        return transfer_vmstate(s, x, buf, true);
+    }
+    if (x->zero) {
+        return blk_pwrite_zeroes(s->blk, x->offset, x->count, x->flags, x->tag);
+    }
+    iov_single(&q, buf, (size_t)x->count);
+    return blk_pwritev(s->blk, x->offset, x->count, &q, x->flags | (x->compressed ? REQ_COMPRESSED : 0), x->tag);
+}
+
+int io_cmd_write(struct io_session *s, int argc, char **argv)
+{
+    struct transfer x = { .pattern = -1 };
+    uint8_t *buf = NULL;
+    int ret = parse_write(s, &x, argc, argv);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = check_write(&x);
+    if (ret == 0) {
+        ret = parse_range(&x, argv + optind);
+    }
+    if (ret < 0) {
+        return ret;
+    }
+    if (!x.zero) {
+        buf = io_alloc(s, (size_t)x.count, x.pattern >= 0 ? x.pattern : IO_PATTERN);
+        if (!buf) {
+            return -ENOMEM;
+        }
+        if (x.source && fill_from_file(x.source, buf, (size_t)x.count) < 0) {
+            io_free(s, buf);
+            return -EINVAL;
+        }
+    }
+    x.report.start = clock_now(s->w, CLOCK_REAL);
+    ret = submit_write(s, &x, buf);
+    if (ret < 0) {
+        printf("write failed: %s\n", strerror(-ret));
+    } else {
+        io_report_done(s, &x.report, "wrote", x.offset, x.count, x.count, 1);
+    }
+    io_free(s, buf);
+    return ret;
+}
+
+int io_cmd_writev(struct io_session *s, int argc, char **argv)
+{
+    struct io_report report = { .machine = false };
+    struct io_vector v;
+    int pattern = IO_PATTERN, c, ret;
+    unsigned flags = 0;
+    bool restart = true;
+    while ((c = io_getopt(argc, argv, "CfP:q", &restart)) != -1) {
+        switch (c) {
+        case 'C':
+            report.machine = true;
+            break;
+        case 'f':
+            flags |= REQ_FUA;
+            break;
+        case 'P':
+            pattern = io_parse_pattern(optarg);
+            if (pattern < 0) {
+                return -EINVAL;
+            }
+            break;
+        case 'q':
+            report.quiet = true;
+            break;
+        default:
+            return io_usage("writev");
+        }
+    }
+    if (optind > argc - 2) {
+        return io_usage("writev");
+    }
+    int64_t offset = io_parse_number(argv[optind]);
+    if (offset < 0 || io_parse_vector(s, argv + optind + 1, argc - optind - 1, pattern, &v) < 0) {
+        return -EINVAL;
+    }
+    report.start = clock_now(s->w, CLOCK_REAL);
+    ret = blk_pwritev(s->blk, offset, v.bytes, &v.iov, flags, NULL);
+    if (ret < 0) {
+        printf("writev failed: %s\n", strerror(-ret));
+    } else {
+        io_report_done(s, &report, "wrote", offset, v.bytes, v.bytes, 1);
+    }
+    io_vector_free(s, &v);
+    return ret;
+}
