@@ -9,9 +9,9 @@
 
 static int64_t cluster_size(struct node *n)
 {
-    struct image_info info = { 0 };
+    struct image_info info;
     int64_t size = n->limits.request_alignment;
-    if (n->drv->info && n->drv->info(n, &info) == 0 && info.cluster_size > 0) {
+    if (node_info(n, &info) >= 0 && info.cluster_size > 0) {
         size = MAX(size, (int64_t)info.cluster_size);
     }
     return size;

@@ -42,6 +42,8 @@ int64_t node_length(struct node *n);                               /* bytes or -
 int node_refresh_length(struct node *n);
 void node_resized(struct node *n);                                 /* tells the parents */
 int64_t node_allocated_size(struct node *n);
+/* The driver's info(), for filters that have none the filtered child's; -ENOTSUP (image_info.c). */
+int node_info(struct node *n, struct image_info *out);
 bool node_has_zero_init(struct node *n);
 
 /*

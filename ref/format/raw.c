@@ -225,7 +225,7 @@ static int raw_copy_range_to(struct node *n, struct child *src, int64_t src_off,
                              int64_t bytes, unsigned read_flags, unsigned write_flags)
 {
     int ret = raw_adjust(n, &dst_off, bytes, true);
-    return ret < 0 ? ret : child_copy_range(src, src_off, n->file, dst_off, bytes, read_flags, write_flags);
+    return ret < 0 ? ret : child_copy_range_to(src, src_off, n->file, dst_off, bytes, read_flags, write_flags);
 }
 
 static int raw_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
@@ -277,8 +277,7 @@ static bool raw_has_zero_init(struct node *n)
 
 static int raw_info(struct node *n, struct image_info *out)
 {
-    const struct node *file = n->file->node;
-    return file->drv && file->drv->info ? file->drv->info(n->file->node, out) : 0;
+    return node_info(n->file->node, out);
 }
 
 static struct value *raw_specific_info(struct node *n, struct error **err)
