@@ -153,6 +153,9 @@ void check_extensions(struct walk *w)
         check_extension(w, type, pos + QCOW2_HEADER_EXTENSION_SIZE, len);
         pos += total;
     }
-    check_backing_name(w, pos < end ? pos : end);
+    if (pos > end && pos > w->header_length) {
+        pos = end;      /* the last one's padding */
+    }
+    check_backing_name(w, pos);
     check_crypto(w);
 }
