@@ -192,6 +192,42 @@ static int device_probe(const char *filename)
 
 /* ---- permissions and reopening ---- */
 
+static void file_abort_perm(struct node *n)
+{
+    struct file_state *s = n->state;
+    if (s->perm_fd >= 0) {
+        host_close(n->w, s->perm_fd);
+        s->perm_fd = -1;
+    }
+    if (s->use_locks) {
+        file_unlock_except(s->fd, s->held, s->held_against);
+    }
+}
+
+/* Sees to it that what is open once the change is committed has this access mode. */
+static int change_access(struct node *n, int access, struct error **err)
+{
+    struct file_state *s = n->state;
+    bool reopening = s->reopen && s->reopen->fd >= 0;
+    int *fd = reopening ? &s->reopen->fd : &s->perm_fd;
+    int *oflags = reopening ? &s->reopen->oflags : &s->perm_oflags;
+    int want = (*fd >= 0 ? *oflags & ~O_ACCMODE : s->oflags & ~O_ACCMODE) | access;
+
+    if (want == (*fd >= 0 ? *oflags : s->oflags)) {
+        return 0;
+    }
+    int opened = open_host(n->w, s->filename, want, err);
+    if (opened < 0) {
+        return opened;
+    }
+    if (*fd >= 0) {
+        host_close(n->w, *fd);
+    }
+    *fd = opened;
+    *oflags = want;
+    return 0;
+}
+
 /*
  * Before anything is given up, what is wanted is locked beside what is held, and others' locks are looked at.
  * Where read-only or not depends on the permissions, the file is opened once more in the right mode.
@@ -200,39 +236,20 @@ static int file_check_perm(struct node *n, unsigned perm, unsigned shared, struc
 {
     struct file_state *s = n->state;
     unsigned flags = n->reopening ? n->reopening->flags : n->open_flags;
-    bool reopening = s->reopen && s->reopen->fd >= 0;
-    int now = reopening ? s->reopen->oflags : s->oflags;
-    int want = (now & ~O_ACCMODE) | (open_mode(flags, perm) & O_ACCMODE);
-
-    assert(s->perm_fd < 0);
-    if (want != now && dynamic_access(flags)) {
-        int fd = open_host(n->w, s->filename, want, err);
-        if (fd < 0) {
-            return fd;
-        }
-        if (reopening) {
-            host_close(n->w, s->reopen->fd);
-            s->reopen->fd = fd;
-            s->reopen->oflags = want;
-        } else {
-            s->perm_fd = fd;
-            s->perm_oflags = want;
-        }
+    int ret = dynamic_access(flags) ? change_access(n, open_mode(flags, perm) & O_ACCMODE, err) : 0;
+    if (ret < 0) {
+        return ret;
     }
     if (!s->use_locks || (flags & OPEN_INACTIVE)) {
         return 0;
     }
     unsigned against = PERM_ALL & ~shared;
-    int ret = file_lock(s->fd, perm & ~s->held, against & ~s->held_against, err);
+    ret = file_lock(s->fd, perm & ~s->held, against & ~s->held_against, err);
     if (ret == 0) {
         ret = file_lock_check(s->fd, perm, against, s->filename, err);
     }
     if (ret < 0) {
-        file_unlock_except(s->fd, s->held, s->held_against);
-        if (s->perm_fd >= 0) {
-            host_close(n->w, s->perm_fd);
-            s->perm_fd = -1;
-        }
+        file_abort_perm(n);
     }
     return ret;
 }
@@ -262,18 +279,6 @@ static void file_set_perm(struct node *n, unsigned perm, unsigned shared)
     } else if (s->use_locks) {
         /* After a reopen fd is a new one; with nothing new to lock this does nothing. */
         file_lock(s->fd, s->held, s->held_against, NULL);
-    }
-    if (s->use_locks) {
-        file_unlock_except(s->fd, s->held, s->held_against);
-    }
-}
-
-static void file_abort_perm(struct node *n)
-{
-    struct file_state *s = n->state;
-    if (s->perm_fd >= 0) {
-        host_close(n->w, s->perm_fd);
-        s->perm_fd = -1;
     }
     if (s->use_locks) {
         file_unlock_except(s->fd, s->held, s->held_against);
@@ -475,6 +480,12 @@ static int file_flush_to_disk(struct node *n, const struct request *r)
 {
     const struct file_state *s = n->state;
     return host_fdatasync(n->w, s->fd);
+}
+
+static int file_copy_range_from(struct node *n, struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
+                                int64_t bytes, unsigned read_flags, unsigned write_flags)
+{
+    return child_copy_range_to(src, src_off, dst, dst_off, bytes, read_flags, write_flags);
 }
 
 static int file_copy_range_to(struct node *n, struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
@@ -679,7 +690,8 @@ static void file_activate(struct node *n, struct error **err)
     .open_options = file_options, .strong_options = file_strong_options, .close = file_close,                    \
     .reopen_prepare = file_reopen_prepare, .reopen_commit = file_reopen_commit,                                  \
     .reopen_abort = file_reopen_abort, .read = file_read, .write = file_write,                                   \
-    .flush_to_disk = file_flush_to_disk, .copy_range_to = file_copy_range_to,                                    \
+    .flush_to_disk = file_flush_to_disk, .copy_range_from = file_copy_range_from,                                \
+    .copy_range_to = file_copy_range_to,                                                                         \
     .block_status = file_block_status, .length = file_length, .allocated_size = file_allocated_size,             \
     .refresh_limits = file_refresh_limits, .check_perm = file_check_perm, .set_perm = file_set_perm,             \
     .abort_perm = file_abort_perm, .activate = file_activate

@@ -126,14 +126,9 @@ static int64_t null_allocated_size(struct node *n)
 /* A plain name can stand for the options only if no option changes what the guest sees. */
 static void null_refresh_filename(struct node *n)
 {
-    struct dict_iter it;
-    DICT_FOREACH(it, n->full_open_options) {
-        if (strcmp(it.key, "filename") && strcmp(it.key, "driver")) {
-            return;
-        }
-    }
+    bool plain = !dict_has(n->full_open_options, "size") && !dict_has(n->full_open_options, "read-zeroes");
     mem_free(n->exact_filename);
-    n->exact_filename = str_fmt("%s://", n->drv->name);
+    n->exact_filename = plain ? str_fmt("%s://", n->drv->name) : str_dup("");
 }
 
 #define NULL_DRIVER(driver_name, parse)                                                                          \
