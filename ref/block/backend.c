@@ -305,7 +305,7 @@ static int end(struct blk *b, int r)
     if (--b->in_flight == 0) {
         waitq_wake_all(b->w, &b->idle);
         if (b->root && b->quiesce > 0) {
-            waitq_wake_all(b->w, &b->root->node->idle);
+            node_drain_kick(b->root->node);
         }
     }
     return r;

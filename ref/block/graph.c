@@ -148,42 +148,61 @@ static void children_remove(struct child *c)
 
 /* ---- steps ---- */
 
+/* References are dropped in clean: the permission steps of the same list still look at the nodes. */
 struct edge_move {
     struct child *c;
-    struct node *old, *new;          /* a reference to old is held until the end */
+    struct node *old, *new;          /* before and after */
+    struct node *drop;               /* reference to drop in the end */
+    bool dead;                       /* the edge is gone in the end */
 };
+
+static void move_step(struct graph_tx *tx, const struct graph_action *a, struct child *c, struct node *old,
+                      struct node *new)
+{
+    struct edge_move *m = mem_alloc(sizeof(*m));
+    *m = (struct edge_move){ .c = c, .old = old, .new = new };
+    graph_tx_add(tx, a, m);
+}
+
+static void move_clean(void *arg)
+{
+    struct edge_move *m = arg;
+    if (m->dead) {
+        edge_free(m->c);
+    }
+    node_unref(m->drop);
+    mem_free(m);
+}
 
 static void attach_abort(void *arg)
 {
     struct edge_move *m = arg;
     children_remove(m->c);
     edge_point(m->c, NULL);
-    edge_free(m->c);
-    node_unref(m->new);
+    m->dead = true;
+    m->drop = m->new;
 }
 
-static const struct graph_action attach_action = { .abort = attach_abort, .clean = mem_free };
+static const struct graph_action attach_action = { .abort = attach_abort, .clean = move_clean };
 
 struct child *edge_attach(struct graph_tx *tx, struct node *n, const char *name, const struct child_class *cls,
                           unsigned role, unsigned perm, unsigned shared, void *parent)
 {
     struct child *c = edge_new(cls, parent, name, role);
-    struct edge_move *m = mem_alloc(sizeof(*m));
     c->perm = perm;
     c->shared = shared;
     node_ref(n);
     edge_point(c, n);
     children_add(c);
-    *m = (struct edge_move){ c, NULL, n };
-    graph_tx_add(tx, &attach_action, m);
+    move_step(tx, &attach_action, c, NULL, n);
     return c;
 }
 
 static void detach_commit(void *arg)
 {
     struct edge_move *m = arg;
-    edge_free(m->c);
-    node_unref(m->old);
+    m->dead = true;
+    m->drop = m->old;
 }
 
 static void detach_abort(void *arg)
@@ -193,43 +212,40 @@ static void detach_abort(void *arg)
     children_add(m->c);
 }
 
-static const struct graph_action detach_action = { detach_commit, detach_abort, mem_free };
+static const struct graph_action detach_action = { detach_commit, detach_abort, move_clean };
 
 void edge_detach(struct graph_tx *tx, struct child *c)
 {
-    struct edge_move *m = mem_alloc(sizeof(*m));
-    *m = (struct edge_move){ c, c->node, NULL };
+    struct node *old = c->node;
     children_remove(c);
     edge_point(c, NULL);
-    graph_tx_add(tx, &detach_action, m);
+    move_step(tx, &detach_action, c, old, NULL);
 }
 
 static void replace_commit(void *arg)
 {
     struct edge_move *m = arg;
-    node_unref(m->old);
+    m->drop = m->old;
 }
 
 static void replace_abort(void *arg)
 {
     struct edge_move *m = arg;
     edge_point(m->c, m->old);
-    node_unref(m->new);
+    m->drop = m->new;
 }
 
-static const struct graph_action replace_action = { replace_commit, replace_abort, mem_free };
+static const struct graph_action replace_action = { replace_commit, replace_abort, move_clean };
 
 void edge_replace(struct graph_tx *tx, struct child *c, struct node *n)
 {
-    struct edge_move *m = mem_alloc(sizeof(*m));
-    struct node *parent = child_parent_node(c);
-    *m = (struct edge_move){ c, c->node, n };
+    struct node *parent = child_parent_node(c), *old = c->node;
     node_ref(n);
     edge_point(c, n);
     if (parent) {
         parent->perm_dirty = true;
     }
-    graph_tx_add(tx, &replace_action, m);
+    move_step(tx, &replace_action, c, old, n);
 }
 
 int graph_tx_finish(struct graph_tx *tx, int r)

@@ -125,6 +125,12 @@ static void free_node(struct node *n)
         node_unref(n->pending_file);
     }
     list_remove(&n->all_link);
+    struct node *other;
+    LIST_FOREACH(other, &block_state(n->w)->nodes, all_link) {
+        if (other->inherits_from == n) {
+            other->inherits_from = NULL;
+        }
+    }
     if (n->drv && n->drv->state_size) {
         mem_free(n->state);
     }

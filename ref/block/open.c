@@ -23,6 +23,7 @@ struct opening {
     const struct block_driver *drv;
     struct node *file;                /* opened ahead; owned */
     bool guessed_raw;
+    unsigned depth;
     char *name;                       /* of the node, until it has one */
 };
 
@@ -169,31 +170,8 @@ static int refuse_leftovers(const struct node *n, const struct value *opts, stru
     return 0;
 }
 
-static int refresh_length(struct node *n, struct error **err)
-{
-    if (!n->drv->length) {
-        return 0;
-    }
-    int64_t len = n->drv->length(n);
-    if (len < 0) {
-        return error_set_errno(err, (int)-len, "Could not refresh total sector count");
-    }
-    n->length = len;
-    return 0;
-}
-
-static void warn_guessed_raw(struct node *n)
-{
-    const char *name = n->file && n->file->node->filename ? n->file->node->filename : n->filename;
-    world_report(n->w, REPORT_PLAIN,
-                 "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
-                 "         Automatically detecting the format is dangerous for raw images, write operations on "
-                 "block 0 will be restricted.\n"
-                 "         Specify the 'raw' format explicitly to remove the restrictions.\n", name);
-}
-
-/* The driver's own open on a fresh node; opts loses what it takes. */
-static int run_driver_open(struct node *n, struct value *opts, struct error **err)
+/* The driver's own open on a fresh node; opts loses what it takes.  *opened: there is something to close. */
+static int run_driver_open(struct node *n, struct value *opts, bool *opened, struct error **err)
 {
     struct error *local = NULL;
     node_new_state(n);
@@ -209,15 +187,16 @@ static int run_driver_open(struct node *n, struct value *opts, struct error **er
         return r;
     }
     assert(!local);
+    *opened = true;
     if (!n->filename || !*n->filename) {
         mem_free(n->filename);
         n->filename = str_dup(n->file && n->file->node->filename ? n->file->node->filename : "");
     }
-    if (n->probed && !n->read_only) {
-        warn_guessed_raw(n);
+    r = node_refresh_length(n);
+    if (r < 0) {
+        return error_set_errno(err, -r, "Could not refresh total sector count");
     }
-    r = refresh_length(n, err);
-    return r < 0 ? r : node_refresh_limits(n, err);
+    return node_refresh_limits(n, err);
 }
 
 static void trim_options(struct node *n)
@@ -272,6 +251,7 @@ static struct node *build_node(struct opening *o, struct error **err)
     }
     n->options = value_clone(o->opts);
     n->inherits_from = o->q->parent;
+    n->open_depth = o->depth;
     n->pending_file = o->file;
     o->file = NULL;
     int r = take_generic_options(o->opts, &g, err);
@@ -296,10 +276,11 @@ static struct node *build_node(struct opening *o, struct error **err)
     if (n->pending_file) {
         n->pending_file->inherits_from = n;
     }
-    r = run_driver_open(n, o->opts, err);
+    bool opened = false;
+    r = run_driver_open(n, o->opts, &opened, err);
     if (r < 0) {
         value_free(backing);
-        return fail_open_node(n, false);
+        return fail_open_node(n, opened);
     }
     r = refuse_leftovers(n, o->opts, err);
     trim_options(n);
@@ -354,7 +335,7 @@ struct node *open_request_run(const struct open_request *q, struct error **err)
 {
     struct node *n = NULL;
     struct opening o = { .q = q, .filename = q->filename, .flags = q->flags };
-    unsigned depth = q->parent ? q->parent->open_depth + !q->no_chain : 0;
+    o.depth = q->parent ? q->parent->open_depth + !q->no_chain : 0;
     if (q->no_chain) {
         *q->backing_options = NULL;
     }
@@ -364,7 +345,7 @@ struct node *open_request_run(const struct open_request *q, struct error **err)
         return n;
     }
     o.opts = q->options ? q->options : value_dict();
-    if (depth > MAX_OPEN_DEPTH) {
+    if (o.depth > MAX_OPEN_DEPTH) {
         error_set(err, ELOOP, "Block nodes are nested more than %d deep", MAX_OPEN_DEPTH);
     } else {
         n = open_options(&o, err);

@@ -305,7 +305,7 @@ static void storage_perm(struct node *n, unsigned role, unsigned flags, unsigned
 {
     if (role & ROLE_METADATA) {
         /* A writable format writes its metadata whenever it likes, and nobody else may. */
-        if (flags & OPEN_RDWR) {
+        if ((flags & OPEN_RDWR) && !(flags & OPEN_INACTIVE)) {
             perm |= PERM_WRITE | PERM_RESIZE;
         }
         if (!(flags & OPEN_NO_IO)) {

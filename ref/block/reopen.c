@@ -221,13 +221,16 @@ static int check_leftovers(struct item *i, struct error **err)
 static bool backing_is_missing(const struct item *i)
 {
     const struct node *n = i->r.node;
-    return !i->keep_old && n->drv->supports_backing && n->backing_file && *n->backing_file;
+    return !i->keep_old && n->drv && n->drv->supports_backing && n->backing_file && *n->backing_file;
 }
 
 static int prepare(struct item *i, struct error **err)
 {
     struct node *n = i->r.node;
     struct error *local = NULL;
+    if (!n->drv) {
+        return error_set(err, ENOMEDIUM, "Node '%s' is ejected", n->node_name);
+    }
     int r = check_fixed(i, err);
     if (r < 0) {
         return r;
@@ -354,10 +357,7 @@ static void commit_all(struct list *queue, struct graph_tx *tx)
         if (n->drv->reopen_commit_post) {
             n->drv->reopen_commit_post(&i->r);
         }
-        if (n->drv->length) {
-            int64_t len = n->drv->length(n);
-            n->length = len < 0 ? n->length : len;
-        }
+        node_refresh_length(n);
     }
 }
 
