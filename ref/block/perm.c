@@ -14,9 +14,20 @@
 #include "ref/block/block_state.h"
 #include "ref/block/open.h"
 
+static const char *const names[] = { "consistent read", "write", "write unchanged", "resize" };
+
+const char *perm_name(enum perm p)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        if (p == 1u << i) {
+            return names[i];
+        }
+    }
+    return "unknown";
+}
+
 char *perm_names(unsigned perm)
 {
-    static const char *const names[] = { "consistent read", "write", "write unchanged", "resize" };
     struct strbuf b = STRBUF_INIT;
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         if (perm & (1u << i)) {
