@@ -423,7 +423,8 @@ def emit_structure_tables(spec, s, out):
     if s.get("rules"):
         out.append("static const struct spec_rule %s_rules[] = {" % fn)
         for i, r in enumerate(s["rules"]):
-            out.append("    {%s, %s, %s_rule_%d}," % (c_str(r["clause"]), c_str(r["require"]), fn, i))
+            out.append("    {%s, %s, SPEC_%s, %s_rule_%d}," % (c_str(r["clause"]), c_str(r["require"]),
+                                                             r.get("severity", "corruption").upper(), fn, i))
         out.append("};")
 
 

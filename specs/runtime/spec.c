@@ -131,7 +131,7 @@ unsigned spec_structure_check(const struct spec_structure *s, const uint8_t *p, 
     }
     for (size_t i = 0; i < s->nr_rules; i++) {
         if (!s->rules[i].holds(p, params)) {
-            spec_report_add(r, s->rules[i].clause, SPEC_CORRUPTION, offset, 0, 0, "%s: not %s", s->name,
+            spec_report_add(r, s->rules[i].clause, s->rules[i].severity, offset, 0, 0, "%s: not %s", s->name,
                             s->rules[i].text);
             bad++;
         }

@@ -47,9 +47,16 @@ struct spec_field {
     const char *rule;               /* clause, or NULL */
 };
 
+/*
+ * What is wrong.  A corruption breaks an image clause; a leak wastes space; a tolerated finding is one that
+ * another feature of the image excuses (dirty bit); an advisory breaks a recommendation only.
+ */
+enum spec_severity { SPEC_CORRUPTION, SPEC_LEAK, SPEC_TOLERATED, SPEC_ADVICE, SPEC_NR_SEVERITY };
+
 struct spec_rule {
     const char *clause;
     const char *text;               /* the expression, for messages */
+    enum spec_severity severity;    /* of a violation */
     spec_predicate *holds;          /* true also where its condition does not apply */
 };
 
@@ -130,12 +137,6 @@ uint64_t spec_field_get(const struct spec_field *f, const uint8_t *p, const void
 void spec_field_set(const struct spec_field *f, uint8_t *p, const void *params, uint64_t v);
 /* Whether the present field is within its range. */
 bool spec_field_valid(const struct spec_field *f, const uint8_t *p, const void *params);
-
-/*
- * What is wrong.  A corruption breaks an image clause; a leak wastes space; a tolerated finding is one that
- * another feature of the image excuses (dirty bit); an advisory breaks a recommendation only.
- */
-enum spec_severity { SPEC_CORRUPTION, SPEC_LEAK, SPEC_TOLERATED, SPEC_ADVICE, SPEC_NR_SEVERITY };
 
 struct spec_finding {
     const char *clause;

@@ -361,6 +361,19 @@ static void test_limits_and_errors(void **state)
     free(m);
 }
 
+/* Bits of a newer writer that one may ignore are no corruption. */
+static void test_unknown_features(void **state)
+{
+    uint8_t *m = make_image();
+    be(m, 80, 8, UINT64_C(1) << 40);
+    be(m, 88, 8, 1 | UINT64_C(1) << 41);
+    struct spec_report *r = judge(m, END, NULL);
+    assert_int_equal(r->count[SPEC_CORRUPTION], 0);
+    assert_int_equal(r->count[SPEC_ADVICE], 2);
+    free(r);
+    free(m);
+}
+
 /* A leak is what a power cut may leave; a refcount that is too low only under the dirty bit. */
 static void test_promise(void **state)
 {
@@ -396,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_clean),       cmocka_unit_test(test_defects),
         cmocka_unit_test(test_extended_l2), cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_limits_and_errors), cmocka_unit_test(test_promise),
+        cmocka_unit_test(test_unknown_features),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
