@@ -83,7 +83,10 @@ static bool scan_digits(const char **p, const char *end)
     return *p > s;
 }
 
-/* -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)? */
+/*
+ * -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?, but no exponent directly behind a zero: QEMU reads
+ * "0e5" as 0 and e, though RFC 8259 allows it.
+ */
 static enum token_type scan_number(const char *s, const char *end, const char **stop)
 {
     const char *p = s + (*s == '-');
@@ -100,7 +103,8 @@ static enum token_type scan_number(const char *s, const char *end, const char **
         p++;
         ok = scan_digits(&p, end);
     }
-    if (ok && p < end && (*p == 'e' || *p == 'E')) {
+    bool lone_zero = zero && type == TOKEN_INT;
+    if (ok && !lone_zero && p < end && (*p == 'e' || *p == 'E')) {
         type = TOKEN_FLOAT;
         p++;
         p += p < end && (*p == '+' || *p == '-');
@@ -598,11 +602,29 @@ long json_scan(const char *text, size_t len)
     }
 }
 
-size_t json_next(const char *text, size_t len, struct value **v, struct error **err)
+/* Behind a stray byte everything is skipped up to a bracket, separator, line end or byte that fits nowhere. */
+static bool ends_skipping(char c)
+{
+    unsigned char u = (unsigned char)c;
+
+    return (c && strchr("{}[]:,", c)) || (u < 0x20 && c != '\t') || u >= 0xFE;
+}
+
+size_t json_next(const char *text, size_t len, bool *skipping, struct value **v, struct error **err)
 {
     struct input in = { text, text + len, false };
 
-    take(&in, v, err);
+    *v = NULL;
+    while (*skipping && in.p < in.end) {
+        if (ends_skipping(*in.p)) {
+            *skipping = false;
+        } else {
+            in.p++;
+        }
+    }
+    if (in.p < in.end) {
+        *skipping = take(&in, v, err) == EXTENT_STRAY;
+    }
     return (size_t)(in.p - text);
 }
 

@@ -24,9 +24,11 @@ long json_scan(const char *text, size_t len);
 
 /*
  * Takes the first complete value, or the first error, off the front of text[0..len): returns the bytes it
- * took and sets *v, or *v = NULL with err; 0 when more input is needed.  After an error, go on behind it.
+ * took, 0 when more input is needed, and sets *v, or *v = NULL with err.  *skipping (false at the start)
+ * carries from call to call that the reader looks for a place to resume behind a stray byte, as QEMU's
+ * monitors do; bytes may be taken by that alone, with neither value nor error.
  */
-size_t json_next(const char *text, size_t len, struct value **v, struct error **err);
+size_t json_next(const char *text, size_t len, bool *skipping, struct value **v, struct error **err);
 
 /* Compact: `, ` and `: ` separators on one line.  Pretty: four-space indentation, one member a line. */
 void json_write(struct strbuf *out, const struct value *v, bool pretty);

@@ -55,6 +55,8 @@ static void numbers_are_int64_else_uint64_else_double(void **state)
     expect("-9223372036854775809", "-9.2233720368547758e+18");
     expect("[1.0,0.1,1e5,1E+2,1e-5,-0.0,1.5e300]",
            "[1, 0.10000000000000001, 100000, 100, 1.0000000000000001e-05, -0, 1.5000000000000001e+300]");
+    expect("[0.0e1,10e1,-0.5E0]", "[0, 100, -0.5]");
+    expect("[0e5]", "!JSON parse error, expected separator in list");
     struct value *v = json_parse("[1, 18446744073709551615, 1.0]", NULL);
     assert_int_equal(value_type(list_at(v, 0)), VALUE_INT);
     assert_int_equal(value_type(list_at(v, 1)), VALUE_UINT);
@@ -230,18 +232,19 @@ static void the_number_of_tokens_has_a_limit(void **state)
     char *text = mem_alloc(len);
     struct error *e = NULL;
     struct value *v;
+    bool skipping = false;
 
     for (size_t i = 0; i < n; i++) {
         memcpy(text + 1 + 2 * i, "1,", 2);
     }
     text[0] = '[';
     text[len - 1] = ']';
-    assert_int_equal(json_next(text, len, &v, &e), len - 2);
+    assert_int_equal(json_next(text, len, &skipping, &v, &e), len - 2);
     assert_null(v);
     assert_string_equal(e->msg, "JSON token count limit exceeded");
     error_clear(&e);
     text[len - 5] = ']';              /* two elements fewer */
-    assert_int_equal(json_next(text, len - 4, &v, &e), len - 4);
+    assert_int_equal(json_next(text, len - 4, &skipping, &v, &e), len - 4);
     assert_int_equal(list_len(v), n - 2);
     value_free(v);
     mem_free(text);
@@ -253,12 +256,13 @@ static void one_value_has_a_size_limit(void **state)
     char *text = mem_alloc(len);
     struct error *e = NULL;
     struct value *v;
+    bool skipping = false;
 
     memset(text, 'a', len);
     text[0] = '"';
     assert_int_equal(json_scan(text, len - 1), 0);
     assert_int_equal(json_scan(text, len), -1);
-    assert_int_equal(json_next(text, len, &v, &e), len);
+    assert_int_equal(json_next(text, len, &skipping, &v, &e), len);
     assert_string_equal(e->msg, "JSON token size limit exceeded");
     error_free(e);
     mem_free(text);
@@ -286,31 +290,67 @@ static void a_stream_waits_for_the_end(void **state)
     assert_int_equal(json_scan("", 0), 0);
 }
 
-/* What qemu-storage-daemon's monitor makes of this input. */
+/* Feeds `text` in pieces of `step` bytes; what came out, each value or "!error" on a line. */
+static char *stream(const char *text, size_t step)
+{
+    struct strbuf in = STRBUF_INIT, out = STRBUF_INIT;
+    bool skipping = false;
+
+    for (size_t at = 0; text[at]; ) {
+        size_t n = strnlen(text + at, step), took;
+        strbuf_add(&in, text + at, n);
+        at += n;
+        do {
+            struct error *e = NULL;
+            struct value *v;
+            took = json_next(in.s, in.len, &skipping, &v, &e);
+            assert_false(v && e);
+            if (v || e) {
+                char *got = v ? json_text(v, false) : str_fmt("!%s", e->msg);
+                strbuf_printf(&out, "%s\n", got);
+                mem_free(got);
+            }
+            value_free(v);
+            error_free(e);
+            in.len -= took;
+            memmove(in.s, in.s + took, in.len + 1);
+        } while (took > 0 && in.len > 0);
+    }
+    strbuf_free(&in);
+    return strbuf_take(&out);
+}
+
+/* What qemu-storage-daemon's monitor makes of these. */
 static void a_stream_goes_on_behind_errors(void **state)
 {
-    const char *text = "^ {'id':1}x{'id':2} {{{{]{'id':3}\"abc\n{'id':4}{'execute': 01 {'id':5}\n";
-    static const char *const want[] = {
-        "!JSON parse error, stray '^'", "{\"id\": 1}", "!JSON parse error, invalid keyword 'x'", "{\"id\": 2}",
-        "!JSON parse error, expecting value", "{\"id\": 3}", "!JSON parse error, stray '\"abc\n'", "{\"id\": 4}",
-        "!JSON parse error, stray '01'", "{\"id\": 5}",
+    static const struct { const char *text, *out; } cases[] = {
+        { "^ {'id':1}x{'id':2} {{{{]{'id':3}\"abc\n{'id':4}{'execute': 01 {'id':5}\n",
+          "!JSON parse error, stray '^'\n{\"id\": 1}\n!JSON parse error, invalid keyword 'x'\n{\"id\": 2}\n"
+          "!JSON parse error, expecting value\n{\"id\": 3}\n!JSON parse error, stray '\"abc\n'\n"
+          "{\"id\": 4}\n!JSON parse error, stray '01'\n{\"id\": 5}\n" },
+        { "^5\n", "!JSON parse error, stray '^'\n" },
+        { "^ \"a\" x\t\x7f\x80 5\n6\n", "!JSON parse error, stray '^'\n6\n" },
+        { "^5\r6\n", "!JSON parse error, stray '^'\n6\n" },
+        { "^,5\n", "!JSON parse error, stray '^'\n!JSON parse error, expecting value\n5\n" },
+        { "^\x01" "5\n", "!JSON parse error, stray '^'\n!JSON parse error, stray '\x01'\n" },
+        { "^5\xff" "5\n", "!JSON parse error, stray '^'\n!JSON parse error, stray '\xff'\n" },
+        { "\"a\n5\n", "!JSON parse error, stray '\"a\n'\n" },
+        { "x^5\n", "!JSON parse error, invalid keyword 'x'\n!JSON parse error, stray '^'\n" },
+        { "[1,^2,3] 5\n", "!JSON parse error, stray '^'\n!JSON parse error, expecting value\n3\n"
+                          "!JSON parse error, expecting value\n5\n" },
+        { "1.[5]\n", "!JSON parse error, stray '1.['\n!JSON parse error, expecting value\n" },
     };
 
-    for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
-        struct error *e = NULL;
-        struct value *v;
-        size_t n = json_next(text, strlen(text), &v, &e);
-        assert_true(n > 0);
-        char *got = v ? json_text(v, false) : str_fmt("!%s", e->msg);
-        assert_string_equal(got, want[i]);
-        mem_free(got);
-        value_free(v);
-        error_free(e);
-        text += n;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        for (size_t step = 1; step < 100; step = step * 2 + 1) {
+            char *out = stream(cases[i].text, step);
+            assert_string_equal(out, cases[i].out);
+            mem_free(out);
+        }
     }
-    struct value *v;
-    assert_int_equal(json_next(text, strlen(text), &v, NULL), 0);
-    assert_null(v);
+    char *out = stream("{'a': ", 100);
+    assert_string_equal(out, "");
+    mem_free(out);
 }
 
 static void pretty_form_has_a_line_for_each_member(void **state)
