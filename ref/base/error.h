@@ -2,8 +2,8 @@
  * Errors: a code (positive errno), a QMP class, a message and an optional hint.
  *
  * Models: the one way functions report failure.  A function that can fail returns 0 (or a count) on
- * success and a negative errno on failure, and fills *err when err is not NULL; *err must be NULL on
- * entry.  Leaves out: where messages go (see ref/engine/world.h, world_report()).
+ * success and a negative errno on failure, and fills *err when err is not NULL; *err must be NULL
+ * on entry.  Leaves out: where messages go (see ref/engine/world.h, world_report()).
  */
 #ifndef BLKREF_BASE_ERROR_H
 #define BLKREF_BASE_ERROR_H

@@ -1,19 +1,18 @@
 /*
- * JSON reader and writer in QEMU's dialect (json.h).
+ * JSON reader in QEMU's dialect (json.h).
  *
- * The reader first finds the end of a value by counting brackets, as a monitor has to, then builds it with
- * a stack of its own, so that hostile nesting cannot exhaust a coroutine's stack.  Tokens are read twice;
- * nothing is stored in between.
+ * The reader first finds the end of a value by counting brackets, as a monitor has to, then builds
+ * it with a stack of its own, so that hostile nesting cannot exhaust a coroutine's stack.  Tokens
+ * are read twice; nothing is stored in between.
  */
 #include "ref/base/json.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "ref/base/mem.h"
+#include "ref/base/utf8.h"
 
 #define MAX_DEPTH 1024
 #define MAX_TOKENS (2u << 20)
@@ -48,7 +47,10 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Where a string token ends: behind its closing quote, or behind the byte that is not allowed in it. */
+/*
+ * Where a string token ends: behind its closing quote, or behind the byte that is not allowed in
+ * it.
+ */
 static enum token_type scan_string(const char *s, const char *end, const char **stop)
 {
     const char *p = s + 1;
@@ -84,8 +86,8 @@ static bool scan_digits(const char **p, const char *end)
 }
 
 /*
- * -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?, but no exponent directly behind a zero: QEMU reads
- * "0e5" as 0 and e, though RFC 8259 allows it.
+ * -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?, but no exponent directly behind a zero:
+ * QEMU reads "0e5" as 0 and e, though RFC 8259 allows it.
  */
 static enum token_type scan_number(const char *s, const char *end, const char **stop)
 {
@@ -168,8 +170,9 @@ static struct token next_token(struct input *in)
 enum extent { EXTENT_NONE, EXTENT_MORE, EXTENT_GROUP, EXTENT_STRAY, EXTENT_LIMIT };
 
 /*
- * Tokens that belong together: a scalar, or everything from a bracket until brackets of either kind balance
- * or one of them closes too often.  *last is the token that ended it; *limit names a limit it went over.
+ * Tokens that belong together: a scalar, or everything from a bracket until brackets of either kind
+ * balance or one of them closes too often.  *last is the token that ended it; *limit names a limit
+ * it went over.
  */
 static enum extent find_extent(struct input *in, struct token *last, const char **limit)
 {
@@ -208,65 +211,6 @@ static enum extent find_extent(struct input *in, struct token *last, const char 
 
 /* ---- scalars ---- */
 
-/* Length of the UTF-8 sequence at s by its first byte (obsolete long forms included) and what follows it. */
-static size_t utf8_len(const char *s, const char *end)
-{
-    unsigned char c = (unsigned char)*s;
-    size_t want = c < 0xC0 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF8 ? 4 : c < 0xFC ? 5 : c < 0xFE ? 6 : 1;
-    size_t n = 1;
-
-    while (n < want && s + n < end && ((unsigned char)s[n] & 0xC0) == 0x80) {
-        n++;
-    }
-    return n;
-}
-
-static bool is_character(uint32_t c)
-{
-    return c <= 0x10FFFF && (c < 0xD800 || c > 0xDFFF) && (c < 0xFDD0 || c > 0xFDEF) && (c & 0xFFFE) != 0xFFFE;
-}
-
-/* Decodes the sequence of n bytes at s; -1 when it is not a character.  C0 80 is U+0000. */
-static int32_t utf8_decode(const char *s, size_t n)
-{
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
-    const unsigned char *u = (const unsigned char *)s;
-
-    if (n == 1) {
-        return u[0] < 0x80 ? u[0] : -1;
-    }
-    if (n > 4 || u[0] < 0xC0 || n != (u[0] < 0xE0 ? 2u : u[0] < 0xF0 ? 3u : u[0] < 0xF8 ? 4u : 9u)) {
-        return -1;
-    }
-    uint32_t c = u[0] & (0x7Fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        c = c << 6 | (u[i] & 0x3F);
-    }
-    if ((c < least[n] && !(n == 2 && c == 0)) || !is_character(c)) {
-        return -1;
-    }
-    return (int32_t)c;
-}
-
-static void utf8_encode(struct strbuf *out, uint32_t c)
-{
-    if (c > 0 && c < 0x80) {
-        strbuf_putc(out, (char)c);
-    } else if (c < 0x800) {
-        strbuf_putc(out, (char)(0xC0 | c >> 6));
-        strbuf_putc(out, (char)(0x80 | (c & 0x3F)));
-    } else if (c < 0x10000) {
-        strbuf_putc(out, (char)(0xE0 | c >> 12));
-        strbuf_putc(out, (char)(0x80 | (c >> 6 & 0x3F)));
-        strbuf_putc(out, (char)(0x80 | (c & 0x3F)));
-    } else {
-        strbuf_putc(out, (char)(0xF0 | c >> 18));
-        strbuf_putc(out, (char)(0x80 | (c >> 12 & 0x3F)));
-        strbuf_putc(out, (char)(0x80 | (c >> 6 & 0x3F)));
-        strbuf_putc(out, (char)(0x80 | (c & 0x3F)));
-    }
-}
-
 /* Four hexadecimal digits at s, or -1. */
 static int32_t hex4(const char *s, const char *end)
 {
@@ -287,7 +231,10 @@ static int32_t hex4(const char *s, const char *end)
 static bool is_high(int32_t c) { return c >= 0xD800 && c <= 0xDBFF; }
 static bool is_low(int32_t c) { return c >= 0xDC00 && c <= 0xDFFF; }
 
-/* \uXXXX, or a surrogate pair of two, at s (on the backslash); the closing quote stands before `end`. */
+/*
+ * \uXXXX, or a surrogate pair of two, at s (on the backslash); the closing quote stands before
+ * `end`.
+ */
 static size_t unescape_u(struct strbuf *out, const char *s, const char *end, struct error **err)
 {
     int32_t c = hex4(s + 2, end);
@@ -300,7 +247,7 @@ static size_t unescape_u(struct strbuf *out, const char *s, const char *end, str
             n = 12;
         }
     }
-    if (c < 0 || !is_character((uint32_t)c)) {
+    if (c < 0 || !utf8_is_character((uint32_t)c)) {
         error_set(err, EINVAL, "JSON parse error, %.*s is not a valid Unicode character",
                   (int)MIN(n, (size_t)(end - s)), s);
         return 0;
@@ -482,10 +429,11 @@ static bool place(struct frame *top, struct value *v, struct error **err)
 }
 
 /*
- * Puts v where it belongs and closes every container that ends behind it.  Returns the outermost value
- * when all are closed; NULL otherwise, with *failed when err was set.
+ * Puts v where it belongs and closes every container that ends behind it.  Returns the outermost
+ * value when all are closed; NULL otherwise, with *failed when err was set.
  */
-static struct value *finish_value(struct builder *b, struct value *v, bool *failed, struct error **err)
+static struct value *finish_value(struct builder *b, struct value *v, bool *failed,
+                                  struct error **err)
 {
     while (b->depth > 0) {
         struct frame *top = &b->stack[b->depth - 1];
@@ -511,7 +459,8 @@ static struct value *finish_value(struct builder *b, struct value *v, bool *fail
         }
         if (!is_punct(t, is_dict ? '}' : ']')) {
             *failed = true;
-            return syntax_error(err, is_dict ? "expected separator in dict" : "expected separator in list");
+            return syntax_error(err, is_dict ? "expected separator in dict"
+                                             : "expected separator in list");
         }
         v = top->container;
         b->depth--;
@@ -602,7 +551,10 @@ long json_scan(const char *text, size_t len)
     }
 }
 
-/* Behind a stray byte everything is skipped up to a bracket, separator, line end or byte that fits nowhere. */
+/*
+ * Behind a stray byte everything is skipped up to a bracket, separator, line end or byte that fits
+ * nowhere.
+ */
 static bool ends_skipping(char c)
 {
     unsigned char u = (unsigned char)c;
@@ -626,133 +578,4 @@ size_t json_next(const char *text, size_t len, bool *skipping, struct value **v,
         *skipping = take(&in, v, err) == EXTENT_STRAY;
     }
     return (size_t)(in.p - text);
-}
-
-/* ---- writer ---- */
-
-static void write_escaped(struct strbuf *out, int32_t c)
-{
-    static const char plain[] = "\"\\\b\f\n\r\t", letter[] = "\"\\bfnrt";
-    const char *at = c > 0 && c < 0x80 ? strchr(plain, c) : NULL;
-
-    if (at) {
-        strbuf_putc(out, '\\');
-        strbuf_putc(out, letter[at - plain]);
-    } else if (c >= 0x20 && c < 0x7F) {
-        strbuf_putc(out, (char)c);
-    } else if (c < 0) {
-        strbuf_puts(out, "\\uFFFD");
-    } else if (c < 0x10000) {
-        strbuf_printf(out, "\\u%04X", (unsigned)c);
-    } else {
-        c -= 0x10000;
-        strbuf_printf(out, "\\u%04X\\u%04X", 0xD800u | (unsigned)c >> 10, 0xDC00u | (c & 0x3FF));
-    }
-}
-
-static void write_string(struct strbuf *out, const char *s)
-{
-    const char *end = s + strlen(s);
-
-    strbuf_putc(out, '"');
-    while (s < end) {
-        size_t n = utf8_len(s, end);
-        write_escaped(out, utf8_decode(s, n));
-        s += n;
-    }
-    strbuf_putc(out, '"');
-}
-
-static void write_value(struct strbuf *out, const struct value *v, bool pretty, int level);
-
-static void new_line(struct strbuf *out, int level)
-{
-    strbuf_putc(out, '\n');
-    for (int i = 0; i < level; i++) {
-        strbuf_puts(out, "    ");
-    }
-}
-
-/* What stands before a member: a separator behind the one before, and in pretty form a line of its own. */
-static void write_separator(struct strbuf *out, bool first, bool pretty, int level)
-{
-    if (!first) {
-        strbuf_puts(out, pretty ? "," : ", ");
-    }
-    if (pretty) {
-        new_line(out, level);
-    }
-}
-
-static void write_container(struct strbuf *out, const struct value *v, bool pretty, int level)
-{
-    bool is_dict = value_type(v) == VALUE_DICT, first = true;
-
-    strbuf_putc(out, is_dict ? '{' : '[');
-    if (is_dict) {
-        struct dict_iter it;
-        DICT_FOREACH(it, v) {
-            write_separator(out, first, pretty, level + 1);
-            write_string(out, it.key);
-            strbuf_puts(out, ": ");
-            write_value(out, it.value, pretty, level + 1);
-            first = false;
-        }
-    } else {
-        for (size_t i = 0; i < list_len(v); i++) {
-            write_separator(out, first, pretty, level + 1);
-            write_value(out, list_at(v, i), pretty, level + 1);
-            first = false;
-        }
-    }
-    if (pretty) {
-        new_line(out, level);
-    }
-    strbuf_putc(out, is_dict ? '}' : ']');
-}
-
-static void write_value(struct strbuf *out, const struct value *v, bool pretty, int level)
-{
-    char text[40];
-
-    switch (value_type(v)) {
-    case VALUE_NULL:
-        strbuf_puts(out, "null");
-        break;
-    case VALUE_BOOL:
-        strbuf_puts(out, value_get_bool(v) ? "true" : "false");
-        break;
-    case VALUE_INT:
-        snprintf(text, sizeof(text), "%" PRId64, value_get_int(v));
-        strbuf_puts(out, text);
-        break;
-    case VALUE_UINT:
-        snprintf(text, sizeof(text), "%" PRIu64, value_get_uint(v));
-        strbuf_puts(out, text);
-        break;
-    case VALUE_DOUBLE:
-        snprintf(text, sizeof(text), "%.17g", value_get_double(v));
-        strbuf_puts(out, text);
-        break;
-    case VALUE_STRING:
-        write_string(out, value_get_str(v));
-        break;
-    case VALUE_LIST:
-    case VALUE_DICT:
-        write_container(out, v, pretty, level);
-        break;
-    }
-}
-
-void json_write(struct strbuf *out, const struct value *v, bool pretty)
-{
-    write_value(out, v, pretty, 0);
-}
-
-char *json_text(const struct value *v, bool pretty)
-{
-    struct strbuf out = STRBUF_INIT;
-
-    json_write(&out, v, pretty);
-    return strbuf_take(&out);
 }

@@ -1,9 +1,11 @@
 /*
- * Dotted options: "driver=qcow2,file.driver=file,file.filename=x" as nested dicts and lists of strings.
+ * Dotted options: "driver=qcow2,file.driver=file,file.filename=x" as nested dicts and lists of
+ * strings.
  *
- * Models the syntax of the options that QMP's schema types (--blockdev, --export, --object, --nbd-server).
- * A part of a key is a QAPI name (a letter, then letters, digits, '-', '_'; or "__RFQDN_" before one), or,
- * not in front, a number that makes its parent a list.  Leaves out: the types, which the schema knows.
+ * Models the syntax of the options that QMP's schema types (--blockdev, --export, --object,
+ * --nbd-server). A part of a key is a QAPI name (a letter, then letters, digits, '-', '_'; or
+ * "__RFQDN_" before one), or, not in front, a number that makes its parent a list.  Leaves out: the
+ * types, which the schema knows.
  */
 #include "ref/base/options.h"
 
@@ -55,10 +57,11 @@ static size_t name_len(const char *s)
 }
 
 /*
- * Walks the dots of key[0..len) down from root, making dicts, and puts v into the last.  Takes ownership
- * of v.  Numbers are plain keys here; make_lists() turns their dicts into lists.
+ * Walks the dots of key[0..len) down from root, making dicts, and puts v into the last.  Takes
+ * ownership of v.  Numbers are plain keys here; make_lists() turns their dicts into lists.
  */
-static int put_dotted(struct value *root, const char *key, size_t len, struct value *v, struct error **err)
+static int put_dotted(struct value *root, const char *key, size_t len, struct value *v,
+                      struct error **err)
 {
     struct value *at = root;
     int ret = 0;
@@ -72,12 +75,13 @@ static int put_dotted(struct value *root, const char *key, size_t len, struct va
             break;
         }
         if (parts > MAX_PARTS) {
-            ret = error_set(err, EINVAL, "Parameter '%.*s' has more than %d parts", (int)len, key, MAX_PARTS);
+            ret = error_set(err, EINVAL, "Parameter '%.*s' has more than %d parts", (int)len, key,
+                            MAX_PARTS);
             break;
         }
         if (n > MAX_PART) {
-            ret = error_set(err, EINVAL, "Parameter%s '%.*s' is too long", n == len ? "" : " fragment",
-                            (int)n, key + start);
+            ret = error_set(err, EINVAL, "Parameter%s '%.*s' is too long",
+                            n == len ? "" : " fragment", (int)n, key + start);
             break;
         }
         char *part = str_ndup(key + start, n);
@@ -133,7 +137,10 @@ static struct value *list_of(const struct value *d, const char *name, struct err
     return l;
 }
 
-/* Replaces every dict of numbers below d; `name` is d's dotted name with a dot behind.  Returns d or a list. */
+/*
+ * Replaces every dict of numbers below d; `name` is d's dotted name with a dot behind.  Returns d
+ * or a list.
+ */
 static struct value *make_lists(struct value *d, const char *name, struct error **err)
 {
     size_t numbers = 0;
@@ -183,13 +190,15 @@ static int parse_element(const char **text, const char *implied_key, struct valu
     }
     if (s[len] != '=' && implied_key && len > 0) {
         *text = s + len + (s[len] == ',');
-        return put_dotted(d, implied_key, strlen(implied_key), value_strf("%.*s", (int)len, s), err);
+        struct value *v = value_strf("%.*s", (int)len, s);
+        return put_dotted(d, implied_key, strlen(implied_key), v, err);
     }
     if (s[len] != '=') {
         struct value *scratch = value_dict();
         int ret = put_dotted(scratch, s, len, value_null(), err);
         value_free(scratch);
-        return ret < 0 ? ret : error_set(err, EINVAL, "Expected '=' after parameter '%.*s'", (int)len, s);
+        return ret < 0 ? ret : error_set(err, EINVAL, "Expected '=' after parameter '%.*s'",
+                                         (int)len, s);
     }
     *text = s + len + 1;
     char *value = opts_next_value(text);
@@ -198,7 +207,8 @@ static int parse_element(const char **text, const char *implied_key, struct valu
     return ret;
 }
 
-struct value *keyval_parse(const char *text, const char *implied_key, bool *help, struct error **err)
+struct value *keyval_parse(const char *text, const char *implied_key, bool *help,
+                           struct error **err)
 {
     struct value *d = value_dict();
     bool wants_help = false;

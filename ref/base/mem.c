@@ -1,7 +1,9 @@
 /*
- * Memory: wrappers of malloc that abort, wrappers that may fail, and the failure hook of the latter.
+ * Memory: wrappers of malloc that abort, wrappers that may fail, and the failure hook of the
+ * latter.
  *
- * The hook is the one piece of process-wide state of this folder; nothing but tests and fault sources sets it.
+ * The hook is the one piece of process-wide state of this folder; nothing but tests and fault
+ * sources sets it.
  */
 #include "ref/base/mem.h"
 

@@ -1,9 +1,10 @@
 /*
- * Memory: allocation that cannot fail (small, sized by the program) and allocation that can (sized by
- * an image, after its limits were checked).
+ * Memory: allocation that cannot fail (small, sized by the program) and allocation that can (sized
+ * by an image, after its limits were checked).
  *
  * mem_* abort the process on exhaustion; mem_try_* return NULL, and ask the installed failure hook
- * first, so that tests and fault sources can make any of them fail.  All memory is freed by mem_free().
+ * first, so that tests and fault sources can make any of them fail.  All memory is freed by
+ * mem_free().
  */
 #ifndef BLKREF_BASE_MEM_H
 #define BLKREF_BASE_MEM_H

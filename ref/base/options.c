@@ -1,7 +1,8 @@
 /*
  * Options: the comma syntax, checking against a table, typed access, and the text of `-o help`.
  *
- * A value that is null, a list or a dict is no option value: checks and access pass it over, as QEMU's do.
+ * A value that is null, a list or a dict is no option value: checks and access pass it over, as
+ * QEMU's do.
  */
 #include "ref/base/options.h"
 
@@ -64,8 +65,8 @@ static void free_element(struct element *e)
     mem_free(e->word);
 }
 
-struct value *opts_parse_noting(const char *text, const char *implied_key, struct value *short_forms,
-                                struct error **err)
+struct value *opts_parse_noting(const char *text, const char *implied_key,
+                                struct value *short_forms, struct error **err)
 {
     struct value *d = value_dict();
 
@@ -73,8 +74,9 @@ struct value *opts_parse_noting(const char *text, const char *implied_key, struc
         struct element e = next_element(&text, implied_key);
         dict_put_str(d, e.key, e.value);
         if (e.word && short_forms) {
-            list_append(short_forms, value_strf("short-form boolean option '%s' deprecated\n"
-                                                "Please use %s=%s instead", e.word, e.key, e.value));
+            list_append(short_forms,
+                        value_strf("short-form boolean option '%s' deprecated\n"
+                                   "Please use %s=%s instead", e.word, e.key, e.value));
         }
         free_element(&e);
     }
@@ -153,8 +155,9 @@ static int check_size(const char *name, const char *s, uint64_t *out, struct err
     }
     if (ret < 0) {
         error_set(err, EINVAL, "Parameter '%s' expects a non-negative number below 2^64", name);
-        error_hint(err, "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
-                        "and exabytes, respectively.\n");
+        error_hint(err,
+                   "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"
+                   "and exabytes, respectively.\n");
         return -EINVAL;
     }
     return 0;
@@ -168,7 +171,8 @@ static int check_int(const char *name, const char *s, int64_t *out, struct error
     return 0;
 }
 
-static int check_enum(const struct opt_desc *o, const char *name, const char *s, int *out, struct error **err)
+static int check_enum(const struct opt_desc *o, const char *name, const char *s, int *out,
+                      struct error **err)
 {
     for (int i = 0; o->values[i]; i++) {
         if (strcmp(o->values[i], s) == 0) {
@@ -193,7 +197,8 @@ const struct opt_desc *opts_find(const struct opt_desc *table, const char *name)
     return NULL;
 }
 
-static int check_value(const struct opt_desc *o, const char *name, const char *s, struct error **err)
+static int check_value(const struct opt_desc *o, const char *name, const char *s,
+                       struct error **err)
 {
     uint64_t u;
     int64_t i;
@@ -219,7 +224,8 @@ static int check_value(const struct opt_desc *o, const char *name, const char *s
 }
 
 /* s is NULL for what is no option value. */
-static int validate_one(const struct opt_desc *table, const char *key, const char *s, struct error **err)
+static int validate_one(const struct opt_desc *table, const char *key, const char *s,
+                        struct error **err)
 {
     const struct opt_desc *o = opts_find(table, key);
 
@@ -268,7 +274,8 @@ static char *lookup(const struct opt_desc *t, const struct value *d, const char 
     return s;
 }
 
-int opts_get_bool(const struct opt_desc *t, const struct value *d, const char *name, bool *out, struct error **err)
+int opts_get_bool(const struct opt_desc *t, const struct value *d, const char *name, bool *out,
+                  struct error **err)
 {
     char *s = lookup(t, d, name);
     int ret = s ? check_bool(name, s, out, err) : 0;
@@ -277,7 +284,8 @@ int opts_get_bool(const struct opt_desc *t, const struct value *d, const char *n
     return ret;
 }
 
-int opts_get_size(const struct opt_desc *t, const struct value *d, const char *name, uint64_t *out, struct error **err)
+int opts_get_size(const struct opt_desc *t, const struct value *d, const char *name, uint64_t *out,
+                  struct error **err)
 {
     char *s = lookup(t, d, name);
     int ret = s ? check_size(name, s, out, err) : 0;
@@ -286,7 +294,8 @@ int opts_get_size(const struct opt_desc *t, const struct value *d, const char *n
     return ret;
 }
 
-int opts_get_number(const struct opt_desc *t, const struct value *d, const char *name, uint64_t *out, struct error **err)
+int opts_get_number(const struct opt_desc *t, const struct value *d, const char *name,
+                    uint64_t *out, struct error **err)
 {
     char *s = lookup(t, d, name);
     int ret = s ? check_number(name, s, out, err) : 0;
@@ -295,7 +304,8 @@ int opts_get_number(const struct opt_desc *t, const struct value *d, const char 
     return ret;
 }
 
-int opts_get_int(const struct opt_desc *t, const struct value *d, const char *name, int64_t *out, struct error **err)
+int opts_get_int(const struct opt_desc *t, const struct value *d, const char *name, int64_t *out,
+                 struct error **err)
 {
     char *s = lookup(t, d, name);
     int ret = s ? check_int(name, s, out, err) : 0;
@@ -304,7 +314,8 @@ int opts_get_int(const struct opt_desc *t, const struct value *d, const char *na
     return ret;
 }
 
-int opts_get_enum(const struct opt_desc *t, const struct value *d, const char *name, int *out, struct error **err)
+int opts_get_enum(const struct opt_desc *t, const struct value *d, const char *name, int *out,
+                  struct error **err)
 {
     const struct opt_desc *o = opts_find(t, name);
     char *s = lookup(t, d, name);

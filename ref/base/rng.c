@@ -1,6 +1,6 @@
 /*
- * Seeded numbers (xoshiro256** by Blackman and Vigna, seeded by splitmix64, both in the public domain)
- * and a content hash: four multiply-mix lanes over 32-byte strides, folded at the end.
+ * Seeded numbers (xoshiro256** by Blackman and Vigna, seeded by splitmix64, both in the public
+ * domain) and a content hash: four multiply-mix lanes over 32-byte strides, folded at the end.
  */
 #include "ref/base/rng.h"
 

@@ -19,7 +19,9 @@ uint64_t rng_next(struct rng *r);
 uint64_t rng_below(struct rng *r, uint64_t n);
 void rng_fill(struct rng *r, void *buf, size_t len);
 
-/* 64-bit hash of a buffer (good mixing, not keyed); chain by passing the previous result as seed. */
+/*
+ * 64-bit hash of a buffer (good mixing, not keyed); chain by passing the previous result as seed.
+ */
 uint64_t hash_bytes(const void *p, size_t len, uint64_t seed);
 static inline uint64_t hash_u64(uint64_t x)
 {

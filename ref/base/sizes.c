@@ -1,6 +1,7 @@
 /*
- * Numbers in text.  The grammar of sizes is what QEMU 7.2 accepts on the command line: leading blanks and
- * "+" pass, "-" does not, a fraction needs a suffix that scales it, no exponents, no hexadecimal fractions.
+ * Numbers in text.  The grammar of sizes is what QEMU 7.2 accepts on the command line: leading
+ * blanks and "+" pass, "-" does not, a fraction needs a suffix that scales it, no exponents, no
+ * hexadecimal fractions.
  */
 #include "ref/base/sizes.h"
 
@@ -25,7 +26,10 @@ static int suffix_shift(char c)
     }
 }
 
-/* Start of the digits (behind blanks and a plus sign), or NULL when there are none; *hex tells the base. */
+/*
+ * Start of the digits (behind blanks and a plus sign), or NULL when there are none; *hex tells the
+ * base.
+ */
 static const char *digits(const char *s, bool *hex)
 {
     while (isspace((unsigned char)*s)) {

@@ -1,6 +1,7 @@
 /*
- * Values: JSON-like trees.  A list is an array; a dict is an array kept in QEMU's key order (value.h), so
- * that iteration is a walk, lookup a binary search by bucket, and insertion a move of a few pointers.
+ * Values: JSON-like trees.  A list is an array; a dict is an array kept in QEMU's key order
+ * (value.h), so that iteration is a walk, lookup a binary search by bucket, and insertion a move of
+ * a few pointers.
  */
 #include "ref/base/value.h"
 
@@ -547,15 +548,18 @@ static char *first_part(const char *key, const char **rest)
     return part;
 }
 
-/* A list index is any number that fits; "00" and "-1" count as one, though only "0", "1", ... name elements. */
+/*
+ * A list index is any number that fits; "00" and "-1" count as one, though only "0", "1", ... name
+ * elements.
+ */
 static bool is_index(const char *s, int64_t *index)
 {
     return parse_int64(s, NULL, 10, index) == 0;
 }
 
 /*
- * One level: a dict of part -> scalar, or part -> dict of the rests (these dicts hold flat keys again).
- * `nested` says which parts have rests.
+ * One level: a dict of part -> scalar, or part -> dict of the rests (these dicts hold flat keys
+ * again). `nested` says which parts have rests.
  */
 static struct value *split_level(const struct value *d, struct value *nested, struct error **err)
 {
@@ -587,7 +591,10 @@ static struct value *split_level(const struct value *d, struct value *nested, st
     return level;
 }
 
-/* Turns a dict of "0" .. "n-1" into a list.  Takes ownership of d; other dicts are returned as they are. */
+/*
+ * Turns a dict of "0" .. "n-1" into a list.  Takes ownership of d; other dicts are returned as they
+ * are.
+ */
 static struct value *listify(struct value *d, struct error **err)
 {
     size_t indices = 0;

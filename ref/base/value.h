@@ -1,10 +1,11 @@
 /*
- * Values: what JSON can say.  null, bool, 64-bit integers (signed or unsigned), double, string, list, dict.
+ * Values: what JSON can say.  null, bool, 64-bit integers (signed or unsigned), double, string,
+ * list, dict.
  *
- * Models: the values that options, QMP and command lines are made of.  A dict iterates in QEMU's key
- * order, which is interface (scripts compare the text): keys ascending by H(key) mod 512, keys of
- * one bucket newest first, where in 32-bit arithmetic v = 0x238F13AF * len; v += byte[i] << (5 * i mod 24)
- * for every i, and H = 1103515243 * v + 12345.  Replacing a key's value keeps its place.
+ * Models: the values that options, QMP and command lines are made of.  A dict iterates in QEMU's
+ * key order, which is interface (scripts compare the text): keys ascending by H(key) mod 512, keys
+ * of one bucket newest first, where in 32-bit arithmetic v = 0x238F13AF * len; v += byte[i] << (5 *
+ * i mod 24) for every i, and H = 1103515243 * v + 12345.  Replacing a key's value keeps its place.
  * A tree has one owner; put and append take ownership.  Leaves out: parsing and printing (json.h).
  */
 #ifndef BLKREF_BASE_VALUE_H
@@ -79,17 +80,24 @@ void dict_iter_start(struct dict_iter *it, const struct value *d);
 bool dict_iter_next(struct dict_iter *it);
 #define DICT_FOREACH(it, d) for (dict_iter_start(&(it), d); dict_iter_next(&(it));)
 
-/* Nested dicts and lists to one level of dotted keys ("a.b", "l.0.c"), in place; empty dicts and lists stay. */
+/*
+ * Nested dicts and lists to one level of dotted keys ("a.b", "l.0.c"), in place; empty dicts and
+ * lists stay.
+ */
 void dict_flatten(struct value *d);
 /*
- * The other way: returns a new nested value, or NULL with err when keys contradict each other ("a" beside
- * "a.b", a list with a gap).  A name part "0", "1", ... makes a list; ".." in a key is a literal dot.
+ * The other way: returns a new nested value, or NULL with err when keys contradict each other ("a"
+ * beside "a.b", a list with a gap).  A name part "0", "1", ... makes a list; ".." in a key is a
+ * literal dot.
  */
 struct error;
 struct value *dict_crumple(const struct value *d, struct error **err);
 /* Moves every "prefix*" key of d into a new dict, without the prefix. */
 struct value *dict_extract(struct value *d, const char *prefix);
-/* Moves keys of src into dst; an existing key is overwritten only if `overwrite`, else stays in src. Shallow. */
+/*
+ * Moves keys of src into dst; an existing key is overwritten only if `overwrite`, else stays in
+ * src. Shallow.
+ */
 void dict_join(struct value *dst, struct value *src, bool overwrite);
 
 #endif
