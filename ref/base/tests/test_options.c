@@ -243,6 +243,14 @@ static void names_are_found_with_what_nests_below(void **state)
     assert_null(opts_find(table, ""));
 }
 
+static void known_keys_are_taken_out(void **state)
+{
+    struct value *d = opts_parse("size=1,other=2,file=x,file.y=3", NULL, NULL);
+
+    expect(opts_take(table, d), "{'size': '1', 'file': 'x'}");
+    expect(d, "{'other': '2', 'file.y': '3'}");
+}
+
 static void help_is_aligned_and_sorted(void **state)
 {
     static const struct opt_desc raw[] = {
@@ -285,6 +293,7 @@ int main(void)
         cmocka_unit_test(json_types_are_taken_by_their_text),
         cmocka_unit_test(defaults_fill_in_and_absence_leaves_alone),
         cmocka_unit_test(names_are_found_with_what_nests_below),
+        cmocka_unit_test(known_keys_are_taken_out),
         cmocka_unit_test(help_is_aligned_and_sorted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
