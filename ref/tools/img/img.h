@@ -44,6 +44,10 @@ enum img_output { OUTPUT_HUMAN, OUTPUT_JSON };
 bool img_parse_output(struct tool *t, const char *arg, enum img_output *out);
 /* Size argument as `qemu-img` takes it: -EINVAL/-ERANGE, or the value; messages are the caller's. */
 int64_t img_parse_size(const char *text);
+/* As above with the messages of a bad `what` ("image size", "start offset"); < 0 when bad. */
+int64_t img_size_argument(struct tool *t, const char *what, const char *text);
+/* Prints the create options of a format, and of the protocol of filename (may be NULL); exit status. */
+int img_options_help(struct tool *t, const char *filename, const char *fmt);
 /* Collects an --object argument; false after a message. */
 bool img_add_object(struct tool *t, const char *text);
 
