@@ -111,7 +111,7 @@ static bool follows(const struct map_entry *a, const struct map_entry *b)
            (!a->has_offset || a->offset + a->length == b->offset);
 }
 
-static int print_human(struct tool *t, const struct map_entry *e, const struct map_entry *next)
+static int print_human(struct tool *t, const struct map_entry *e)
 {
     if (e->data && !e->zero) {
         if (!e->has_offset) {
@@ -138,7 +138,7 @@ static void print_json(const struct map_entry *e, const struct map_entry *next)
 static int print_entry(struct tool *t, enum img_output output, const struct map_entry *e, const struct map_entry *next)
 {
     if (output == OUTPUT_HUMAN) {
-        return print_human(t, e, next);
+        return print_human(t, e);
     }
     print_json(e, next);
     return 0;

@@ -1,0 +1,166 @@
+/*
+ * qemu-img amend.
+ */
+#include <errno.h>
+
+#include "ref/base/mem.h"
+#include "ref/base/options.h"
+#include "ref/base/strbuf.h"
+#include "ref/tools/img/img.h"
+
+struct amend_request {
+    const char *filename, *fmt, *cache;
+    char *options;
+    unsigned flags;
+    bool image_opts, quiet, progress, force, writethrough;
+};
+
+static int parse(struct tool *t, struct amend_request *r, int argc, char **argv)
+{
+    static const struct option long_options[] = {
+        { "help", no_argument, 0, 'h' },
+        { "object", required_argument, 0, IMG_OPT_OBJECT },
+        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
+        { "force", no_argument, 0, IMG_OPT_FORCE },
+        { 0, 0, 0, 0 },
+    };
+    int c;
+    while ((c = img_getopt(t, argc, argv, ":ho:f:t:pq", long_options)) != -1) {
+        switch (c) {
+        case 'h':
+            return 1;
+        case '?':
+            return 2;
+        case 'o':
+            if (!img_add_options(t, &r->options, optarg)) {
+                return 2;
+            }
+            break;
+        case 'f':
+            r->fmt = optarg;
+            break;
+        case 't':
+            r->cache = optarg;
+            break;
+        case 'p':
+            r->progress = true;
+            break;
+        case 'q':
+            r->quiet = true;
+            break;
+        case IMG_OPT_OBJECT:
+            if (!img_add_object(t, optarg)) {
+                return 2;
+            }
+            break;
+        case IMG_OPT_IMAGE_OPTS:
+            r->image_opts = true;
+            break;
+        case IMG_OPT_FORCE:
+            r->force = true;
+            break;
+        }
+    }
+    if (!r->options) {
+        return 1 + img_usage_error(t, "Must specify options (-o)");
+    }
+    return 0;
+}
+
+static int print_help(struct tool *t, const struct block_driver *drv)
+{
+    struct strbuf text = STRBUF_INIT;
+    if (!drv->amend_options) {
+        tool_error(t, "Format driver '%s' does not support option amendment", drv->name);
+        return 1;
+    }
+    char *title = str_fmt("Amend options for '%s':", drv->name);
+    opts_print_help(&text, drv->amend_options, title);
+    fputs(text.s, stdout);
+    strbuf_free(&text);
+    mem_free(title);
+    return 0;
+}
+
+static int help_for_format(struct tool *t, const char *fmt)
+{
+    const struct block_driver *drv = driver_find(t->w, fmt);
+    if (!drv) {
+        tool_error(t, "Unknown file format '%s'", fmt);
+        return 1;
+    }
+    return print_help(t, drv);
+}
+
+static void show_progress(struct node *n, int64_t done, int64_t total, void *opaque)
+{
+    img_progress(opaque, total ? 100.0f * (float)done / (float)total : 0);
+}
+
+static int amend(struct tool *t, struct amend_request *r, struct node *n)
+{
+    const struct block_driver *drv = n->drv;
+    struct error *err = NULL;
+    struct img_progress progress;
+    if (opts_has_help(r->options)) {
+        return print_help(t, drv);
+    }
+    if (!drv->amend_options) {
+        tool_error(t, "Format driver '%s' does not support option amendment", drv->name);
+        return 1;
+    }
+    if (opts_validate_text(drv->amend_options, r->options, &err) < 0) {
+        struct error *creation = NULL;
+        if (drv->create_options && opts_validate_text(drv->create_options, r->options, &creation) == 0) {
+            error_hint(&err, "This option is only supported for image creation\n");
+        }
+        error_clear(&creation);
+        tool_report(t, err);
+        return 1;
+    }
+    struct value *opts = opts_parse(r->options, NULL, &err);
+    img_progress_start(&progress, t, r->progress, 1);
+    int ret = drv->amend(n, opts, show_progress, &progress, r->force, &err);
+    value_free(opts);
+    if (ret == 0) {
+        img_progress(&progress, 100);
+    }
+    img_progress_end(&progress);
+    if (ret < 0) {
+        tool_report(t, err);
+    }
+    return ret < 0;
+}
+
+int img_amend(struct tool *t, int argc, char **argv)
+{
+    struct amend_request r = { .cache = "writeback", .flags = OPEN_RDWR | OPEN_RESIZE };
+    int ended = parse(t, &r, argc, argv), status = ended - 1;
+    if (ended) {
+        goto out;
+    }
+    r.progress = r.progress && !r.quiet;
+    r.filename = optind == argc - 1 ? argv[optind] : NULL;
+    status = 1;
+    if (r.fmt && opts_has_help(r.options)) {
+        status = help_for_format(t, r.fmt);
+        goto out;
+    }
+    if (!r.filename) {
+        img_usage_error(t, "Expecting one image file name");
+        goto out;
+    }
+    if (!img_parse_cache(r.cache, &r.flags, &r.writethrough)) {
+        tool_error(t, "Invalid cache option: %s", r.cache);
+        goto out;
+    }
+    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet, false);
+    if (!b) {
+        goto out;
+    }
+    status = amend(t, &r, blk_node(b));
+    blk_unref(b);
+out:
+    mem_free(r.options);
+    return status;
+}
