@@ -22,8 +22,8 @@ struct io {
 #define IO_MAX_BYTES (INT32_MAX & ~511)
 /* Longest image: the largest int64_t that is a multiple of 1 GiB. */
 #define IO_MAX_LENGTH (INT64_MAX & ~(GiB - 1))
-/* Buffers that we make ourselves stay below this. */
-#define IO_MAX_BOUNCE (1 * MiB)
+/* Buffers that we make ourselves stay within this. */
+#define IO_MAX_BOUNCE (16 * MiB)
 
 /* Counts the request as in flight and enters it into the node's list (tracked.c). */
 void io_begin(struct io *io, struct child *c, struct node *n, enum req_op op, int64_t offset, int64_t bytes,

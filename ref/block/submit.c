@@ -146,6 +146,7 @@ int submit_write(struct io *io, int64_t offset, int64_t bytes, const struct iov 
     assert(io_aligned(n, offset, bytes));
     int ret = call_split(io, n->drv->write, REQ_WRITE, offset, bytes, q, q_off, flags & n->write_flags);
     if (ret == 0 && (flags & REQ_FUA) && !(n->write_flags & REQ_FUA)) {
+        n->write_gen++;      /* or the flush would find nothing written */
         ret = node_flush(n, io->parent);
     }
     return ret;

@@ -70,6 +70,7 @@ int zeroes_body(struct io *io, int64_t offset, int64_t bytes, unsigned flags)
     }
     mem_free(buf);
     if (ret == 0 && flush) {
+        n->write_gen++;
         ret = node_flush(n, io->parent);
     }
     return ret;
