@@ -150,7 +150,7 @@ clean: ## remove build/
 .PHONY: all drop-in help deps check unit-tests check-valgrind check-sanitizers coverage optimized \
         campaign bench format lint install clean fuzz-target
 
-$(B)/gen/specs/%_layout.h: specs/%.yaml specs/gen.py
+$(B)/gen/specs/%_layout.h: specs/%.yaml specs/gen.py $(wildcard specs/speclang/*.py)
 	@mkdir -p $(@D)
 	$(PYTHON) specs/gen.py --header $< > $@
 

@@ -1,6 +1,7 @@
 /*
- * Who refers to which host cluster: a count and the kinds of content for each cluster that is referred to.
- * A hash map, so that memory follows the number of references and not the size that an image claims.
+ * Who refers to which host cluster: a count and the kinds of content for each cluster that is
+ * referred to. A hash map, so that memory follows the number of references and not the size that an
+ * image claims.
  */
 #ifndef BLKREF_SPECS_CLUSTER_MAP_H
 #define BLKREF_SPECS_CLUSTER_MAP_H
@@ -10,10 +11,10 @@
 
 struct cluster_ref {
     uint64_t cluster;
-    uint32_t count;             /* references found */
-    uint32_t stored;            /* refcount on disk, at most UINT32_MAX */
-    uint32_t kinds;             /* the format's bits: what the cluster holds; 0 marks a free slot */
-    uint32_t flags;             /* the format's */
+    uint32_t count;  /* references found */
+    uint32_t stored; /* refcount on disk, at most UINT32_MAX */
+    uint32_t kinds;  /* the format's bits: what the cluster holds; 0 marks a free slot */
+    uint32_t flags;  /* the format's */
 };
 
 struct cluster_map {

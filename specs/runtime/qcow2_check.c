@@ -168,8 +168,8 @@ static void advise_limits(struct walk *w)
                         QCOW2_MAX_CLUSTER_BITS, "clusters of 2^%u bytes", bits);
     }
     if (l1 > QCOW2_MAX_L1_BYTES) {
-        spec_report_add(w->r, "HDR-20", SPEC_ADVICE, QCOW2_HEADER_L1_SIZE_OFF, l1, QCOW2_MAX_L1_BYTES,
-                        "L1 table of %llu bytes", (unsigned long long)l1);
+        spec_report_add(w->r, "HDR-20", SPEC_ADVICE, QCOW2_HEADER_L1_SIZE_OFF, l1,
+                        QCOW2_MAX_L1_BYTES, "L1 table of %llu bytes", (unsigned long long)l1);
     }
     if (table > QCOW2_MAX_REFCOUNT_TABLE_BYTES) {
         spec_report_add(w->r, "RC-11", SPEC_ADVICE, QCOW2_HEADER_REFCOUNT_TABLE_CLUSTERS_OFF, table,
@@ -195,13 +195,15 @@ static bool check_header(struct walk *w)
     walk_check(w, "header", h, 0);
     uint32_t bits = qcow2_header_get_cluster_bits(h);
     uint32_t version = qcow2_header_get_version(h);
-    if (qcow2_header_get_magic(h) != QCOW2_MAGIC || version < 2 || version > 3 || bits < 9 || bits > 30) {
+    if (qcow2_header_get_magic(h) != QCOW2_MAGIC || version < 2 || version > 3 || bits < 9 ||
+        bits > 30) {
         return false;
     }
     take_header(w);
     advise_limits(w);
     return !(w->info->incompatible & ~QCOW2_INCOMPAT_KNOWN) &&
-           w->info->refcount_order <= QCOW2_MAX_REFCOUNT_ORDER && w->header_length <= w->q.cluster_size;
+           w->info->refcount_order <= QCOW2_MAX_REFCOUNT_ORDER &&
+           w->header_length <= w->q.cluster_size;
 }
 
 static void check_active(struct walk *w)

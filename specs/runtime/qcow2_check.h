@@ -1,11 +1,11 @@
 /*
- * The spec checker of qcow2: reads a whole image by the clauses of specs/qcow2.yaml and reports every
- * violation by clause.
+ * The spec checker of qcow2: reads a whole image by the clauses of specs/qcow2.yaml and reports
+ * every violation by clause.
  *
- * Models: header and extensions, places and bounds of all tables, refcounts recomputed, bit 63, overlaps,
- * reserved bits, snapshots, bitmaps, the encryption header's space.  It is the second reading of the format
- * beside the driver and shares only the generated layout with it.  Leaves out: guest data, decompression,
- * the external data file, repair.
+ * Models: header and extensions, places and bounds of all tables, refcounts recomputed, bit 63,
+ * overlaps, reserved bits, snapshots, bitmaps, the encryption header's space.  It is the second
+ * reading of the format beside the driver and shares only the generated layout with it.  Leaves
+ * out: guest data, decompression, the external data file, repair.
  */
 #ifndef BLKREF_SPECS_QCOW2_CHECK_H
 #define BLKREF_SPECS_QCOW2_CHECK_H
@@ -16,12 +16,12 @@ struct spec_image {
     /* Reads exactly len bytes inside the image; 0 or -errno. */
     int (*read)(void *opaque, uint64_t offset, void *buf, size_t len);
     void *opaque;
-    uint64_t size;              /* bytes of the file; what is behind reads as zeros */
+    uint64_t size; /* bytes of the file; what is behind reads as zeros */
 };
 
 struct spec_limits {
-    uint64_t clusters;          /* at most this many distinct clusters are tracked (24 to 72 bytes each) */
-    uint64_t work;              /* at most this many bytes are read, entries and references visited */
+    uint64_t clusters; /* at most this many distinct clusters are tracked (24 to 72 bytes each) */
+    uint64_t work;     /* at most this many bytes are read, entries and references visited */
 };
 
 /* What the header says; for spec_qcow2_holds() and callers that want to know. */
@@ -29,13 +29,14 @@ struct spec_qcow2_info {
     uint32_t version, cluster_bits, refcount_order, nb_snapshots;
     uint64_t size, incompatible, compatible, autoclear;
     bool has_bitmaps_extension;
-    uint64_t data_clusters, compressed_clusters, zero_clusters;     /* of the active tables */
+    uint64_t data_clusters, compressed_clusters, zero_clusters; /* of the active tables */
 };
 
 /*
- * Judges the image.  limits NULL: 4 Mi clusters, 4 GiB of work.  info may be NULL.  Returns 0 when the walk
- * came to its end (the report says what it found; a header that cannot be interpreted ends the walk there),
- * -EFBIG when a limit was reached, -ENOMEM, or the reader's error; the report then holds what was found so far.
+ * Judges the image.  limits NULL: 4 Mi clusters, 4 GiB of work.  info may be NULL.  Returns 0 when
+ * the walk came to its end (the report says what it found; a header that cannot be interpreted ends
+ * the walk there), -EFBIG when a limit was reached, -ENOMEM, or the reader's error; the report then
+ * holds what was found so far.
  */
 int spec_qcow2_check(const struct spec_image *image, const struct spec_limits *limits,
                      struct spec_qcow2_info *info, struct spec_report *r);
@@ -44,7 +45,8 @@ int spec_qcow2_check(const struct spec_image *image, const struct spec_limits *l
 int spec_qcow2_check_memory(const uint8_t *image, uint64_t size, struct spec_qcow2_info *info,
                             struct spec_report *r);
 
-/* For spec_report_allowed(): the conditions of the promise, opaque being a struct spec_qcow2_info. */
+/* For spec_report_allowed(): the conditions of the promise, opaque being a struct spec_qcow2_info.
+ */
 bool spec_qcow2_holds(void *opaque, const char *when);
 
 #endif

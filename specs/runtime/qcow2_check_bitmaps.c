@@ -1,6 +1,6 @@
 /*
- * qcow2 spec checker: bitmap directory, tables and the tail of bitmap data.  Without the auto-clear bit the
- * extension is void and nothing is looked at (FEAT-17).
+ * qcow2 spec checker: bitmap directory, tables and the tail of bitmap data.  Without the auto-clear
+ * bit the extension is void and nothing is looked at (FEAT-17).
  */
 #include <string.h>
 
@@ -20,7 +20,8 @@ static void check_tail(struct walk *w, const uint8_t *entry, uint64_t cluster)
 {
     unsigned g = qcow2_bitmap_dir_entry_get_granularity_bits(entry);
     uint64_t bytes = data_bytes(w, entry);
-    uint64_t bits = spec_shr(w->info->size, g) + ((w->info->size & spec_sub(spec_shl(1, g), 1)) != 0);
+    uint64_t bits =
+        spec_shr(w->info->size, g) + ((w->info->size & spec_sub(spec_shl(1, g), 1)) != 0);
     uint64_t used = bytes % w->q.cluster_size;
     if (bytes == 0 || (used == 0 && bits % 8 == 0)) {
         return;
@@ -72,7 +73,8 @@ static void advise(struct walk *w, const uint8_t *entry, uint64_t at)
 }
 
 /* One bitmap, its entry lying inside the directory. */
-static void check_bitmap(struct walk *w, const uint8_t *entry, uint64_t at, struct cluster_map *names)
+static void check_bitmap(struct walk *w, const uint8_t *entry, uint64_t at,
+                         struct cluster_map *names)
 {
     uint64_t name = at + qcow2_bitmap_dir_entry_name_pos(entry);
     uint64_t name_size = qcow2_bitmap_dir_entry_get_name_size(entry);
@@ -83,16 +85,18 @@ static void check_bitmap(struct walk *w, const uint8_t *entry, uint64_t at, stru
     if (walk_seen_name(w, names, name, name_size)) {
         spec_report_add(w->r, "BMD-16", SPEC_CORRUPTION, at, 0, 0, "a bitmap's name occurs twice");
     }
-    if (!walk_zero(w, name + name_size, at + qcow2_bitmap_dir_entry_total_size(entry) - name - name_size)) {
-        spec_report_add(w->r, "BMD-17", SPEC_CORRUPTION, at, 0, 0, "a directory entry's padding is not zero");
+    if (!walk_zero(w, name + name_size,
+                   at + qcow2_bitmap_dir_entry_total_size(entry) - name - name_size)) {
+        spec_report_add(w->r, "BMD-17", SPEC_CORRUPTION, at, 0, 0,
+                        "a directory entry's padding is not zero");
     }
     bool current = !(qcow2_bitmap_dir_entry_get_flags(entry) & QCOW2_BITMAP_FLAG_IN_USE);
     uint64_t data = data_bytes(w, entry);
     uint64_t want = (data >> w->q.cluster_bits) + ((data & (w->q.cluster_size - 1)) != 0);
     if (current && bytes / 8 != want) {
         spec_report_add(w->r, "BM-1", SPEC_CORRUPTION, at, bytes / 8, want,
-                        "bitmap table of %llu entries instead of %llu", (unsigned long long)bytes / 8,
-                        (unsigned long long)want);
+                        "bitmap table of %llu entries instead of %llu",
+                        (unsigned long long)bytes / 8, (unsigned long long)want);
     }
     if (bytes && !walk_inside(w, table, bytes)) {
         spec_report_add(w->r, "BMT-1", SPEC_CORRUPTION, at, table, bytes,
@@ -153,7 +157,8 @@ void check_bitmaps(struct walk *w)
     }
     if (!walk_inside(w, start, size)) {
         spec_report_add(w->r, "BMD-1", SPEC_CORRUPTION, 0, start, size,
-                        "bitmap directory at 0x%llx is not inside the file", (unsigned long long)start);
+                        "bitmap directory at 0x%llx is not inside the file",
+                        (unsigned long long)start);
         return;
     }
     if (!bad) {

@@ -1,5 +1,6 @@
 /*
- * qcow2 spec checker: what lies in the first cluster behind the header, and the encryption header's space.
+ * qcow2 spec checker: what lies in the first cluster behind the header, and the encryption header's
+ * space.
  */
 #include <string.h>
 
@@ -17,7 +18,8 @@ static void note_type(struct walk *w, struct ext_walk *e, uint32_t type, uint64_
 {
     for (unsigned i = 0; i < e->nr_types; i++) {
         if (e->types[i] == type) {
-            spec_report_add(w->r, "EXT-3", SPEC_CORRUPTION, at, type, 0, "extension 0x%08x twice", type);
+            spec_report_add(w->r, "EXT-3", SPEC_CORRUPTION, at, type, 0, "extension 0x%08x twice",
+                            type);
             return;
         }
     }
@@ -29,7 +31,8 @@ static void note_type(struct walk *w, struct ext_walk *e, uint32_t type, uint64_
 static void check_feature_names(struct walk *w, uint64_t at, uint32_t len)
 {
     if (len % QCOW2_FEATURE_NAME_SIZE) {
-        spec_report_add(w->r, "FNT-2", SPEC_CORRUPTION, at, len, 0, "feature name table of %u bytes", len);
+        spec_report_add(w->r, "FNT-2", SPEC_CORRUPTION, at, len, 0,
+                        "feature name table of %u bytes", len);
     }
     for (uint32_t i = 0; i + QCOW2_FEATURE_NAME_SIZE <= len; i += QCOW2_FEATURE_NAME_SIZE) {
         const uint8_t *p = walk_read(w, w->outer, at + i, QCOW2_FEATURE_NAME_SIZE);
@@ -54,7 +57,8 @@ static bool fixed_data(struct walk *w, const char *clause, uint64_t at, uint32_t
                        uint32_t want)
 {
     if (len != want) {
-        spec_report_add(w->r, clause, SPEC_CORRUPTION, at, len, want, "extension data of %u bytes", len);
+        spec_report_add(w->r, clause, SPEC_CORRUPTION, at, len, want, "extension data of %u bytes",
+                        len);
         return false;
     }
     const uint8_t *p = walk_read(w, w->outer, at, want);
@@ -85,7 +89,8 @@ static void check_extension(struct walk *w, uint32_t type, uint64_t at, uint32_t
         break;
     case QCOW2_EXT_DATA_FILE:
         if (!w->q.data_file) {
-            spec_report_add(w->r, "FEAT-11", SPEC_ADVICE, at, 0, 0, "data file name without the feature bit");
+            spec_report_add(w->r, "FEAT-11", SPEC_ADVICE, at, 0, 0,
+                            "data file name without the feature bit");
         }
         break;
     default:
@@ -98,8 +103,9 @@ static void check_backing_name(struct walk *w, uint64_t extensions_end)
     uint64_t offset = qcow2_header_get_backing_file_offset(w->header);
     uint64_t size = qcow2_header_get_backing_file_size(w->header);
     if (offset && (offset < extensions_end || spec_add(offset, size) > w->q.cluster_size)) {
-        spec_report_add(w->r, "EXT-4", SPEC_CORRUPTION, QCOW2_HEADER_BACKING_FILE_OFFSET_OFF, offset,
-                        extensions_end, "backing file name at 0x%llx", (unsigned long long)offset);
+        spec_report_add(w->r, "EXT-4", SPEC_CORRUPTION, QCOW2_HEADER_BACKING_FILE_OFFSET_OFF,
+                        offset, extensions_end, "backing file name at 0x%llx",
+                        (unsigned long long)offset);
     }
 }
 
@@ -117,7 +123,8 @@ static void check_crypto(struct walk *w)
     uint64_t length = qcow2_crypto_ext_get_length(w->crypto);
     if (!walk_inside(w, offset, length)) {
         spec_report_add(w->r, "FDE-4", SPEC_CORRUPTION, 0, offset, length,
-                        "encryption header at 0x%llx is not inside the file", (unsigned long long)offset);
+                        "encryption header at 0x%llx is not inside the file",
+                        (unsigned long long)offset);
         return;
     }
     walk_ref(w, offset, length, K_CRYPTO, 0);
@@ -154,7 +161,7 @@ void check_extensions(struct walk *w)
         pos += total;
     }
     if (pos > end && pos > w->header_length) {
-        pos = end;      /* the last one's padding */
+        pos = end; /* the last one's padding */
     }
     check_backing_name(w, pos);
     check_crypto(w);

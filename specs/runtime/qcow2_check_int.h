@@ -1,5 +1,6 @@
 /*
- * Shared by the files of the qcow2 spec checker: the state of one walk, reading, counting references.
+ * Shared by the files of the qcow2 spec checker: the state of one walk, reading, counting
+ * references.
  */
 #ifndef BLKREF_SPECS_QCOW2_CHECK_INT_H
 #define BLKREF_SPECS_QCOW2_CHECK_INT_H
@@ -39,19 +40,20 @@ struct walk {
     struct spec_report *r;
     struct spec_qcow2_info *info;
     const struct spec_format *format;
-    uint64_t work;                  /* left */
-    int error;                      /* first -errno; ends every loop */
+    uint64_t work; /* left */
+    int error;     /* first -errno; ends every loop */
     uint8_t header[QCOW2_HEADER_V3_FULL_SIZE];
     struct qcow2_params q;
     uint32_t header_length;
     bool dirty;
     struct cluster_map map;
-    struct window *outer, *inner;   /* table of tables, and table */
+    struct window *outer, *inner; /* table of tables, and table */
     uint8_t crypto[QCOW2_CRYPTO_EXT_SIZE], bitmaps[QCOW2_BITMAP_EXT_SIZE];
     bool has_crypto, has_bitmaps;
 };
 
-/* len bytes (at most 512) at offset, zeros behind the end of the file; NULL once w->error is set. */
+/* len bytes (at most 512) at offset, zeros behind the end of the file; NULL once w->error is set.
+ */
 const uint8_t *walk_read(struct walk *w, struct window *win, uint64_t offset, size_t len);
 /* Takes n units of work; false once w->error is set. */
 bool walk_work(struct walk *w, uint64_t n);
@@ -75,7 +77,8 @@ void check_copied(struct walk *w);
 uint64_t l1_needed(const struct walk *w, uint64_t disk_size);
 void check_snapshots(struct walk *w);
 void check_bitmaps(struct walk *w);
-/* References of the refcount structures themselves, before; and the comparison, after everything else. */
+/* References of the refcount structures themselves, before; and the comparison, after everything
+ * else. */
 void check_refcount_tables(struct walk *w);
 void check_refcounts(struct walk *w);
 

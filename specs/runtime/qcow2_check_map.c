@@ -26,8 +26,8 @@ static void check_compressed(struct walk *w, const uint8_t *p, uint64_t at)
     unsigned bits = (unsigned)w->q.cluster_bits;
     walk_check(w, "l2_compressed", p, at);
     if (w->q.extended_l2 && load_be64(p + QCOW2_L2_ENTRY_SIZE)) {
-        spec_report_add(w->r, "XL2-10", SPEC_CORRUPTION, at + QCOW2_L2_ENTRY_SIZE, load_be64(p + 8), 0,
-                        "a compressed cluster has a subcluster bitmap");
+        spec_report_add(w->r, "XL2-10", SPEC_CORRUPTION, at + QCOW2_L2_ENTRY_SIZE, load_be64(p + 8),
+                        0, "a compressed cluster has a subcluster bitmap");
     }
     uint64_t offset = qcow2_l2_compressed_get_host_offset(p, bits);
     uint64_t sectors = qcow2_l2_compressed_get_additional_sectors(p, bits) + 1;
@@ -37,7 +37,8 @@ static void check_compressed(struct walk *w, const uint8_t *p, uint64_t at)
 }
 
 /* With an external data file host and guest offsets are the same. */
-static void check_external(struct walk *w, const uint8_t *p, uint64_t guest, bool allocated, uint64_t at)
+static void check_external(struct walk *w, const uint8_t *p, uint64_t guest, bool allocated,
+                           uint64_t at)
 {
     uint64_t offset = qcow2_l2_entry_get_offset(p);
     if (!allocated) {
@@ -45,11 +46,12 @@ static void check_external(struct walk *w, const uint8_t *p, uint64_t guest, boo
     }
     if (offset != guest) {
         spec_report_add(w->r, "FEAT-7", SPEC_CORRUPTION, at, offset, guest,
-                        "guest cluster 0x%llx is at 0x%llx of the data file", (unsigned long long)guest,
-                        (unsigned long long)offset);
+                        "guest cluster 0x%llx is at 0x%llx of the data file",
+                        (unsigned long long)guest, (unsigned long long)offset);
     }
     if (!qcow2_l2_entry_get_copied(p)) {
-        spec_report_add(w->r, "L2-4", SPEC_ADVICE, at, 0, 1, "bit 63 is clear with an external data file");
+        spec_report_add(w->r, "L2-4", SPEC_ADVICE, at, 0, 1,
+                        "bit 63 is clear with an external data file");
     }
 }
 
@@ -62,7 +64,8 @@ static void check_standard(struct walk *w, const uint8_t *p, uint64_t guest, uin
         const uint8_t *bitmap = p + QCOW2_L2_ENTRY_SIZE;
         walk_check(w, "l2_bitmap", bitmap, at + QCOW2_L2_ENTRY_SIZE);
         if (qcow2_l2_bitmap_get_alloc(bitmap) && !allocated) {
-            spec_report_add(w->r, "XL2-6", SPEC_CORRUPTION, at, 0, 0, "subclusters without a host offset");
+            spec_report_add(w->r, "XL2-6", SPEC_CORRUPTION, at, 0, 0,
+                            "subclusters without a host offset");
         }
     }
     if (w->q.active) {
@@ -74,7 +77,8 @@ static void check_standard(struct walk *w, const uint8_t *p, uint64_t guest, uin
     } else if (offset) {
         if (offset >= w->image->size) {
             spec_report_add(w->r, "GEN-4", SPEC_ADVICE, at, offset, w->image->size,
-                            "data at 0x%llx is behind the end of the file", (unsigned long long)offset);
+                            "data at 0x%llx is behind the end of the file",
+                            (unsigned long long)offset);
         }
         walk_ref(w, offset, w->q.cluster_size, K_DATA, at);
     }
@@ -125,7 +129,8 @@ void check_l1(struct walk *w, uint64_t offset, uint32_t entries, enum qcow2_kind
         }
         if (l2 >= w->image->size) {
             spec_report_add(w->r, "MAP-2", SPEC_CORRUPTION, at, l2, w->image->size,
-                            "L2 table at 0x%llx is behind the end of the file", (unsigned long long)l2);
+                            "L2 table at 0x%llx is behind the end of the file",
+                            (unsigned long long)l2);
             continue;
         }
         walk_ref(w, l2, w->q.cluster_size, K_L2, at);
@@ -134,8 +139,8 @@ void check_l1(struct walk *w, uint64_t offset, uint32_t entries, enum qcow2_kind
 }
 
 /*
- * Bit 63 against the refcount: the stored one, or with the dirty bit (where stored ones are not to be
- * trusted) the one that was counted.
+ * Bit 63 against the refcount: the stored one, or with the dirty bit (where stored ones are not to
+ * be trusted) the one that was counted.
  */
 static void judge_copied(struct walk *w, uint64_t cluster_offset, bool copied, uint64_t at,
                          const char *set, const char *clear)
@@ -197,11 +202,13 @@ static void check_snapshot_l1(struct walk *w, const uint8_t *entry, uint64_t at)
     uint64_t needed = sized ? l1_needed(w, qcow2_snapshot_get_disk_size(entry)) : 0;
     if (entries < needed) {
         spec_report_add(w->r, "SNAP-13", SPEC_CORRUPTION, at, entries, needed,
-                        "snapshot's L1 table has %u entries of %llu", entries, (unsigned long long)needed);
+                        "snapshot's L1 table has %u entries of %llu", entries,
+                        (unsigned long long)needed);
     }
     if (entries && !walk_inside(w, l1, (uint64_t)entries * QCOW2_L1_ENTRY_SIZE)) {
         spec_report_add(w->r, "SNAP-14", SPEC_CORRUPTION, at, l1, 0,
-                        "snapshot's L1 table at 0x%llx is not inside the file", (unsigned long long)l1);
+                        "snapshot's L1 table at 0x%llx is not inside the file",
+                        (unsigned long long)l1);
         return;
     }
     if (l1 % w->q.cluster_size == 0) {
@@ -229,8 +236,10 @@ void check_snapshots(struct walk *w)
             break;
         }
         walk_check(w, "snapshot", entry, pos);
-        if (walk_seen_name(w, &ids, pos + qcow2_snapshot_id_pos(entry), qcow2_snapshot_get_id_size(entry))) {
-            spec_report_add(w->r, "SNAP-11", SPEC_CORRUPTION, pos, i, 0, "a snapshot's ID occurs twice");
+        if (walk_seen_name(w, &ids, pos + qcow2_snapshot_id_pos(entry),
+                           qcow2_snapshot_get_id_size(entry))) {
+            spec_report_add(w->r, "SNAP-11", SPEC_CORRUPTION, pos, i, 0,
+                            "a snapshot's ID occurs twice");
         }
         check_snapshot_l1(w, entry, pos);
         pos += total;

@@ -5,7 +5,7 @@
 
 #include "specs/runtime/qcow2_check_int.h"
 
-enum { SEEN = 2 };      /* cluster_ref.flags: a stored refcount was found */
+enum { SEEN = 2 }; /* cluster_ref.flags: a stored refcount was found */
 
 static uint64_t table_offset(const struct walk *w)
 {
@@ -36,13 +36,15 @@ void check_refcount_tables(struct walk *w)
 {
     if (!table_bytes(w) || !walk_inside(w, table_offset(w), table_bytes(w))) {
         spec_report_add(w->r, "RC-4", SPEC_CORRUPTION, QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF,
-                        table_offset(w), table_bytes(w), "refcount table at 0x%llx is not inside the file",
+                        table_offset(w), table_bytes(w),
+                        "refcount table at 0x%llx is not inside the file",
                         (unsigned long long)table_offset(w));
     }
     if (!table_readable(w)) {
         return;
     }
-    walk_ref(w, table_offset(w), table_bytes(w), K_REFCOUNT_TABLE, QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF);
+    walk_ref(w, table_offset(w), table_bytes(w), K_REFCOUNT_TABLE,
+             QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF);
     for (uint64_t i = 0; i < table_bytes(w) / QCOW2_REFCOUNT_TABLE_ENTRY_SIZE; i++) {
         uint64_t at = table_offset(w) + i * QCOW2_REFCOUNT_TABLE_ENTRY_SIZE;
         const uint8_t *p = walk_read(w, w->outer, at, QCOW2_REFCOUNT_TABLE_ENTRY_SIZE);
@@ -64,18 +66,22 @@ void check_refcount_tables(struct walk *w)
     }
 }
 
-/* With the dirty bit any disagreement is excused (FEAT-3); else too much is a leak, too little corruption. */
+/* With the dirty bit any disagreement is excused (FEAT-3); else too much is a leak, too little
+ * corruption. */
 static void judge(struct walk *w, uint64_t cluster, uint64_t stored, uint64_t counted)
 {
     if (stored == counted) {
         return;
     }
     const char *clause = w->dirty ? "FEAT-3" : stored > counted ? "RC-2" : "RC-1";
-    enum spec_severity s = w->dirty ? SPEC_TOLERATED : stored > counted ? SPEC_LEAK : SPEC_CORRUPTION;
+    enum spec_severity s = w->dirty           ? SPEC_TOLERATED
+                           : stored > counted ? SPEC_LEAK
+                                              : SPEC_CORRUPTION;
     uint64_t offset = spec_shl(cluster, w->q.cluster_bits);
     spec_report_add(w->r, clause, s, offset, stored, counted,
-                    "cluster 0x%llx has refcount %llu and %llu references", (unsigned long long)offset,
-                    (unsigned long long)stored, (unsigned long long)counted);
+                    "cluster 0x%llx has refcount %llu and %llu references",
+                    (unsigned long long)offset, (unsigned long long)stored,
+                    (unsigned long long)counted);
 }
 
 static void judge_stored(struct walk *w, uint64_t cluster, uint64_t stored)

@@ -1,5 +1,6 @@
 /*
- * Judging single structures with the generated tables: fields in range, reserved bits zero, rules hold.
+ * Judging single structures with the generated tables: fields in range, reserved bits zero, rules
+ * hold.
  */
 #include "specs/runtime/spec.h"
 
@@ -124,15 +125,15 @@ unsigned spec_structure_check(const struct spec_structure *s, const uint8_t *p, 
         const struct spec_field *f = &s->fields[i];
         if (!spec_field_valid(f, p, params)) {
             uint64_t v = spec_field_get(f, p, params);
-            spec_report_add(r, f->rule ? f->rule : "?", SPEC_CORRUPTION, offset + f->offset, v, f->min,
-                            "%s.%s is 0x%llx", s->name, f->name, (unsigned long long)v);
+            spec_report_add(r, f->rule ? f->rule : "?", SPEC_CORRUPTION, offset + f->offset, v,
+                            f->min, "%s.%s is 0x%llx", s->name, f->name, (unsigned long long)v);
             bad++;
         }
     }
     for (size_t i = 0; i < s->nr_rules; i++) {
         if (!s->rules[i].holds(p, params)) {
-            spec_report_add(r, s->rules[i].clause, s->rules[i].severity, offset, 0, 0, "%s: not %s", s->name,
-                            s->rules[i].text);
+            spec_report_add(r, s->rules[i].clause, s->rules[i].severity, offset, 0, 0, "%s: not %s",
+                            s->name, s->rules[i].text);
             bad++;
         }
     }

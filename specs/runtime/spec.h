@@ -1,10 +1,10 @@
 /*
  * A format's specification as tables, and the judge of single structures that runs on them.
  *
- * Models: fields with their place, range and clause; cross-field rules; clauses; the promise after a power
- * cut.  specs/gen.py fills them from a format's YAML; spec_<format>() returns them.  Used by the spec checker,
- * mutators and the crash oracle, never by a driver: driver and checker are two readings of one source.
- * Leaves out: what needs a whole image (specs/runtime/qcow2_check.h).
+ * Models: fields with their place, range and clause; cross-field rules; clauses; the promise after
+ * a power cut.  specs/gen.py fills them from a format's YAML; spec_<format>() returns them.  Used
+ * by the spec checker, mutators and the crash oracle, never by a driver: driver and checker are two
+ * readings of one source. Leaves out: what needs a whole image (specs/runtime/qcow2_check.h).
  */
 #ifndef BLKREF_SPECS_SPEC_H
 #define BLKREF_SPECS_SPEC_H
@@ -16,11 +16,11 @@
 enum spec_class { SPEC_IMAGE, SPEC_READER, SPEC_WRITER, SPEC_ADVISORY };
 
 struct spec_clause {
-    const char *id;             /* "HDR-12" */
-    const char *section;        /* of the source document */
+    const char *id;      /* "HDR-12" */
+    const char *section; /* of the source document */
     enum spec_class class;
-    const char *text;           /* in our own words */
-    const char *unchecked;      /* why no check covers an image clause, or NULL */
+    const char *text;      /* in our own words */
+    const char *unchecked; /* why no check covers an image clause, or NULL */
 };
 
 struct spec_value {
@@ -34,36 +34,37 @@ typedef unsigned spec_bit(const uint8_t *p, const void *params);
 
 struct spec_field {
     const char *name;
-    unsigned offset, width;         /* bytes, of the integer that holds the field */
+    unsigned offset, width; /* bytes, of the integer that holds the field */
     bool big_endian;
-    bool bytes;                     /* an array of bytes, not a number */
-    bool reserved;                  /* zero */
-    bool in_place;                  /* a bit field whose value is not shifted down */
-    unsigned low_bit, high_bit;     /* inside that integer, both included */
-    spec_bit *low, *high;           /* instead, where they depend on parameters; or NULL */
-    uint64_t min, max;              /* both lawful */
+    bool bytes;                      /* an array of bytes, not a number */
+    bool reserved;                   /* zero */
+    bool in_place;                   /* a bit field whose value is not shifted down */
+    unsigned low_bit, high_bit;      /* inside that integer, both included */
+    spec_bit *low, *high;            /* instead, where they depend on parameters; or NULL */
+    uint64_t min, max;               /* both lawful */
     const struct spec_value *values; /* or the only lawful ones; ends with name NULL */
-    spec_predicate *present;        /* NULL: always */
-    const char *rule;               /* clause, or NULL */
+    spec_predicate *present;         /* NULL: always */
+    const char *rule;                /* clause, or NULL */
 };
 
 /*
- * What is wrong.  A corruption breaks an image clause; a leak wastes space; a tolerated finding is one that
- * another feature of the image excuses (dirty bit); an advisory breaks a recommendation only.
+ * What is wrong.  A corruption breaks an image clause; a leak wastes space; a tolerated finding is
+ * one that another feature of the image excuses (dirty bit); an advisory breaks a recommendation
+ * only.
  */
 enum spec_severity { SPEC_CORRUPTION, SPEC_LEAK, SPEC_TOLERATED, SPEC_ADVICE, SPEC_NR_SEVERITY };
 
 struct spec_rule {
     const char *clause;
-    const char *text;               /* the expression, for messages */
-    enum spec_severity severity;    /* of a violation */
-    spec_predicate *holds;          /* true also where its condition does not apply */
+    const char *text;            /* the expression, for messages */
+    enum spec_severity severity; /* of a violation */
+    spec_predicate *holds;       /* true also where its condition does not apply */
 };
 
 struct spec_structure {
     const char *name, *doc;
-    unsigned size;                  /* bytes up to the end of the last field; 0 for packed arrays */
-    unsigned align;                 /* the whole is padded to this */
+    unsigned size;  /* bytes up to the end of the last field; 0 for packed arrays */
+    unsigned align; /* the whole is padded to this */
     const struct spec_field *fields;
     size_t nr_fields;
     const struct spec_rule *rules;
@@ -76,13 +77,13 @@ enum spec_content {
     SPEC_NEW = 2,
     SPEC_ZERO = 4,
     SPEC_BACKING = 8,
-    SPEC_STALE = 16,                /* what the host cluster held (or holds) for somebody else */
+    SPEC_STALE = 16, /* what the host cluster held (or holds) for somebody else */
     SPEC_UNREADABLE = 32,
 };
 
 struct spec_unflushed {
     const char *id;
-    unsigned contents;              /* enum spec_content */
+    unsigned contents; /* enum spec_content */
     const char *text;
 };
 
@@ -92,7 +93,7 @@ struct spec_atomic {
 
 struct spec_order {
     const char *id, *first, *then;
-    const char *unless;             /* feature that lifts the obligation, or NULL */
+    const char *unless; /* feature that lifts the obligation, or NULL */
     const char *text;
 };
 
@@ -100,16 +101,16 @@ enum spec_repair { SPEC_REPAIR_NONE, SPEC_REPAIR_LEAKS, SPEC_REPAIR_ALL, SPEC_RE
 
 struct spec_after_cut {
     const char *id;
-    const char *when;               /* condition on the image, or NULL for always */
-    const char *const *clauses;     /* that may be violated; ends with NULL */
+    const char *when;           /* condition on the image, or NULL for always */
+    const char *const *clauses; /* that may be violated; ends with NULL */
     enum spec_repair repair;
     const char *text;
 };
 
 struct spec_promise {
-    unsigned atomic_unit;           /* bytes that a power cut leaves old or new */
-    unsigned flushed;               /* enum spec_content */
-    const struct spec_unflushed *unflushed;     /* lists end with id NULL */
+    unsigned atomic_unit;                   /* bytes that a power cut leaves old or new */
+    unsigned flushed;                       /* enum spec_content */
+    const struct spec_unflushed *unflushed; /* lists end with id NULL */
     const struct spec_atomic *atomic;
     const struct spec_order *ordering;
     const struct spec_after_cut *after_cut;
@@ -117,8 +118,8 @@ struct spec_promise {
 
 struct spec_format {
     const char *name, *title;
-    const struct spec_structure *structures;    /* ends with name NULL */
-    const struct spec_clause *clauses;          /* ends with id NULL */
+    const struct spec_structure *structures; /* ends with name NULL */
+    const struct spec_clause *clauses;       /* ends with id NULL */
     const struct spec_promise *promise;
 };
 
@@ -141,8 +142,8 @@ bool spec_field_valid(const struct spec_field *f, const uint8_t *p, const void *
 struct spec_finding {
     const char *clause;
     enum spec_severity severity;
-    uint64_t offset;            /* in the image file */
-    uint64_t found, expected;   /* what they are depends on the clause; message says it */
+    uint64_t offset;          /* in the image file */
+    uint64_t found, expected; /* what they are depends on the clause; message says it */
     char message[120];
 };
 
@@ -169,14 +170,16 @@ void spec_report_add(struct spec_report *r, const char *clause, enum spec_severi
 /* How often the clause was found violated, whatever the severity. */
 uint64_t spec_report_count(const struct spec_report *r, const char *clause);
 /*
- * Whether every finding is one that the promise allows after a power cut.  holds(opaque, when) tells whether a
- * condition of an after_cut entry applies to the image.  Advisories are no obstacle.  *clause is the first unlawful one, when not NULL.
+ * Whether every finding is one that the promise allows after a power cut.  holds(opaque, when)
+ * tells whether a condition of an after_cut entry applies to the image.  Advisories are no
+ * obstacle.  *clause is the first unlawful one, when not NULL.
  */
 bool spec_report_allowed(const struct spec_report *r, const struct spec_promise *promise,
                          bool (*holds)(void *opaque, const char *when), void *opaque,
                          const char **clause);
 
-/* Judge one structure, p having s->size bytes; findings get offset + the field's own. Returns their number. */
+/* Judge one structure, p having s->size bytes; findings get offset + the field's own. Returns their
+ * number. */
 unsigned spec_structure_check(const struct spec_structure *s, const uint8_t *p, const void *params,
                               uint64_t offset, struct spec_report *r);
 

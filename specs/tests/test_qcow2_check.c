@@ -1,6 +1,6 @@
 /*
- * The spec checker against planted defects: a small image made by hand, byte by byte and without the generated
- * accessors, is clean; each single defect is reported under its clause.
+ * The spec checker against planted defects: a small image made by hand, byte by byte and without
+ * the generated accessors, is clean; each single defect is reported under its clause.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,10 +17,24 @@
 
 /* Clusters of 512 bytes; the guest's disk has two. */
 enum {
-    HEADER = 0x000, REFTABLE = 0x200, REFBLOCK = 0x400, L1 = 0x600, L2 = 0x800, DATA_A = 0xa00,
-    DATA_B = 0xc00, SNAPSHOTS = 0xe00, SNAP_L1 = 0x1000, SNAP_L2 = 0x1200, BM_DIR = 0x1400,
-    BM_TABLE = 0x1600, BM_DATA = 0x1800, SPARE = 0x1a00, END = 0x1c00,
-    EXT = 112, FNT = EXT + 32, AFTER_EXT = FNT + 56,
+    HEADER = 0x000,
+    REFTABLE = 0x200,
+    REFBLOCK = 0x400,
+    L1 = 0x600,
+    L2 = 0x800,
+    DATA_A = 0xa00,
+    DATA_B = 0xc00,
+    SNAPSHOTS = 0xe00,
+    SNAP_L1 = 0x1000,
+    SNAP_L2 = 0x1200,
+    BM_DIR = 0x1400,
+    BM_TABLE = 0x1600,
+    BM_DATA = 0x1800,
+    SPARE = 0x1a00,
+    END = 0x1c00,
+    EXT = 112,
+    FNT = EXT + 32,
+    AFTER_EXT = FNT + 56,
 };
 
 static const uint64_t COPIED = UINT64_C(1) << 63;
@@ -45,12 +59,12 @@ static void make_header(uint8_t *m)
     be(m, 88, 8, 1);
     be(m, 96, 4, 4);
     be(m, 100, 4, 112);
-    be(m, EXT, 4, 0x23852875);      /* bitmaps */
+    be(m, EXT, 4, 0x23852875); /* bitmaps */
     be(m, EXT + 4, 4, 24);
     be(m, EXT + 8, 4, 1);
     be(m, EXT + 16, 8, 32);
     be(m, EXT + 24, 8, BM_DIR);
-    be(m, FNT, 4, 0x6803f857);      /* feature names, one entry */
+    be(m, FNT, 4, 0x6803f857); /* feature names, one entry */
     be(m, FNT + 4, 4, 48);
     memcpy(m + FNT + 10, "dirty bit", 9);
 }
@@ -122,6 +136,7 @@ struct store {
     uint64_t value;
 };
 
+/* clang-format off */
 static const struct defect {
     const char *clause;
     struct store stores[6];         /* up to width 0 */
@@ -237,6 +252,8 @@ static const struct defect {
     {"BMV-2", {{BM_DATA, 1, 7}}},
     {"BMV-2", {{BM_DATA + 511, 1, 1}}},
 };
+
+/* clang-format on */
 
 static void test_defects(void **state)
 {
@@ -406,9 +423,12 @@ static void test_promise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clean),       cmocka_unit_test(test_defects),
-        cmocka_unit_test(test_extended_l2), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_limits_and_errors), cmocka_unit_test(test_promise),
+        cmocka_unit_test(test_clean),
+        cmocka_unit_test(test_defects),
+        cmocka_unit_test(test_extended_l2),
+        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_limits_and_errors),
+        cmocka_unit_test(test_promise),
         cmocka_unit_test(test_unknown_features),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /*
- * Golden bytes of every qcow2 structure, transcribed by hand from docs/interop/qcow2.txt of QEMU 7.2: the byte
- * positions below come from that document, not from specs/qcow2.yaml.  Each is read by the generated
- * accessors and by the generated tables, and built again from its values.
+ * Golden bytes of every qcow2 structure, transcribed by hand from docs/interop/qcow2.txt of
+ * QEMU 7.2: the byte positions below come from that document, not from specs/qcow2.yaml.  Each is
+ * read by the generated accessors and by the generated tables, and built again from its values.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,8 @@
 
 #include "specs/qcow2_layout.h"
 #include "specs/runtime/spec.h"
+
+/* clang-format off */
 
 static const struct qcow2_params params = {.version = 3, .cluster_bits = 16, .cluster_size = 65536,
                                            .active = 1};
@@ -32,18 +34,18 @@ static void set_by_table(const char *structure, const char *field, uint8_t *p, u
 }
 
 /* A list of fields is a macro over X(structure, field, value); these read and build with it. */
-#define READ(s, f, v)                                          \
-    assert_int_equal(qcow2_##s##_get_##f(golden), (v));        \
+#define READ(s, f, v) \
+    assert_int_equal(qcow2_##s##_get_##f(golden), (v)); \
     assert_int_equal(by_table(#s, #f, golden), (v));
 #define BUILD(s, f, v) qcow2_##s##_set_##f(built, (v));
 #define BUILD_BY_TABLE(s, f, v) set_by_table(#s, #f, tabled, (v));
-#define BOTH_WAYS(LIST)                                        \
-    do {                                                       \
-        uint8_t built[sizeof(golden)] = {0};                   \
-        uint8_t tabled[sizeof(golden)] = {0};                  \
-        LIST(READ) LIST(BUILD) LIST(BUILD_BY_TABLE)            \
-        assert_memory_equal(built, golden, sizeof(golden));    \
-        assert_memory_equal(tabled, golden, sizeof(golden));   \
+#define BOTH_WAYS(LIST) \
+    do { \
+        uint8_t built[sizeof(golden)] = {0}; \
+        uint8_t tabled[sizeof(golden)] = {0}; \
+        LIST(READ) LIST(BUILD) LIST(BUILD_BY_TABLE) \
+        assert_memory_equal(built, golden, sizeof(golden)); \
+        assert_memory_equal(tabled, golden, sizeof(golden)); \
     } while (0)
 
 static void test_header_v2(void **state)
@@ -63,11 +65,11 @@ static void test_header_v2(void **state)
         0, 0, 0, 2,                                         /* 60 - 63 snapshots */
         0, 0, 0, 0, 0, 0x0c, 0, 0,                          /* 64 - 71 snapshot table */
     };
-#define HEADER_V2(X)                                                                                       \
-    X(header, magic, 0x514649fb) X(header, version, 2) X(header, backing_file_offset, 424)                 \
-    X(header, backing_file_size, 11) X(header, cluster_bits, 16)                                           \
-    X(header, size, UINT64_C(5368709632)) X(header, crypt_method, 1) X(header, l1_size, 11)                \
-    X(header, l1_table_offset, 196608) X(header, refcount_table_offset, 65536)                             \
+#define HEADER_V2(X) \
+    X(header, magic, 0x514649fb) X(header, version, 2) X(header, backing_file_offset, 424) \
+    X(header, backing_file_size, 11) X(header, cluster_bits, 16) \
+    X(header, size, UINT64_C(5368709632)) X(header, crypt_method, 1) X(header, l1_size, 11) \
+    X(header, l1_table_offset, 196608) X(header, refcount_table_offset, 65536) \
     X(header, refcount_table_clusters, 1) X(header, nb_snapshots, 2) X(header, snapshots_offset, 786432)
     BOTH_WAYS(HEADER_V2);
     assert_int_equal(QCOW2_HEADER_V2_SIZE, 72);
@@ -99,18 +101,18 @@ static const uint8_t header_v3[112] = {
     0x09,                                                   /* 104 compression type */
 };
 
-#define HEADER_V3(X)                                                                                       \
-    X(header, magic, 0x514649fb) X(header, version, 3)                                                     \
-    X(header, backing_file_offset, UINT64_C(0x1112131415161718)) X(header, backing_file_size, 0x21222324)  \
-    X(header, cluster_bits, 0x31323334) X(header, size, UINT64_C(0x4142434445464748))                      \
-    X(header, crypt_method, 0x51525354) X(header, l1_size, 0x61626364)                                     \
-    X(header, l1_table_offset, UINT64_C(0x7172737475767778))                                               \
-    X(header, refcount_table_offset, UINT64_C(0x8182838485868788))                                         \
-    X(header, refcount_table_clusters, 0x91929394) X(header, nb_snapshots, 0xa1a2a3a4)                     \
-    X(header, snapshots_offset, UINT64_C(0xb1b2b3b4b5b6b7b8))                                              \
-    X(header, incompatible_features, UINT64_C(0xc1c2c3c4c5c6c7c8))                                         \
-    X(header, compatible_features, UINT64_C(0xd1d2d3d4d5d6d7d8))                                           \
-    X(header, autoclear_features, UINT64_C(0xe1e2e3e4e5e6e7e8)) X(header, refcount_order, 0xf1f2f3f4)      \
+#define HEADER_V3(X) \
+    X(header, magic, 0x514649fb) X(header, version, 3) \
+    X(header, backing_file_offset, UINT64_C(0x1112131415161718)) X(header, backing_file_size, 0x21222324) \
+    X(header, cluster_bits, 0x31323334) X(header, size, UINT64_C(0x4142434445464748)) \
+    X(header, crypt_method, 0x51525354) X(header, l1_size, 0x61626364) \
+    X(header, l1_table_offset, UINT64_C(0x7172737475767778)) \
+    X(header, refcount_table_offset, UINT64_C(0x8182838485868788)) \
+    X(header, refcount_table_clusters, 0x91929394) X(header, nb_snapshots, 0xa1a2a3a4) \
+    X(header, snapshots_offset, UINT64_C(0xb1b2b3b4b5b6b7b8)) \
+    X(header, incompatible_features, UINT64_C(0xc1c2c3c4c5c6c7c8)) \
+    X(header, compatible_features, UINT64_C(0xd1d2d3d4d5d6d7d8)) \
+    X(header, autoclear_features, UINT64_C(0xe1e2e3e4e5e6e7e8)) X(header, refcount_order, 0xf1f2f3f4) \
     X(header, header_length, 0x05060708)
 #define HEADER_V3_FULL(X) HEADER_V3(X) X(header, compression_type, 9)
 
@@ -200,9 +202,9 @@ static void test_bitmap_ext(void **state)
         0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18,     /* 8 - 15 directory size */
         0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28,     /* 16 - 23 directory offset */
     };
-#define BITMAP_EXT(X)                                                                                      \
-    X(bitmap_ext, nb_bitmaps, 0x01020304) X(bitmap_ext, reserved, 0)                                       \
-    X(bitmap_ext, bitmap_directory_size, UINT64_C(0x1112131415161718))                                     \
+#define BITMAP_EXT(X) \
+    X(bitmap_ext, nb_bitmaps, 0x01020304) X(bitmap_ext, reserved, 0) \
+    X(bitmap_ext, bitmap_directory_size, UINT64_C(0x1112131415161718)) \
     X(bitmap_ext, bitmap_directory_offset, UINT64_C(0x2122232425262728))
     BOTH_WAYS(BITMAP_EXT);
     assert_int_equal(QCOW2_BITMAP_EXT_SIZE, 24);
@@ -214,7 +216,7 @@ static void test_crypto_ext(void **state)
         0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08,     /* 0 - 7 offset */
         0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18,     /* 8 - 15 length */
     };
-#define CRYPTO_EXT(X)                                                                                      \
+#define CRYPTO_EXT(X) \
     X(crypto_ext, offset, UINT64_C(0x0102030405060708)) X(crypto_ext, length, UINT64_C(0x1112131415161718))
     BOTH_WAYS(CRYPTO_EXT);
     assert_int_equal(QCOW2_CRYPTO_EXT_SIZE, 16);
@@ -268,8 +270,8 @@ static void test_l1_entry(void **state)
 static void test_l2_standard(void **state)
 {
     static const uint8_t golden[8] = {0x80, 0xcd, 0xef, 0x01, 0x23, 0x45, 0x66, 0x00};
-#define L2_STANDARD(X)                                                                                     \
-    X(l2_entry, zero, 0) X(l2_entry, offset, UINT64_C(0x00cdef0123456600)) X(l2_entry, compressed, 0)      \
+#define L2_STANDARD(X) \
+    X(l2_entry, zero, 0) X(l2_entry, offset, UINT64_C(0x00cdef0123456600)) X(l2_entry, compressed, 0) \
     X(l2_entry, copied, 1)
     BOTH_WAYS(L2_STANDARD);
     assert_int_equal(QCOW2_L2_ENTRY_RESERVED_MASK, UINT64_C(0x3f000000000001fe));
@@ -342,12 +344,12 @@ static void test_snapshot(void **state)
         0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,     /* 56 - 63 icount */
         '7', 's', 'n', 'a', 'p', 0, 0, 0,                   /* ID, name, padding */
     };
-#define SNAPSHOT(X)                                                                                        \
-    X(snapshot, l1_table_offset, UINT64_C(0x0102030405060708)) X(snapshot, l1_size, 0x11121314)            \
-    X(snapshot, id_size, 1) X(snapshot, name_size, 4) X(snapshot, date_sec, 0x21222324)                    \
-    X(snapshot, date_nsec, 0x31323334) X(snapshot, vm_clock_nsec, UINT64_C(0x4142434445464748))            \
-    X(snapshot, vm_state_size, 0x51525354) X(snapshot, extra_data_size, 24)                                \
-    X(snapshot, vm_state_size_large, UINT64_C(0x6162636465666768))                                         \
+#define SNAPSHOT(X) \
+    X(snapshot, l1_table_offset, UINT64_C(0x0102030405060708)) X(snapshot, l1_size, 0x11121314) \
+    X(snapshot, id_size, 1) X(snapshot, name_size, 4) X(snapshot, date_sec, 0x21222324) \
+    X(snapshot, date_nsec, 0x31323334) X(snapshot, vm_clock_nsec, UINT64_C(0x4142434445464748)) \
+    X(snapshot, vm_state_size, 0x51525354) X(snapshot, extra_data_size, 24) \
+    X(snapshot, vm_state_size_large, UINT64_C(0x6162636465666768)) \
     X(snapshot, disk_size, UINT64_C(0x7172737475767778)) X(snapshot, icount, UINT64_MAX)
     uint8_t built[72] = {0};
     SNAPSHOT(READ)
@@ -372,10 +374,10 @@ static void test_bitmap_dir_entry(void **state)
         0, 0, 0, 3,                                         /* 20 - 23 extra data */
         'x', 'y', 'z', 'b', '0', 0, 0, 0,                   /* extra data, name, padding */
     };
-#define BITMAP_DIR_ENTRY(X)                                                                                \
-    X(bitmap_dir_entry, bitmap_table_offset, UINT64_C(0x0102030405060708))                                 \
-    X(bitmap_dir_entry, bitmap_table_size, 0x11121314) X(bitmap_dir_entry, flags, 6)                       \
-    X(bitmap_dir_entry, type, 1) X(bitmap_dir_entry, granularity_bits, 17)                                 \
+#define BITMAP_DIR_ENTRY(X) \
+    X(bitmap_dir_entry, bitmap_table_offset, UINT64_C(0x0102030405060708)) \
+    X(bitmap_dir_entry, bitmap_table_size, 0x11121314) X(bitmap_dir_entry, flags, 6) \
+    X(bitmap_dir_entry, type, 1) X(bitmap_dir_entry, granularity_bits, 17) \
     X(bitmap_dir_entry, name_size, 2) X(bitmap_dir_entry, extra_data_size, 3)
     uint8_t built[32] = {0};
     BITMAP_DIR_ENTRY(READ)
@@ -390,7 +392,7 @@ static void test_bitmap_dir_entry(void **state)
 static void test_bitmap_table_entry(void **state)
 {
     static const uint8_t golden[8] = {0x00, 0xcd, 0xef, 0x01, 0x23, 0x45, 0x66, 0x01};
-#define BITMAP_TABLE_ENTRY(X)                                                                              \
+#define BITMAP_TABLE_ENTRY(X) \
     X(bitmap_table_entry, all_ones, 1) X(bitmap_table_entry, offset, UINT64_C(0x00cdef0123456600))
     BOTH_WAYS(BITMAP_TABLE_ENTRY);
     assert_int_equal(QCOW2_BITMAP_TABLE_ENTRY_RESERVED_MASK, UINT64_C(0xff000000000001fe));

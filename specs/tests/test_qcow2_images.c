@@ -1,6 +1,6 @@
 /*
- * The spec checker on images made by qemu-img and qemu-io: in every combination of options below it finds
- * nothing.  Skipped where these programs are not installed.
+ * The spec checker on images made by qemu-img and qemu-io: in every combination of options below it
+ * finds nothing.  Skipped where these programs are not installed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,12 +17,15 @@
 
 #include "specs/runtime/qcow2_check.h"
 
-/* Each is run by the shell in a folder of its own, where base.qcow2 exists, and makes the image i. */
-#define WRITES " && qemu-io -f qcow2 -c 'write -P 3 1M 3M' -c 'write -P 4 5000k 700' -c 'write -z 9M 2M'" \
-               " -c 'discard 2M 1M' -c 'write -P 5 30M 1M' i"
+/* Each is run by the shell in a folder of its own, where base.qcow2 exists, and makes the image i.
+ */
+#define WRITES                                                                                     \
+    " && qemu-io -f qcow2 -c 'write -P 3 1M 3M' -c 'write -P 4 5000k 700' -c 'write -z 9M 2M'"     \
+    " -c 'discard 2M 1M' -c 'write -P 5 30M 1M' i"
 #define CREATE(opts) "qemu-img create -f qcow2 -o " opts " i 40M" WRITES
-#define SNAPSHOTS " && qemu-img snapshot -c a i && qemu-io -c 'write 1M 300k' i && qemu-img snapshot -c b i" \
-                  " && qemu-io -c 'write 30M 64k' i && qemu-img snapshot -d a i"
+#define SNAPSHOTS                                                                                  \
+    " && qemu-img snapshot -c a i && qemu-io -c 'write 1M 300k' i && qemu-img snapshot -c b i"     \
+    " && qemu-io -c 'write 30M 64k' i && qemu-img snapshot -d a i"
 
 static const char *const recipes[] = {
     CREATE("compat=0.10"),
@@ -113,8 +116,10 @@ static void test_images(void **state)
         skip();
     }
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(shell(dir, "qemu-img create -f qcow2 base.qcow2 8M && qemu-io -c 'write -P 1 0 7M' base.qcow2"),
-                     0);
+    assert_int_equal(
+        shell(dir,
+              "qemu-img create -f qcow2 base.qcow2 8M && qemu-io -c 'write -P 1 0 7M' base.qcow2"),
+        0);
     for (size_t i = 0; i < sizeof(recipes) / sizeof(recipes[0]); i++) {
         shell(dir, "rm -f i raw");
         if (shell(dir, recipes[i])) {

@@ -31,8 +31,8 @@ static void test_arithmetic(void **state)
     assert_int_equal(spec_bit_mask(64, 70), 0);
 }
 
-static const struct qcow2_params params = {.version = 3, .cluster_bits = 16, .cluster_size = 65536,
-                                           .active = 1};
+static const struct qcow2_params params = {
+    .version = 3, .cluster_bits = 16, .cluster_size = 65536, .active = 1};
 
 /* One big-endian number as a structure, and the clause that it breaks. */
 static void test_entries(void **state)
@@ -88,7 +88,8 @@ static void test_fields_are_apart(void **state)
     }
 }
 
-/* Tables are complete: every clause that a field or rule names exists, and so do those of the promise. */
+/* Tables are complete: every clause that a field or rule names exists, and so do those of the
+ * promise. */
 static void test_tables(void **state)
 {
     const struct spec_format *f = spec_qcow2();
@@ -114,7 +115,8 @@ static void test_report(void **state)
     struct spec_report *r = calloc(1, sizeof(*r));
     assert_non_null(r);
     for (unsigned i = 0; i < 1000; i++) {
-        spec_report_add(r, i % 2 ? "RC-2" : "HDR-9", i % 2 ? SPEC_LEAK : SPEC_ADVICE, i, 0, 0, "%u", i);
+        spec_report_add(r, i % 2 ? "RC-2" : "HDR-9", i % 2 ? SPEC_LEAK : SPEC_ADVICE, i, 0, 0, "%u",
+                        i);
     }
     assert_int_equal(r->nr_findings, SPEC_MAX_FINDINGS);
     assert_int_equal(r->count[SPEC_LEAK], 500);
@@ -147,9 +149,9 @@ static void test_cluster_map(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arithmetic), cmocka_unit_test(test_entries),
+        cmocka_unit_test(test_arithmetic),       cmocka_unit_test(test_entries),
         cmocka_unit_test(test_fields_are_apart), cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_report),     cmocka_unit_test(test_cluster_map),
+        cmocka_unit_test(test_report),           cmocka_unit_test(test_cluster_map),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,1 @@
+"""The specification language; see docs/specs.md."""
