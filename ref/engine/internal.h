@@ -113,6 +113,7 @@ struct world {
     report_fn *report;
     void *report_opaque;
     const char *prog_name;
+    bool exit_on_fatal;
     void *block;
     void (*block_destroy)(void *block);
 };

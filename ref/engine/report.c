@@ -7,6 +7,7 @@
 #include "ref/engine/internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 static void to_stdio(struct world *w, enum report_kind kind, const char *text)
 {
@@ -70,4 +71,11 @@ void world_report_error(struct world *w, struct error *err)
         report(w, REPORT_PLAIN, err->hint);
     }
     error_free(err);
+}
+
+void world_fatal(struct world *w)
+{
+    if (w->exit_on_fatal) {
+        exit(1);
+    }
 }

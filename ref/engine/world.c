@@ -40,6 +40,7 @@ struct world *world_new(struct process *p, const struct world_config *cfg)
     w->report = cfg->report;
     w->report_opaque = cfg->report_opaque;
     w->prog_name = cfg->prog_name;
+    w->exit_on_fatal = cfg->exit_on_fatal;
     list_init(&w->ready);
     list_init(&w->all);
     list_init(&w->polls);

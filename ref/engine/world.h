@@ -69,6 +69,7 @@ struct world_config {
     report_fn *report;                    /* NULL: stderr/stdout of the process */
     void *report_opaque;
     const char *prog_name;                /* prefix of reports; NULL: none */
+    bool exit_on_fatal;                   /* world_fatal() ends the process (drop-in programs) */
 };
 
 struct world *world_new(struct process *p, const struct world_config *cfg);
@@ -93,6 +94,11 @@ void world_report(struct world *w, enum report_kind kind, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Prints an error with its hint and frees it. */
 void world_report_error(struct world *w, struct error *err);
+/*
+ * For what ends a drop-in program at once with status 1, after its message was reported.  Returns where the world is
+ * not a program's own: the caller fails the request then.
+ */
+void world_fatal(struct world *w);
 void world_warn(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /*

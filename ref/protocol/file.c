@@ -82,6 +82,22 @@ static int open_host(struct world *w, const char *filename, int oflags, struct e
     return fd < 0 ? error_set_errno(err, -fd, "Could not open '%s'", filename) : fd;
 }
 
+/* The number of a word, if it was given; QEMU's message. */
+static int take_word(const struct value *o, const char *key, const char *const *words, int *out, struct error **err)
+{
+    const char *given = dict_get_str(o, key);
+    if (!given) {
+        return 0;
+    }
+    for (int i = 0; words[i]; i++) {
+        if (!strcmp(words[i], given)) {
+            *out = i;
+            return 0;
+        }
+    }
+    return error_set(err, EINVAL, "invalid parameter value: %s", given);
+}
+
 /* Everything but the name; what is not there is refused. */
 static int take_options(struct node *n, const struct value *o, unsigned flags, bool *lock, struct error **err)
 {
@@ -90,9 +106,9 @@ static int take_options(struct node *n, const struct value *o, unsigned flags, b
     bool check_dropped = false;
     const char *pr = dict_get_str(o, "pr-manager");
 
-    int ret = opts_get_enum(file_options, o, "aio", &aio, err);
+    int ret = take_word(o, "aio", aio_names, &aio, err);
     if (ret == 0) {
-        ret = opts_get_enum(file_options, o, "locking", &locking, err);
+        ret = take_word(o, "locking", locking_names, &locking, err);
     }
     if (ret == 0) {
         ret = opts_get_bool(file_options, o, "drop-cache", &s->drop_cache, err);

@@ -12,6 +12,7 @@ static const struct driver_entry entries[] = {
     { .drv = &driver_null_co },
     { .drv = &driver_null_aio },
     { .drv = &driver_blkdebug },
+    { .drv = &driver_blkverify },
     { .drv = &driver_raw },
     { .drv = NULL },
 };

@@ -58,7 +58,7 @@ static bool choose_profile(struct world_config *cfg)
 int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *t))
 {
     struct tool tool = { .name = name, .argv0 = argv[0], .argc = argc, .argv = argv };
-    struct world_config cfg = { .prog_name = name, .random_seed = true };
+    struct world_config cfg = { .prog_name = name, .random_seed = true, .exit_on_fatal = true };
     if (!choose_backend(&cfg) || !choose_profile(&cfg)) {
         return 1;
     }
