@@ -170,6 +170,20 @@ static int refuse_leftovers(const struct node *n, const struct value *opts, stru
     return 0;
 }
 
+static void warn_guessed_raw(struct node *n)
+{
+    const char *name = n->file && n->file->node->filename ? n->file->node->filename : n->filename;
+    if (n->file && !*name) {
+        node_refresh_filename(n->file->node);
+        name = n->file->node->filename;
+    }
+    world_report(n->w, REPORT_PLAIN,
+                 "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
+                 "         Automatically detecting the format is dangerous for raw images, write operations on "
+                 "block 0 will be restricted.\n"
+                 "         Specify the 'raw' format explicitly to remove the restrictions.\n", name);
+}
+
 /* The driver's own open on a fresh node; opts loses what it takes.  *opened: there is something to close. */
 static int run_driver_open(struct node *n, struct value *opts, bool *opened, struct error **err)
 {
@@ -191,6 +205,9 @@ static int run_driver_open(struct node *n, struct value *opts, bool *opened, str
     if (!n->filename || !*n->filename) {
         mem_free(n->filename);
         n->filename = str_dup(n->file && n->file->node->filename ? n->file->node->filename : "");
+    }
+    if (n->probed && !n->read_only) {
+        warn_guessed_raw(n);
     }
     r = node_refresh_length(n);
     if (r < 0) {

@@ -7,7 +7,6 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include "ref/base/json.h"
 #include "ref/base/options.h"
 #include "ref/block/block_state.h"
 #include "ref/block/edge.h"
@@ -95,29 +94,6 @@ static void item_free(struct item *i)
 
 /* ---- comparing ---- */
 
-static char *plain_text(const struct value *v)
-{
-    if (value_type(v) == VALUE_STRING) {
-        return str_dup(value_get_str(v));
-    }
-    if (value_type(v) == VALUE_BOOL) {
-        return str_dup(value_get_bool(v) ? "on" : "off");
-    }
-    return json_text(v, false);
-}
-
-static bool same_value(const struct value *a, const struct value *b)
-{
-    if (!a || !b || value_equal(a, b)) {
-        return a && b;
-    }
-    char *x = plain_text(a), *y = plain_text(b);
-    bool same = strcmp(x, y) == 0;
-    mem_free(x);
-    mem_free(y);
-    return same;
-}
-
 static int refuse_change(const char *key, struct error **err)
 {
     return error_set(err, EINVAL, "Cannot change the option '%s'", key);
@@ -159,12 +135,11 @@ static int apply_generic(struct item *i, struct error **err)
 {
     struct node *n = i->r.node;
     struct generic g = { base_flags(i), i->keep_old ? n->detect_zeroes : DETECT_ZEROES_OFF };
-    bool force_share_given = dict_has(i->r.options, "force-share");
+    /* Cannot change: stays, to be compared with what it was. */
+    struct value *force_share = dict_take(i->r.options, "force-share");
     int r = take_generic_options(i->r.options, &g, err);
-    bool changed = ((g.flags ^ n->open_flags) & OPEN_FORCE_SHARE) != 0;
-    if (changed && force_share_given) {
-        error_clear(err);
-        return refuse_change("force-share", err);
+    if (force_share) {
+        dict_put(i->r.options, "force-share", force_share);
     }
     if (r < 0) {
         return r;
@@ -180,13 +155,6 @@ static int take_new_children(struct item *i, struct error **err)
     struct node *n = i->r.node;
     i->backing = dict_take(i->r.options, "backing");
     dict_del(i->full, "backing");
-    if (i->backing && !n->drv->supports_backing && !n->drv->filter_of_backing) {
-        bool none = value_type(i->backing) == VALUE_NULL;
-        if (!none) {
-            return error_set(err, EINVAL, "Driver '%s' of node '%s' does not support backing files", n->drv->name,
-                             n->node_name);
-        }
-    }
     if (n->file) {
         i->file = dict_take(i->r.options, "file");
         dict_del(i->full, "file");
@@ -202,7 +170,8 @@ static int check_leftovers(struct item *i, struct error **err)
     struct node *n = i->r.node;
     struct dict_iter it;
     DICT_FOREACH(it, i->r.options) {
-        if (!same_value(it.value, n->options ? dict_get(n->options, it.key) : NULL)) {
+        const struct value *old = n->options ? dict_get(n->options, it.key) : NULL;
+        if (!old || !value_equal(it.value, old)) {
             return refuse_change(it.key, err);
         }
     }
@@ -276,6 +245,7 @@ static int prepare(struct item *i, struct error **err)
 
 static int move_edge(struct graph_tx *tx, struct item *i, bool backing, struct value *to, struct error **err)
 {
+    const struct node *n = i->r.node;
     struct node *target = NULL;
     if (!to) {
         return 0;
@@ -285,6 +255,10 @@ static int move_edge(struct graph_tx *tx, struct item *i, bool backing, struct v
         if (!target) {
             return -ENOENT;
         }
+    }
+    if (target && backing && !n->drv->supports_backing && !n->drv->filter_of_backing) {
+        return error_set(err, EINVAL, "Driver '%s' of node '%s' does not support backing files", n->drv->name,
+                         n->node_name);
     }
     return edge_set(tx, i->r.node, backing, target, err);
 }

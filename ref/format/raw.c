@@ -118,10 +118,6 @@ static int raw_reopen_prepare(struct reopen *r, struct error **err)
         ret = raw_apply_window(r->node, win, err);      /* only its checks */
         *s = old;
     }
-    if (ret == 0 && (old.has_size || old.offset) != (win->has_size || win->offset)) {
-        /* The file child would have to change its role. */
-        ret = error_set(err, EINVAL, "Cannot add or remove 'offset' and 'size' of an open node");
-    }
     if (ret < 0) {
         mem_free(win);
         return ret;

@@ -280,7 +280,7 @@ static bool check_arguments(const struct io_command *c, int n)
 /* Adds what the command needs to the backend's permissions. */
 static int take_permissions(struct io_session *s, unsigned perm)
 {
-    struct child *root = blk_root(s->blk);
+    struct child *root = s->blk ? blk_root(s->blk) : NULL;
     if (!perm || !root || (root->perm & perm) == perm) {
         return 0;
     }
