@@ -70,7 +70,8 @@ static void test_header_v2(void **state)
     X(header, backing_file_size, 11) X(header, cluster_bits, 16) \
     X(header, size, UINT64_C(5368709632)) X(header, crypt_method, 1) X(header, l1_size, 11) \
     X(header, l1_table_offset, 196608) X(header, refcount_table_offset, 65536) \
-    X(header, refcount_table_clusters, 1) X(header, nb_snapshots, 2) X(header, snapshots_offset, 786432)
+    X(header, refcount_table_clusters, 1) X(header, nb_snapshots, 2) \
+    X(header, snapshots_offset, 786432)
     BOTH_WAYS(HEADER_V2);
     assert_int_equal(QCOW2_HEADER_V2_SIZE, 72);
     struct spec_report r = {.nr_findings = 0};
@@ -103,7 +104,8 @@ static const uint8_t header_v3[112] = {
 
 #define HEADER_V3(X) \
     X(header, magic, 0x514649fb) X(header, version, 3) \
-    X(header, backing_file_offset, UINT64_C(0x1112131415161718)) X(header, backing_file_size, 0x21222324) \
+    X(header, backing_file_offset, UINT64_C(0x1112131415161718)) \
+    X(header, backing_file_size, 0x21222324) \
     X(header, cluster_bits, 0x31323334) X(header, size, UINT64_C(0x4142434445464748)) \
     X(header, crypt_method, 0x51525354) X(header, l1_size, 0x61626364) \
     X(header, l1_table_offset, UINT64_C(0x7172737475767778)) \
@@ -112,7 +114,8 @@ static const uint8_t header_v3[112] = {
     X(header, snapshots_offset, UINT64_C(0xb1b2b3b4b5b6b7b8)) \
     X(header, incompatible_features, UINT64_C(0xc1c2c3c4c5c6c7c8)) \
     X(header, compatible_features, UINT64_C(0xd1d2d3d4d5d6d7d8)) \
-    X(header, autoclear_features, UINT64_C(0xe1e2e3e4e5e6e7e8)) X(header, refcount_order, 0xf1f2f3f4) \
+    X(header, autoclear_features, UINT64_C(0xe1e2e3e4e5e6e7e8)) \
+    X(header, refcount_order, 0xf1f2f3f4) \
     X(header, header_length, 0x05060708)
 #define HEADER_V3_FULL(X) HEADER_V3(X) X(header, compression_type, 9)
 
@@ -165,7 +168,8 @@ static void test_extensions(void **state)
         {QCOW2_EXT_BITMAPS, 24, 32, {0x23, 0x85, 0x28, 0x75, 0, 0, 0, 24}},
         {QCOW2_EXT_CRYPTO, 16, 24, {0x05, 0x37, 0xbe, 0x77, 0, 0, 0, 16}},
         {QCOW2_EXT_DATA_FILE, 9, 24, {0x44, 0x41, 0x54, 0x41, 0, 0, 0, 9}},
-        {0x12345678, 0xffffffff, UINT64_C(0x100000008), {0x12, 0x34, 0x56, 0x78, 0xff, 0xff, 0xff, 0xff}},
+        {0x12345678, 0xffffffff, UINT64_C(0x100000008),
+         {0x12, 0x34, 0x56, 0x78, 0xff, 0xff, 0xff, 0xff}},
     };
     for (size_t i = 0; i < sizeof(golden) / sizeof(golden[0]); i++) {
         uint8_t built[8] = {0};
@@ -217,7 +221,8 @@ static void test_crypto_ext(void **state)
         0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18,     /* 8 - 15 length */
     };
 #define CRYPTO_EXT(X) \
-    X(crypto_ext, offset, UINT64_C(0x0102030405060708)) X(crypto_ext, length, UINT64_C(0x1112131415161718))
+    X(crypto_ext, offset, UINT64_C(0x0102030405060708)) \
+    X(crypto_ext, length, UINT64_C(0x1112131415161718))
     BOTH_WAYS(CRYPTO_EXT);
     assert_int_equal(QCOW2_CRYPTO_EXT_SIZE, 16);
 }
@@ -264,14 +269,16 @@ static void test_l1_entry(void **state)
 #define L1_ENTRY(X) X(l1_entry, offset, UINT64_C(0x00cdef0123456600)) X(l1_entry, copied, 1)
     BOTH_WAYS(L1_ENTRY);
     assert_int_equal(QCOW2_L1_ENTRY_RESERVED_MASK, UINT64_C(0x7f000000000001ff));
-    assert_int_equal(qcow2_l1_entry_offset_of(qcow2_l1_entry_load(golden)), UINT64_C(0x00cdef0123456600));
+    assert_int_equal(qcow2_l1_entry_offset_of(qcow2_l1_entry_load(golden)),
+                     UINT64_C(0x00cdef0123456600));
 }
 
 static void test_l2_standard(void **state)
 {
     static const uint8_t golden[8] = {0x80, 0xcd, 0xef, 0x01, 0x23, 0x45, 0x66, 0x00};
 #define L2_STANDARD(X) \
-    X(l2_entry, zero, 0) X(l2_entry, offset, UINT64_C(0x00cdef0123456600)) X(l2_entry, compressed, 0) \
+    X(l2_entry, zero, 0) X(l2_entry, offset, UINT64_C(0x00cdef0123456600)) \
+    X(l2_entry, compressed, 0) \
     X(l2_entry, copied, 1)
     BOTH_WAYS(L2_STANDARD);
     assert_int_equal(QCOW2_L2_ENTRY_RESERVED_MASK, UINT64_C(0x3f000000000001fe));
@@ -285,7 +292,7 @@ static void test_l2_zero(void **state)
     BOTH_WAYS(L2_ZERO);
 }
 
-/* Offset 0x123456 with 3 more sectors: 64 KiB clusters (x = 54), then 512 bytes (x = 61), 2 MiB (x = 49). */
+/* Offset 0x123456 and more sectors: clusters of 64 KiB (x = 54), 512 (x = 61), 2 MiB (x = 49). */
 static void test_l2_compressed(void **state)
 {
     static const struct {
