@@ -70,8 +70,8 @@ static const char *const recipes[] = {
                          " && qemu-io -c 'write 0 20M' i && qemu-img bitmap --disable i x",
     CREATE("cluster_size=16k,extended_l2=on") " && qemu-img bitmap --add -g 512 i fine"
                                               " && qemu-io -c 'write 0 40M' i",
-    "qemu-img create -f qcow2 --object secret,id=s,data=abc"
-    " -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 i 10M",
+    ("qemu-img create -f qcow2 --object secret,id=s,data=abc"
+     " -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 i 10M"),
 };
 
 static int read_fd(void *opaque, uint64_t offset, void *buf, size_t len)
