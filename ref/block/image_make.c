@@ -162,7 +162,7 @@ static void print_formatting(struct world *w, const struct image_recipe *r, cons
 
 int image_make(struct world *w, const struct image_recipe *r, struct error **err)
 {
-    const struct block_driver *drv, *protocol;
+    const struct block_driver *drv = NULL, *protocol = NULL;
     struct error *local = NULL;
     int ret = find_drivers(w, r, &drv, &protocol, err);
     if (ret < 0) {
