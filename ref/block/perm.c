@@ -159,12 +159,26 @@ static void child_needs(struct node *n, struct child *c, unsigned perm, unsigned
     }
 }
 
+/* A write to an unaligned tail would grow the image. */
+static int check_alignment(const struct node *n, unsigned perm, struct error **err)
+{
+    uint32_t align = n->limits.request_alignment;
+    if ((perm & (PERM_WRITE | PERM_WRITE_UNCHANGED)) && !(perm & PERM_RESIZE) && align && n->length % align) {
+        return error_set(err, EPERM, "Cannot get 'write' permission without 'resize': Image size is not a multiple of "
+                         "request alignment");
+    }
+    return 0;
+}
+
 static int refresh_node(struct graph_tx *tx, struct node *n, struct error **err)
 {
     unsigned perm, shared;
     int r = sum_parents(n, &perm, &shared, err);
     if (r == 0) {
         r = check_writers(n, perm, err);
+    }
+    if (r == 0) {
+        r = check_alignment(n, perm, err);
     }
     if (r < 0) {
         return r;

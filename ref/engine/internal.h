@@ -116,7 +116,11 @@ struct world {
     bool exit_on_fatal;
     void *block;
     void (*block_destroy)(void *block);
+    struct attachment *attachments;
 };
+
+/* ---- attach.c ---- */
+void attachments_free(struct world *w);
 
 /* ---- co.c ---- */
 /* Suspends the running coroutine in `state`; co_ready() or (parked) co_wake() ends it. */

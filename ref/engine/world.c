@@ -55,6 +55,7 @@ void world_free(struct world *w)
     if (w->block_destroy) {
         w->block_destroy(w->block);
     }
+    attachments_free(w);
     co_reap_all(w);
     hostio_free(w);
     events_free(w);

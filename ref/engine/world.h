@@ -89,6 +89,12 @@ void world_uuid(struct world *w, uint8_t uuid[16]);
 /* One pointer for ref/block, with its destructor, called by world_free. */
 void world_set_block(struct world *w, void *block, void (*destroy)(void *block));
 void *world_block(const struct world *w);
+/*
+ * Other parts' state: one pointer for each key (the address of something of the part's own), freed behind the block
+ * layer's.  Attaching again to a key that has one is an error of the program.
+ */
+void world_attach(struct world *w, const void *key, void *p, void (*destroy)(void *p));
+void *world_attachment(const struct world *w, const void *key);      /* NULL: none */
 
 void world_report(struct world *w, enum report_kind kind, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
