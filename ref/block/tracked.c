@@ -2,7 +2,7 @@
  * Tracked requests: which requests are in flight on a node, and which must wait for which.
  *
  * A serialising request (an unaligned write, copy-on-read, a growing truncate) excludes every request that
- * overlaps the blocks it touches.  Requests wait before their first I/O only, so any order is right, and a
+ * overlaps the blocks it touches.  Requests wait once, before their first I/O, so any order is right, and a
  * request that already waits for us is passed by: there are no cycles.
  */
 #include <assert.h>
@@ -27,6 +27,18 @@ void io_begin(struct io *io, struct child *c, struct node *n, enum req_op op, in
     list_push(&n->tracked, &io->t.link);
 }
 
+/* Waiters run later, when t is gone: they must not point at it any more. */
+static void wake_waiters(struct node *n, struct tracked *t)
+{
+    struct tracked *other;
+    LIST_FOREACH(other, &n->tracked, link) {
+        if (other->waiting_for == t) {
+            other->waiting_for = NULL;
+        }
+    }
+    waitq_wake_all(n->w, &t->waiters);
+}
+
 void io_end(struct io *io)
 {
     struct node *n = io->n;
@@ -36,7 +48,7 @@ void io_end(struct io *io)
     }
     list_remove(&io->t.link);
     if (!waitq_empty(&io->t.waiters)) {
-        waitq_wake_all(n->w, &io->t.waiters);
+        wake_waiters(n, &io->t);
     }
     node_dec_in_flight(n);
 }
@@ -75,30 +87,38 @@ static struct tracked *find_conflict(struct node *n, const struct tracked *self)
 
 bool tracked_conflicts(struct node *n, struct tracked *t)
 {
-    return find_conflict(n, t) != NULL;
+    return !t->started && find_conflict(n, t) != NULL;
 }
 
 void tracked_wait(struct node *n, struct tracked *self)
 {
     struct tracked *t;
+    if (self->started) {
+        return;
+    }
     while ((t = find_conflict(n, self)) != NULL) {
         self->waiting_for = t;
         waitq_wait(n->w, &t->waiters);
         self->waiting_for = NULL;
     }
+    self->started = true;
 }
 
 void tracked_set_serialising(struct node *n, struct tracked *t, uint64_t align)
 {
     int64_t start = ROUND_DOWN(t->offset, (int64_t)align);
     int64_t end = ROUND_UP(t->offset + t->bytes, (int64_t)align);
-    int64_t old_end = MAX(end, t->overlap_offset + t->overlap_bytes);
+    int64_t old_end = t->overlap_offset + t->overlap_bytes;
+    if (t->serialising && start >= t->overlap_offset && end <= old_end) {
+        return;
+    }
     if (!t->serialising) {
         t->serialising = true;
         n->serialising++;
     }
     t->overlap_offset = MIN(start, t->overlap_offset);
-    t->overlap_bytes = old_end - t->overlap_offset;
+    t->overlap_bytes = MAX(end, old_end) - t->overlap_offset;
+    t->started = false;
 }
 
 void tracked_make_serialising(struct node *n, struct tracked *t, uint64_t align)
