@@ -225,6 +225,9 @@ static void drop_root(struct disk *d)
 void disk_assign(struct disk *dst, const struct disk *src)
 {
     assert(dst->pool == src->pool);
+    if (dst == src) {
+        return;
+    }
     if (src->root) {
         src->pool->nodes.refs[src->root]++;
     }

@@ -118,9 +118,10 @@ static void take_payload(struct disk_log *l, struct disk_op *op, const uint8_t *
 
 size_t disk_log_begin(struct disk_log *l, const struct disk_op *from, const void *data)
 {
-    assert(from->offset >= 0 && from->bytes >= 0 && from->bytes <= UINT32_MAX * (int64_t)DISK_PAGE);
-    assert(from->disk >= 0 && from->disk < DISK_SET_MAX);
-    assert(from->kind != DISK_OP_WRITE || (from->bytes <= UINT32_MAX && from->offset <= DISK_MAX - from->bytes));
+    assert(from->bytes >= 0 && from->bytes <= DISK_MAX);
+    assert(from->offset >= 0 && from->offset <= DISK_MAX - from->bytes);
+    assert(from->kind != DISK_OP_WRITE || from->bytes <= UINT32_MAX);
+    assert(from->disk >= 0 && from->disk < DISK_SET_MAX && (unsigned)from->label < LABEL_COUNT);
     if (l->n == l->cap) {
         l->cap = l->cap ? 2 * l->cap : 64;
         l->ops = mem_realloc(l->ops, l->cap * sizeof(*l->ops));
@@ -144,7 +145,7 @@ size_t disk_log_begin(struct disk_log *l, const struct disk_op *from, const void
 
 void disk_log_end(struct disk_log *l, size_t i)
 {
-    assert(i < l->n && l->ops[i].completed == DISK_OP_IN_FLIGHT && !(l->ops[i].flags & DISK_OP_FAILED));
+    assert(i < l->n && l->ops[i].completed == DISK_OP_IN_FLIGHT);
     l->ops[i].completed = l->clock++;
 }
 
@@ -152,6 +153,7 @@ void disk_log_fail(struct disk_log *l, size_t i)
 {
     assert(i < l->n && l->ops[i].completed == DISK_OP_IN_FLIGHT);
     l->ops[i].flags |= DISK_OP_FAILED;
+    l->ops[i].completed = l->clock++;
 }
 
 size_t disk_log_add(struct disk_log *l, const struct disk_op *op, const void *data)

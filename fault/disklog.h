@@ -7,8 +7,9 @@
  * the disks they are applied to.  Leaves out: the disks' content (disk.h).
  *
  * Use: op = disk_log_begin(...) when the request is submitted; disk_op_apply() to the live disk and
- * disk_log_end() when it completes.  An op that fails is taken back with disk_log_fail(): it may have
- * reached the medium in part, so it stays as an op that never completed.
+ * disk_log_end() when it completes.  An op that fails is closed with disk_log_fail() and not applied; until
+ * the next flush a power cut may still leave it there, afterwards it is gone.  What a failing op did in part
+ * (short, torn) is logged as an op of its own.
  */
 #ifndef BLKREF_FAULT_DISKLOG_H
 #define BLKREF_FAULT_DISKLOG_H
@@ -40,7 +41,7 @@ struct disk_op {
     enum label label;
     const char *tag;                 /* or the mark's text; owned by the log, may be NULL */
     int64_t offset, bytes;           /* truncate: offset is the new size, bytes 0 */
-    uint64_t issued, completed;      /* stamps from 1; DISK_OP_IN_FLIGHT while not complete */
+    uint64_t issued, completed;      /* stamps from 1; DISK_OP_IN_FLIGHT while neither complete nor failed */
     /* Payload of a write: bytes up to the first whole page, whole pages, bytes behind the last. */
     const uint8_t *head, *tail;
     const disk_page *pages;
@@ -56,7 +57,7 @@ void disk_log_reset(struct disk_log *l);
 
 /*
  * Issues an op: kind, flags, disk, label, tag, offset and bytes are taken from *op, a write's bytes from
- * data (copied).  Returns its number, counted from 0.
+ * data (copied; less than 4 GiB).  offset + bytes at most DISK_MAX.  Returns its number, counted from 0.
  */
 size_t disk_log_begin(struct disk_log *l, const struct disk_op *op, const void *data);
 void disk_log_end(struct disk_log *l, size_t i);

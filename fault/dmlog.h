@@ -48,7 +48,7 @@ uint64_t dmlog_entry_span(const struct dmlog_entry *e);
  * Completion order, as the format has it; ops that never completed are left out.
  */
 int dmlog_write(const struct disk_log *log, int disk, uint32_t sector_size, struct disk *out, struct error **err);
-/* Reads a log into `log` (as disk number `disk`), each entry issued and complete at once.  0 or -EINVAL. */
+/* Reads a log into `log` (as disk number `disk`), each entry issued and complete at once.  0, -EINVAL or -EFBIG. */
 int dmlog_read(const struct disk *in, struct disk_log *log, int disk, struct error **err);
 
 #endif
