@@ -128,6 +128,7 @@ struct qcow2_io {
 struct qcow2_discard {
     struct list link;
     uint64_t offset, bytes;
+    bool after_flush;              /* only when no reference is left on stable storage */
 };
 
 /* One part to copy before (or behind) the guest's data, relative to the allocation's guest offset. */
@@ -142,14 +143,14 @@ struct qcow2_cow_region {
  */
 struct qcow2_alloc {
     struct list link;                    /* state.allocs */
-    struct qcow2_alloc *next;            /* further allocations of one request */
     uint64_t guest_offset;               /* cluster aligned start of the clusters */
     uint64_t host_offset;                /* where they are on the host */
     unsigned nb_clusters;
     bool keep_old;                       /* host clusters were there before: nothing to free on abort */
     bool fresh;                          /* host range reads as zeroes: was never written */
+    bool cow_zero;                       /* what would be copied reads as zeroes */
     bool skip_cow;                       /* COW areas hold what they must already */
-    bool prealloc;                       /* only allocate: leave the zero/unallocated status */
+    bool prealloc;                       /* only allocate: no data was written */
     struct qcow2_cow_region head, tail;  /* COW; data lies between head's end and tail's offset */
     struct waitq dependents;
 };
@@ -207,11 +208,11 @@ struct qcow2 {
     uint32_t reftable_clusters;
     uint32_t reftable_size;              /* entries */
     uint32_t reftable_used;              /* entries up to and with the last that is not 0 */
-    uint64_t free_cluster_index;         /* no free cluster lies below this index */
+    uint64_t free_cluster_index;         /* where the search for free clusters starts */
     uint64_t free_byte_offset;           /* where the last compressed cluster ended, or 0 */
 
     struct qcow2_cache *l2_cache, *refblock_cache;
-    struct timer cache_timer;
+    int64_t cache_cleaned;               /* CLOCK_REAL ns of the last look for unused entries */
     uint64_t cache_clean_interval;       /* seconds, 0: off */
 
     /* snapshots */
@@ -238,6 +239,7 @@ struct qcow2 {
     uint64_t freed_lo, freed_hi;         /* hull of ranges freed since the L2 cache was flushed; lo >= hi: none */
     uint64_t virgin;                     /* host bytes from here on were never written and read as zeroes */
     bool virgin_known;
+    enum { PREALLOC_UNKNOWN, PREALLOC_KNOWN_NO, PREALLOC_KNOWN_YES } prealloc_state;   /* of metadata, when opened */
     unsigned compress_workers;
     struct waitq compress_q;
 };
@@ -332,6 +334,10 @@ int qcow2_get_refcount(struct qcow2 *s, uint64_t cluster_index, uint64_t *refcou
 /* Adds (or with `decrease` takes) addend for every cluster of [offset, offset + bytes); all or nothing. -EINVAL over/underflow. */
 int qcow2_update_refcount(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t addend, bool decrease,
                           enum qcow2_discard_type type);
+/* First run of free clusters from the hint on, still with refcount 0; the hint moves behind it. */
+int64_t qcow2_find_free(struct qcow2 *s, uint64_t bytes);
+/* refblock.c: makes the refcount block that covers cluster_index; -EAGAIN on success: search again. */
+int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index);
 /* Host offset of a new run (lowest free), refcount 1, or -errno.  Offset 0 is possible on broken images: callers check. */
 int64_t qcow2_alloc_clusters(struct qcow2 *s, uint64_t bytes);
 /* Takes clusters from offset on while they are free, at most nb; count or -errno. */
@@ -368,33 +374,45 @@ int qcow2_get_slice_for_write(struct qcow2 *s, uint64_t guest_offset, uint8_t **
 int qcow2_get_host(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes, uint64_t *host, enum subcluster_type *type,
                    const struct request *r);
 /*
- * Host offset for writing [guest_offset, +*bytes): shortens *bytes to what is contiguous.  Allocations made for it are
- * put before *allocs (to be linked or aborted).  Waits for allocations in flight (drops the lock).
+ * Host offset for writing [guest_offset, +*bytes): shortens *bytes to what is contiguous and of one kind.  *host is
+ * where the part before it ended (allocation goes on there when it can) or 0.  *alloc is NULL when the range is written in
+ * place, else an allocation to be linked or aborted.  Waits for allocations in flight (drops the lock).
  */
-int qcow2_alloc_host(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes, uint64_t *host, struct qcow2_alloc **allocs,
+int qcow2_alloc_host(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes, uint64_t *host, struct qcow2_alloc **alloc,
                      const struct request *r);
 int qcow2_link_l2(struct qcow2 *s, struct qcow2_alloc *a, const struct request *r);
 void qcow2_alloc_abort(struct qcow2 *s, struct qcow2_alloc *a);
-/* L2 entry for a compressed cluster of `bytes`; *host is where to put it. -EIO when the cluster is in use already. */
-int qcow2_alloc_compressed(struct qcow2 *s, uint64_t guest_offset, unsigned bytes, uint64_t *host, const struct request *r);
+/* -EIO when the guest cluster is in use already: compressed data never overwrites. */
+int qcow2_check_compressible(struct qcow2 *s, uint64_t guest_offset, const struct request *r);
+/* L2 entry for compressed data that is at host now. */
+int qcow2_link_compressed(struct qcow2 *s, uint64_t guest_offset, uint64_t host, unsigned bytes, const struct request *r);
 /* Clusters to unallocated (full: no zero flag either) and freed. */
 int qcow2_discard_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, enum qcow2_discard_type type, bool full,
                         const struct request *r);
+/* Subcluster aligned; -ENOTSUP: write zeroes as data. */
 int qcow2_zeroize_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, unsigned flags, const struct request *r);
+/* The allocation's part of the guest: from the first to behind the last byte that is valid on the new clusters. */
+static inline uint64_t alloc_from(const struct qcow2_alloc *a) { return a->head.offset; }
+static inline uint64_t alloc_to(const struct qcow2_alloc *a) { return a->tail.offset + a->tail.bytes; }
 
 /* ---- cow.c ---- */
 /* Waits until no allocation in flight touches the clusters of the range. (locked; drops the lock while waiting) */
 void qcow2_wait_allocs(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes);
+/* As above for the allocation at the range's start; one that begins later shortens *bytes instead. */
+void qcow2_wait_first_alloc(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes);
 void qcow2_alloc_register(struct qcow2 *s, struct qcow2_alloc *a);
 void qcow2_alloc_finish(struct qcow2 *s, struct qcow2_alloc *a);     /* out of the list, dependents woken, freed */
-/* Writes guest data and the COW areas of `allocs` (not locked). */
+/* Writes guest data and the COW areas of `a`, which may be NULL (not locked). */
 int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes, uint64_t host, const struct iov *q, size_t q_off,
-                         struct qcow2_alloc *allocs, const struct request *r);
+                         struct qcow2_alloc *a, const struct request *r);
 void qcow2_io_begin(struct qcow2 *s, struct qcow2_io *io, uint64_t host_offset, uint64_t bytes);
 void qcow2_io_end(struct qcow2 *s, struct qcow2_io *io);
 bool qcow2_io_busy(const struct qcow2 *s, uint64_t host_offset, uint64_t bytes);
 
-/* ---- io.c: driver callbacks ---- */
+/* ---- io.c: driver callbacks, and reading and writing guest offsets also behind the disk's end (vmstate) ---- */
+int qcow2_read_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q, size_t q_off, enum label label,
+                     const struct request *r);
+int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q, size_t q_off, const struct request *r);
 int qcow2_read(struct node *n, const struct request *r);
 int qcow2_write(struct node *n, const struct request *r);
 int qcow2_write_zeroes(struct node *n, const struct request *r);
@@ -408,6 +426,8 @@ int qcow2_read_compressed(struct qcow2 *s, uint64_t l2_entry, uint64_t in_cluste
 int qcow2_write_compressed(struct node *n, const struct request *r);
 /* ---- status.c, info.c, measure.c, create.c, resize.c ---- */
 int qcow2_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out);
+/* More clusters have a refcount than the host has allocated: data clusters may be holes. (locked) */
+bool qcow2_metadata_preallocated(struct qcow2 *s);
 int qcow2_info(struct node *n, struct image_info *out);
 struct value *qcow2_specific_info(struct node *n, struct error **err);
 struct value *qcow2_measure(struct world *w, struct value *opts, struct node *in, struct error **err);
@@ -450,6 +470,8 @@ int qcow2_update_snapshot_refcount(struct qcow2 *s, uint64_t l1_offset, uint32_t
 int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress, void *opaque, bool force, struct error **err);
 int qcow2_amend_json(struct node *n, struct value *opts, bool force, struct error **err);
 extern const struct opt_desc qcow2_amend_options[];
+/* Becomes true when bitmap.c loads bitmaps at open and stores them at close. */
+#define qcow2_bitmaps_kept false
 /* Turns zero clusters into data or unallocated ones (downgrade to v2); amend.c. (locked) */
 int qcow2_expand_zero_clusters(struct qcow2 *s, amend_progress_fn *progress, void *opaque);
 
