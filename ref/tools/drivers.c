@@ -14,6 +14,7 @@ static const struct driver_entry entries[] = {
     { .drv = &driver_blkdebug },
     { .drv = &driver_blkverify },
     { .drv = &driver_raw },
+    { .drv = &driver_qcow2 },
     { .drv = NULL },
 };
 
