@@ -158,16 +158,3 @@ void node_activate_all(struct world *w, struct error **err)
         }
     }
 }
-
-int node_info(struct node *n, struct image_info *out)
-{
-    *out = (struct image_info){ .cluster_size = 0 };
-    if (!n->drv) {
-        return -ENOMEDIUM;
-    }
-    if (n->drv->info) {
-        return n->drv->info(n, out);
-    }
-    struct child *filtered = node_filtered(n);
-    return filtered ? node_info(filtered->node, out) : -ENOTSUP;
-}

@@ -375,6 +375,11 @@ static int blkdebug_truncate(struct node *n, int64_t size, bool exact, enum prea
     return child_truncate(n->file, size, exact, prealloc, flags, err);
 }
 
+static int blkdebug_info(struct node *n, struct image_info *out)
+{
+    return node_info(n->file->node, out);
+}
+
 /* Nobody's: it is a tool, not a place. */
 static int64_t blkdebug_allocated_size(struct node *n)
 {
@@ -532,6 +537,7 @@ const struct block_driver driver_blkdebug = {
     .truncate = blkdebug_truncate,
     .length = blkdebug_length,
     .allocated_size = blkdebug_allocated_size,
+    .info = blkdebug_info,
     .refresh_limits = blkdebug_refresh_limits,
     .child_perm = blkdebug_child_perm,
     .refresh_filename = blkdebug_refresh_filename,

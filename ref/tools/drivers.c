@@ -11,6 +11,7 @@ static const struct driver_entry entries[] = {
     { .drv = &driver_host_device },
     { .drv = &driver_null_co },
     { .drv = &driver_null_aio },
+    { .drv = &driver_sim },
     { .drv = &driver_blkdebug },
     { .drv = &driver_blkverify },
     { .drv = &driver_raw },
