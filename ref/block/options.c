@@ -76,8 +76,8 @@ static int take_detect_zeroes(struct value *opts, struct generic *g, struct erro
 int take_generic_options(struct value *opts, struct generic *g, struct error **err)
 {
     static const struct { const char *key; unsigned bit; bool inverse; } flags[] = {
-        { "cache.no-flush", OPEN_NO_FLUSH, false }, { "cache.direct", OPEN_NO_CACHE, false },
-        { "read-only", OPEN_RDWR, true }, { "auto-read-only", OPEN_AUTO_RDONLY, false },
+        { "cache.no-flush", OPEN_NO_FLUSH, false }, { "auto-read-only", OPEN_AUTO_RDONLY, false },
+        { "read-only", OPEN_RDWR, true }, { "cache.direct", OPEN_NO_CACHE, false },
         { "force-share", OPEN_FORCE_SHARE, false },
     };
     dict_del(opts, "driver");

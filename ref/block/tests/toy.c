@@ -15,6 +15,7 @@
 #include "ref/block/tests/toy.h"
 
 struct toy toy;
+bool toy_deny_names;
 
 static bool failing(const char *what)
 {
@@ -334,7 +335,8 @@ const struct driver_list toy_drivers = { entries };
 
 static void report(void *opaque, enum report_kind kind, const char *text)
 {
-    strbuf_puts(&toy.reports, text);
+    strbuf_printf(&toy.reports, "%s%s%s", kind == REPORT_WARNING ? "warning: " : "", text,
+                  kind == REPORT_WARNING ? "\n" : "");
 }
 
 struct call {
@@ -354,7 +356,8 @@ void toy_run(void (*fn)(struct world *w))
     strbuf_free(&toy.reports);
     memset(&toy, 0, sizeof(toy));
     struct process *p = process_new();
-    struct world_config cfg = { .simulated_time = true, .report = report };
+    struct world_config cfg = { .simulated_time = true, .report = report,
+                                .deny_names_in_images = toy_deny_names };
     struct call c = { fn, world_new(p, &cfg) };
     block_set_drivers(c.w, &toy_drivers);
     assert_int_equal(world_exec(c.w, enter, &c), 0);

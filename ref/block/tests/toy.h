@@ -31,6 +31,7 @@ struct toy {
     const char *fail;                  /* "perm", "reopen", "open:toyfmt", "change": fails with -EIO until cleared */
 };
 extern struct toy toy;
+extern bool toy_deny_names;            /* of the next world */
 
 /* Runs fn in a coroutine of a fresh world that knows the toy drivers; nothing may be left behind. */
 void toy_run(void (*fn)(struct world *w));
