@@ -82,7 +82,7 @@ static int open_level(struct node *n, struct value *opts, struct node **below, s
         }
         struct open_request q = {
             .w = n->w, .filename = full, .reference = reference, .options = sub,
-            .flags = inherit_flags(n->open_flags, ROLE_COW, true), .parent = n,
+            .flags = inherit_flags(n->open_flags, ROLE_COW, true), .parent = n, .depth = n->open_depth,
             .no_chain = true, .backing_options = below_opts,
         };
         sub = NULL;

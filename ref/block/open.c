@@ -23,7 +23,7 @@ struct opening {
     const struct block_driver *drv;
     struct node *file;                /* opened ahead; owned */
     bool guessed_raw;
-    unsigned depth;
+    bool file_inherits;               /* it was opened for this node */
     char *name;                       /* of the node, until it has one */
 };
 
@@ -108,20 +108,21 @@ static int open_file_ahead(struct opening *o, struct error **err)
 {
     bool format = !o->drv || o->drv->kind == DRIVER_FORMAT;
     const char *ref = dict_get_str(o->opts, "file");
+    if (!ref) {
+        dict_del(o->opts, "file");    /* null and the like name nothing */
+    }
     if (!o->filename && !has_child_options(o->opts, "file")) {
         return o->drv ? 0 : error_set(err, EINVAL, "Must specify either driver or file");
-    }
-    if (o->drv && !o->filename) {
-        return 0;                     /* the driver opens its own children */
     }
     char *reference = str_dup(ref);
     dict_del(o->opts, "file");
     struct open_request q = {
         .w = o->q->w, .filename = o->filename, .reference = reference, .options = dict_extract(o->opts, "file."),
         .flags = inherit_flags(o->flags, ROLE_IMAGE | ROLE_PRIMARY, format),
-        .parent = o->q->parent,
+        .parent = o->q->parent, .depth = o->q->depth + 1,
     };
     o->file = open_request_run(&q, err);
+    o->file_inherits = !reference;
     mem_free(reference);
     o->filename = NULL;
     return o->file ? 0 : -EINVAL;
@@ -130,6 +131,7 @@ static int open_file_ahead(struct opening *o, struct error **err)
 static int choose_driver(struct opening *o, struct error **err)
 {
     int r = choose_named_driver(o, err);
+    r = r < 0 ? r : read_flag_options(o->opts, &o->flags, err);
     if (r < 0) {
         return r;
     }
@@ -170,18 +172,12 @@ static int refuse_leftovers(const struct node *n, const struct value *opts, stru
     return 0;
 }
 
-static void warn_guessed_raw(struct node *n)
+/* A format is known by its file while it has no name of its own; NULL: nothing yet. */
+static const char *name_for_messages(const struct node *n)
 {
-    const char *name = n->file && n->file->node->filename ? n->file->node->filename : n->filename;
-    if (n->file && !*name) {
-        node_refresh_filename(n->file->node);
-        name = n->file->node->filename;
-    }
-    world_report(n->w, REPORT_PLAIN,
-                 "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
-                 "         Automatically detecting the format is dangerous for raw images, write operations on "
-                 "block 0 will be restricted.\n"
-                 "         Specify the 'raw' format explicitly to remove the restrictions.\n", name);
+    const struct node *file = n->pending_file ? n->pending_file : node_child(n);
+    const char *name = n->filename && *n->filename ? n->filename : file ? file->filename : NULL;
+    return name && *name ? name : NULL;
 }
 
 /* The driver's own open on a fresh node; opts loses what it takes.  *opened: there is something to close. */
@@ -193,8 +189,8 @@ static int run_driver_open(struct node *n, struct value *opts, bool *opened, str
     if (r < 0) {
         if (local) {
             error_propagate(err, local);
-        } else if (n->filename && *n->filename) {
-            error_set_errno(err, -r, "Could not open '%s'", n->filename);
+        } else if (name_for_messages(n)) {
+            error_set_errno(err, -r, "Could not open '%s'", name_for_messages(n));
         } else {
             error_set_errno(err, -r, "Could not open image");
         }
@@ -204,10 +200,10 @@ static int run_driver_open(struct node *n, struct value *opts, bool *opened, str
     *opened = true;
     if (!n->filename || !*n->filename) {
         mem_free(n->filename);
-        n->filename = str_dup(n->file && n->file->node->filename ? n->file->node->filename : "");
+        n->filename = str_dup(node_child(n) && node_child(n)->filename ? node_child(n)->filename : "");
     }
-    if (n->probed && !n->read_only) {
-        warn_guessed_raw(n);
+    if (!*n->filename) {
+        node_refresh_filename(n);     /* options alone: messages call it json:{...} */
     }
     r = node_refresh_length(n);
     if (r < 0) {
@@ -268,7 +264,7 @@ static struct node *build_node(struct opening *o, struct error **err)
     }
     n->options = value_clone(o->opts);
     n->inherits_from = o->q->parent;
-    n->open_depth = o->depth;
+    n->open_depth = o->q->depth;
     n->pending_file = o->file;
     o->file = NULL;
     int r = take_generic_options(o->opts, &g, err);
@@ -290,7 +286,7 @@ static struct node *build_node(struct opening *o, struct error **err)
     if (!(g.flags & OPEN_NO_BACKING) && !n->drv->filter_of_backing) {
         backing = take_backing_options(o->opts);
     }
-    if (n->pending_file) {
+    if (n->pending_file && o->file_inherits) {
         n->pending_file->inherits_from = n;
     }
     bool opened = false;
@@ -352,7 +348,6 @@ struct node *open_request_run(const struct open_request *q, struct error **err)
 {
     struct node *n = NULL;
     struct opening o = { .q = q, .filename = q->filename, .flags = q->flags };
-    o.depth = q->parent ? q->parent->open_depth + !q->no_chain : 0;
     if (q->no_chain) {
         *q->backing_options = NULL;
     }
@@ -362,7 +357,7 @@ struct node *open_request_run(const struct open_request *q, struct error **err)
         return n;
     }
     o.opts = q->options ? q->options : value_dict();
-    if (o.depth > MAX_OPEN_DEPTH) {
+    if (q->depth > MAX_OPEN_DEPTH) {
         error_set(err, ELOOP, "Block nodes are nested more than %d deep", MAX_OPEN_DEPTH);
     } else {
         n = open_options(&o, err);
@@ -412,6 +407,7 @@ struct child *open_child(struct node *n, const char *filename, struct value *opt
     struct open_request q = {
         .w = n->w, .filename = filename, .reference = is_ref ? value_get_str(ref) : NULL, .options = sub,
         .flags = inherit_flags(n->open_flags, role, n->drv->kind == DRIVER_FORMAT), .parent = n,
+        .depth = n->open_depth + 1,
     };
     child = open_request_run(&q, err);
     value_free(ref);

@@ -41,19 +41,32 @@ unsigned inherit_flags(unsigned parent, unsigned role, bool parent_is_format)
     return parent_is_format || (role & ROLE_PRIMARY) ? f | OPEN_PROTOCOL : f;
 }
 
-static int take_flag(struct value *opts, const char *key, unsigned bit, bool inverse, unsigned *flags,
-                     struct error **err)
+static const struct {
+    const char *key;
+    unsigned bit;
+    bool inverse;
+} flag_options[] = {
+    { "cache.no-flush", OPEN_NO_FLUSH, false },      { "auto-read-only", OPEN_AUTO_RDONLY, false },
+    { "read-only", OPEN_RDWR, true },                { "cache.direct", OPEN_NO_CACHE, false },
+    { "force-share", OPEN_FORCE_SHARE, false },
+};
+
+int read_flag_options(const struct value *opts, unsigned *flags, struct error **err)
 {
-    bool on;
-    if (!dict_has(opts, key)) {
-        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(flag_options) && dict_len(opts) > 0; i++) {
+        bool on, inverse = flag_options[i].inverse;
+        if (!dict_has(opts, flag_options[i].key)) {
+            continue;
+        }
+        int r = opts_get_bool(node_generic_options, opts, flag_options[i].key, &on, err);
+        if (r < 0) {
+            return r;
+        }
+        *flags = on != inverse ? *flags | flag_options[i].bit : *flags & ~flag_options[i].bit;
     }
-    int r = opts_get_bool(node_generic_options, opts, key, &on, err);
-    if (r < 0) {
-        return r;
+    if ((*flags & OPEN_FORCE_SHARE) && (*flags & OPEN_RDWR)) {
+        return error_set(err, EINVAL, "force-share=on can only be used with read-only images");
     }
-    *flags = on != inverse ? *flags | bit : *flags & ~bit;
-    dict_del(opts, key);
     return 0;
 }
 
@@ -75,18 +88,14 @@ static int take_detect_zeroes(struct value *opts, struct generic *g, struct erro
 
 int take_generic_options(struct value *opts, struct generic *g, struct error **err)
 {
-    static const struct { const char *key; unsigned bit; bool inverse; } flags[] = {
-        { "cache.no-flush", OPEN_NO_FLUSH, false }, { "auto-read-only", OPEN_AUTO_RDONLY, false },
-        { "read-only", OPEN_RDWR, true }, { "cache.direct", OPEN_NO_CACHE, false },
-        { "force-share", OPEN_FORCE_SHARE, false },
-    };
+    int r = read_flag_options(opts, &g->flags, err);
+    if (r < 0) {
+        return r;
+    }
     dict_del(opts, "driver");
     dict_del(opts, "node-name");
-    for (size_t i = 0; i < ARRAY_SIZE(flags) && dict_len(opts) > 0; i++) {
-        int r = take_flag(opts, flags[i].key, flags[i].bit, flags[i].inverse, &g->flags, err);
-        if (r < 0) {
-            return r;
-        }
+    for (size_t i = 0; i < ARRAY_SIZE(flag_options) && dict_len(opts) > 0; i++) {
+        dict_del(opts, flag_options[i].key);
     }
     const char *discard = dict_get_str(opts, "discard");
     if (discard) {
@@ -95,16 +104,13 @@ int take_generic_options(struct value *opts, struct generic *g, struct error **e
         }
         dict_del(opts, "discard");
     }
-    int r = take_detect_zeroes(opts, g, err);
+    r = take_detect_zeroes(opts, g, err);
     if (r < 0) {
         return r;
     }
     if (g->detect_zeroes == DETECT_ZEROES_UNMAP && !(g->flags & OPEN_UNMAP)) {
         return error_set(err, EINVAL, "setting detect-zeroes to unmap is not allowed without setting discard "
                          "operation to unmap");
-    }
-    if ((g->flags & OPEN_FORCE_SHARE) && (g->flags & OPEN_RDWR)) {
-        return error_set(err, EINVAL, "force-share=on can only be used with read-only images");
     }
     return 0;
 }

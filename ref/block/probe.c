@@ -1,8 +1,8 @@
 /*
  * Guessing an image's format from its first bytes.
  *
- * What no driver recognises is raw.  Leaves out: the warning about that (open.c), and the guard against
- * turning a guessed raw image into something else (the raw driver).
+ * What no driver recognises is raw.  Leaves out: the warning about that, and the guard against turning a
+ * guessed raw image into something else (both the raw driver's).
  */
 #include <errno.h>
 #include "ref/block/graph.h"
