@@ -36,6 +36,9 @@ int request_check(int64_t offset, int64_t bytes, struct error **err)
 
 int read_body(struct io *io, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off)
 {
+    if (offset + bytes <= io->n->length) {
+        return submit_read(io, offset, bytes, q, q_off);
+    }
     int64_t align = io->n->limits.request_alignment;
     int64_t length = node_length(io->n);
     if (length < 0) {
