@@ -257,6 +257,11 @@ static void backing_text(struct strbuf *out, const struct value *info)
     }
 }
 
+void image_info_specific_text(struct strbuf *out, const struct value *specific, int indent)
+{
+    value_text(out, dict_get(specific, "data"), indent + 1);
+}
+
 void image_info_text(struct strbuf *out, const struct value *info)
 {
     char virtual_size[32], disk_size[32] = "unavailable";
@@ -293,6 +298,6 @@ void image_info_text(struct strbuf *out, const struct value *info)
     const struct value *specific = dict_get(info, "format-specific");
     if (specific) {
         strbuf_puts(out, "Format specific information:\n");
-        value_text(out, dict_get(specific, "data"), 1);
+        image_info_specific_text(out, specific, 0);
     }
 }
