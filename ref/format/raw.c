@@ -98,6 +98,13 @@ static int raw_open(struct node *n, struct value *opts, unsigned flags, struct e
     n->write_flags = REQ_UNCHANGED | (REQ_FUA & file->write_flags);
     n->zero_flags = REQ_UNCHANGED | ((REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK) & file->zero_flags);
     n->truncate_flags = REQ_ZERO_GROWN & file->truncate_flags;
+    if (n->probed && !n->read_only) {
+        world_report(n->w, REPORT_PLAIN,
+                     "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
+                     "         Automatically detecting the format is dangerous for raw images, write operations "
+                     "on block 0 will be restricted.\n"
+                     "         Specify the 'raw' format explicitly to remove the restrictions.\n", file->filename);
+    }
     return raw_apply_window(n, &win, err);
 }
 

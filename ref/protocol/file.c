@@ -662,6 +662,12 @@ static int device_write_zeroes(struct node *n, const struct request *r)
     return ret == -ENOTSUP ? device_range_ioctl(n, r, BLKZEROOUT) : ret;
 }
 
+/* Nothing to tell, but that is an answer: a raw image on top prints it. */
+static int file_info(struct node *n, struct image_info *out)
+{
+    return 0;
+}
+
 static bool file_has_zero_init(struct node *n)
 {
     return true;
@@ -709,7 +715,7 @@ static void file_activate(struct node *n, struct error **err)
     .flush_to_disk = file_flush_to_disk, .copy_range_from = file_copy_range_from,                                \
     .copy_range_to = file_copy_range_to,                                                                         \
     .block_status = file_block_status, .length = file_length, .allocated_size = file_allocated_size,             \
-    .refresh_limits = file_refresh_limits, .check_perm = file_check_perm, .set_perm = file_set_perm,             \
+    .info = file_info, .refresh_limits = file_refresh_limits, .check_perm = file_check_perm, .set_perm = file_set_perm,             \
     .abort_perm = file_abort_perm, .activate = file_activate
 
 const struct block_driver driver_file = {

@@ -494,6 +494,11 @@ static int64_t sim_allocated_size(struct node *n)
     return e ? disk_allocated(e->d.disk) : -ENODEV;
 }
 
+static int sim_info(struct node *n, struct image_info *out)
+{
+    return 0;
+}
+
 static bool sim_has_zero_init(struct node *n)
 {
     return true;
@@ -557,6 +562,7 @@ const struct block_driver driver_sim = {
     .block_status = sim_block_status,
     .length = sim_length,
     .allocated_size = sim_allocated_size,
+    .info = sim_info,
     .refresh_limits = sim_refresh_limits,
     .refresh_filename = sim_refresh_filename,
     .has_zero_init = sim_has_zero_init,
