@@ -6,11 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if __has_include(<valgrind/memcheck.h>)
-#include <valgrind/memcheck.h>
-#else
-#define VALGRIND_MAKE_MEM_UNDEFINED(p, n) ((void)0)
-#endif
+#include "ref/engine/sanitize.h"
 
 #ifdef BLKREF_UCONTEXT
 

@@ -9,6 +9,7 @@
 #include <liburing.h>
 
 #include "ref/engine/hostio.h"
+#include "ref/engine/sanitize.h"
 
 #define RING_ENTRIES 128
 #define SLICE_MAX 64
@@ -104,6 +105,17 @@ void uring_wait(struct world *w)
     }
 }
 
+/* Valgrind does not see what the kernel writes for a ring. */
+static void mark_defined(struct host_op *op, size_t bytes)
+{
+    for (int i = 0; op->kind == HOP_READ && bytes > 0; i++) {
+        size_t n = MIN(bytes, op->slice[i].iov_len);
+
+        (void)VALGRIND_MAKE_MEM_DEFINED(op->slice[i].iov_base, n);
+        bytes -= n;
+    }
+}
+
 /* True when `res` ends op; else the rest has been queued again. */
 static bool finished(struct world *w, struct host_op *op, int res)
 {
@@ -113,6 +125,7 @@ static bool finished(struct world *w, struct host_op *op, int res)
         op->result = res;
         return true;
     } else {
+        mark_defined(op, (size_t)res);
         op->done += (size_t)res;
         if (res == 0 || op->done == op->bytes) {
             op->result = op->kind == HOP_READ ? (int64_t)op->done : op->done < op->bytes ? -ENOSPC : 0;

@@ -130,8 +130,8 @@ bool wait_events(struct world *w, int64_t timeout)
     if (replaying(w)) {
         return replay_events(w);
     }
-    uring_flush(w);
     any = uring_take(w) | threads_take(w);
+    uring_flush(w);
     only_ring = uring_fd(w) >= 0 && threads_fd(w) < 0 && signals_fd(w) < 0 && w->npolls == 0;
     if (any) {
         timeout = 0;
