@@ -168,7 +168,9 @@ int64_t clock_wait_ns(struct world *w)
         struct timer *t = first_timer(w, c);
 
         if (t && !w->clocks[c].manual) {
-            int64_t ns = MAX(0, t->due - host_now(w, c));
+            int64_t ns = t->due - host_now(w, c);      /* read once: MAX() would read twice */
+
+            ns = MAX(0, ns);
             wait = wait < 0 ? ns : MIN(wait, ns);
         }
     }
