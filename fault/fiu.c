@@ -18,7 +18,8 @@ bool fault_fiu_install(struct fault_fiu *f, bool load)
     assert(!f->fail && !f->handle);
     fail = dlsym(from, "fiu_fail");
     if (!fail && load) {
-        f->handle = dlopen("libfiu.so.0", RTLD_NOW | RTLD_GLOBAL);
+        /* It may keep threads and tables of its own: once loaded it stays. */
+        f->handle = dlopen("libfiu.so.0", RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE);
         from = f->handle;
         fail = from ? dlsym(from, "fiu_fail") : NULL;
     }
