@@ -92,7 +92,10 @@ static void inherit_exact_name(struct node *n, bool must_be_json)
         return;                       /* a protocol keeps the name it was opened with */
     }
     set_string(&n->exact_filename, "");
-    if (!must_be_json && p->node->exact_filename && p == n->file && n->drv->kind != DRIVER_FILTER) {
+    /* A name leads to a protocol and one format on it; what is stacked higher must be spelled out. */
+    const struct block_driver *below = p->node->drv;
+    bool named = below && (below->kind == DRIVER_PROTOCOL || below->protocol);
+    if (!must_be_json && named && p->node->exact_filename && p == n->file && n->drv->kind != DRIVER_FILTER) {
         set_string(&n->exact_filename, p->node->exact_filename);
     }
 }

@@ -82,6 +82,9 @@ static void plain_and_json(struct world *w)
     expect_name(w, "driver=toyfmt,file.driver=toyfilter,file.file.filename=other", 0,
                 "json:{\"driver\": \"toyfmt\", \"file\": {\"driver\": \"toyfilter\", \"file\": {\"driver\": \"file\", "
                 "\"filename\": \"other\"}}}");
+    expect_name(w, "driver=raw,file.driver=raw,file.file.filename=other", 0,
+                "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"raw\", \"file\": {\"driver\": \"file\", "
+                "\"filename\": \"other\"}}}");
 }
 
 static void overridden_backing(struct world *w)
