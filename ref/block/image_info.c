@@ -237,6 +237,14 @@ static void value_text(struct strbuf *out, const struct value *v, int level)
     }
 }
 
+void image_info_specific_text(struct strbuf *out, const struct value *specific, int indent)
+{
+    const struct value *data = dict_get(specific, "data");
+    if (data) {
+        value_text(out, data, indent + 1);
+    }
+}
+
 static void backing_text(struct strbuf *out, const struct value *info)
 {
     const char *name = dict_get_str(info, "backing-filename");
