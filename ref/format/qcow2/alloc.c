@@ -186,6 +186,9 @@ int qcow2_alloc_host(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes, ui
             (*alloc)->host_offset = new_host;
             (*alloc)->fresh = fresh;
             (*alloc)->skip_cow = fresh && (*alloc)->cow_zero && s->merge;
+            if ((*alloc)->skip_cow) {
+                s->data_end = MAX(s->data_end, new_host + (alloc_to(*alloc) - (*alloc)->guest_offset));
+            }
             qcow2_alloc_register(s, *alloc);
         }
     }

@@ -202,15 +202,15 @@ int qcow2_write_compressed(struct node *n, const struct request *r)
     if (offset_into_cluster(s, bytes) && offset + bytes != (uint64_t)n->length) {
         return -EINVAL;
     }
+    /* One cluster that fails does not keep the others from being written. */
+    int ret = 0;
     while (bytes > 0) {
         uint64_t part = MIN(bytes, s->cluster_size);
-        int ret = write_cluster(s, offset, part, q_off, r);
-        if (ret < 0) {
-            return ret;
-        }
+        int one = write_cluster(s, offset, part, q_off, r);
+        ret = ret < 0 ? ret : one;
         offset += part;
         bytes -= part;
         q_off += part;
     }
-    return 0;
+    return ret;
 }

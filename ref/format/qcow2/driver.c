@@ -181,14 +181,12 @@ static int open_qcow2(struct node *n, struct value *opts, unsigned flags, struct
     return ret;
 }
 
-/* The file is as long as its last cluster, though nothing was written at its end yet. */
+/* The file reaches to the end of its last cluster, though nothing was written there. */
 static void extend_file(struct qcow2 *s)
 {
-    if (s->virgin_known && s->virgin != UINT64_MAX) {
-        int64_t len = child_length(s->n->file);
-        if (len >= 0 && (uint64_t)len < s->virgin) {
-            (void)child_truncate(s->n->file, (int64_t)s->virgin, false, PREALLOC_OFF, 0, NULL);
-        }
+    int64_t len = s->data_end ? child_length(s->n->file) : -1;
+    if (len >= 0 && (uint64_t)len < s->data_end) {
+        (void)child_truncate(s->n->file, (int64_t)s->data_end, false, PREALLOC_OFF, 0, NULL);
     }
 }
 

@@ -239,6 +239,7 @@ struct qcow2 {
     uint64_t freed_lo, freed_hi;         /* hull of ranges freed since the L2 cache was flushed; lo >= hi: none */
     uint64_t virgin;                     /* host bytes from here on were never written and read as zeroes */
     bool virgin_known;
+    uint64_t data_end;                   /* file must reach to here when closed: zeroes that were not written */
     enum { PREALLOC_UNKNOWN, PREALLOC_KNOWN_NO, PREALLOC_KNOWN_YES } prealloc_state;   /* of metadata, when opened */
     unsigned compress_workers;
     struct waitq compress_q;

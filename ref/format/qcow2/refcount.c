@@ -88,6 +88,9 @@ static void cluster_freed(struct qcow2 *s, uint64_t index, enum qcow2_discard_ty
     }
     qcow2_cache_discard(s->refblock_cache, offset, s->cluster_size);
     qcow2_cache_discard(s->l2_cache, offset, s->cluster_size);
+    if (s->free_byte_offset && start_of_cluster(s, s->free_byte_offset - 1) == offset) {
+        s->free_byte_offset = 0;      /* what comes there next is no compressed data */
+    }
     s->freed_lo = MIN(s->freed_lo, offset);
     s->freed_hi = MAX(s->freed_hi, offset + s->cluster_size);
     if (!s->discard_passthrough[type]) {
