@@ -265,11 +265,6 @@ static void backing_text(struct strbuf *out, const struct value *info)
     }
 }
 
-void image_info_specific_text(struct strbuf *out, const struct value *specific, int indent)
-{
-    value_text(out, dict_get(specific, "data"), indent + 1);
-}
-
 void image_info_text(struct strbuf *out, const struct value *info)
 {
     char virtual_size[32], disk_size[32] = "unavailable";
