@@ -130,7 +130,8 @@ bool wait_events(struct world *w, int64_t timeout)
     if (replaying(w)) {
         return replay_events(w);
     }
-    any = uring_take(w) | threads_take(w);
+    any = uring_take(w);
+    any |= threads_take(w);
     uring_flush(w);
     only_ring = uring_fd(w) >= 0 && threads_fd(w) < 0 && signals_fd(w) < 0 && w->npolls == 0;
     if (any) {
@@ -141,7 +142,9 @@ bool wait_events(struct world *w, int64_t timeout)
     } else if (timeout != 0 || w->npolls > 0) {
         any |= poll_fds(w, timeout);
     }
-    any |= uring_take(w) | threads_take(w) | signals_take(w);
+    any |= uring_take(w);
+    any |= threads_take(w);
+    any |= signals_take(w);
     if (!w->simulated && w->timers > 0) {
         any |= clock_fire(w);
     }
