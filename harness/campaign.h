@@ -1,0 +1,57 @@
+/*
+ * A campaign: all stages on all subjects found, within a budget that is a count.
+ */
+#ifndef BLKREF_HARNESS_CAMPAIGN_H
+#define BLKREF_HARNESS_CAMPAIGN_H
+
+#include "harness/subject.h"
+#include "ref/engine/world.h"
+#include "reports/store.h"
+
+#define MAX_SUBJECTS 16
+
+/* Defects that `make check` plants in the reference subject, to see the stage fail. */
+enum planted {
+    PLANT_NONE,
+    PLANT_FLIP_BYTE,          /* one byte of a guest read is wrong */
+    PLANT_DROP_FLUSH,         /* flushes of the image file do nothing */
+    PLANT_LEAK_CLUSTER,       /* one cluster's refcount is raised without a reference */
+};
+
+struct campaign {
+    struct process *process;
+    uint64_t seed;
+    unsigned count;           /* size of the budget: programs per subject and the like; stages scale from it */
+    const char *dir;          /* scratch directory, exists */
+    const char *build;        /* build folder, for programs and fuzz targets */
+    struct subject *subjects[MAX_SUBJECTS];
+    unsigned n_subjects;      /* [0] is the reference profile in process: the oracle */
+    struct store *store;
+    enum planted planted;
+    bool progress;            /* a terminal is there: show count, rate, time left */
+};
+
+/* Runs to the end even when things fail; < 0 only when the stage itself could not run. */
+struct stage {
+    const char *name, *what;
+    int (*run)(struct campaign *c, struct error **err);
+};
+extern const struct stage campaign_stages[];    /* ends with name == NULL */
+
+int stage_read(struct campaign *c, struct error **err);
+int stage_write(struct campaign *c, struct error **err);
+int stage_programs(struct campaign *c, struct error **err);
+int stage_faults(struct campaign *c, struct error **err);
+int stage_crash(struct campaign *c, struct error **err);
+int stage_trace(struct campaign *c, struct error **err);
+int stage_fuzz(struct campaign *c, struct error **err);
+
+/*
+ * Hands a finding to the store: looks it up in the divergence list first, writes the reproducer file, names it.
+ */
+void campaign_report(struct campaign *c, const char *stage, const struct subject *s, const char *format,
+                     const char *name, int verdict, const char *detail, const char *repro);
+/* Progress line on a terminal: done of total; quiet in a pipe. */
+void campaign_progress(struct campaign *c, const char *stage, uint64_t done, uint64_t total);
+
+#endif
