@@ -10,14 +10,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+/* In the order in which `create` prints what it was given. */
 const struct opt_desc qcow2_create_options[] = {
-    { .name = "size", .type = OPT_SIZE, .help = "Virtual disk size" },
-    { .name = "compat", .type = OPT_STRING, .help = "Compatibility level (v2 [0.10] or v3 [1.1])" },
-    { .name = "backing_file", .type = OPT_STRING, .help = "File name of a base image" },
-    { .name = "backing_fmt", .type = OPT_STRING, .help = "Image format of the base image" },
-    { .name = "data_file", .type = OPT_STRING, .help = "File name of an external data file" },
-    { .name = "data_file_raw", .type = OPT_BOOL, .help = "The external data file must stay valid as a raw image" },
-    { .name = "extended_l2", .type = OPT_BOOL, .def = "off", .help = "Extended L2 tables" },
     { .name = "encryption", .type = OPT_BOOL,
       .help = "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)" },
     { .name = "encrypt.format", .type = OPT_STRING, .help = "Encrypt the image, format choices: 'aes', 'luks'" },
@@ -29,11 +23,18 @@ const struct opt_desc qcow2_create_options[] = {
     { .name = "encrypt.hash-alg", .type = OPT_STRING, .help = "Name of encryption hash algorithm" },
     { .name = "encrypt.iter-time", .type = OPT_NUMBER, .help = "Time to spend in PBKDF in milliseconds" },
     { .name = "cluster_size", .type = OPT_SIZE, .def = "65536", .help = "qcow2 cluster size" },
+    { .name = "extended_l2", .type = OPT_BOOL, .def = "off", .help = "Extended L2 tables" },
     { .name = "preallocation", .type = OPT_STRING, .help = "Preallocation mode (allowed values: off, metadata, falloc, full)" },
-    { .name = "lazy_refcounts", .type = OPT_BOOL, .def = "off", .help = "Postpone refcount updates" },
-    { .name = "refcount_bits", .type = OPT_NUMBER, .def = "16", .help = "Width of a reference count entry in bits" },
     { .name = "compression_type", .type = OPT_STRING, .def = "zlib",
       .help = "Compression method used for image cluster compression" },
+    { .name = "size", .type = OPT_SIZE, .help = "Virtual disk size" },
+    { .name = "compat", .type = OPT_STRING, .help = "Compatibility level (v2 [0.10] or v3 [1.1])" },
+    { .name = "backing_file", .type = OPT_STRING, .help = "File name of a base image" },
+    { .name = "backing_fmt", .type = OPT_STRING, .help = "Image format of the base image" },
+    { .name = "data_file", .type = OPT_STRING, .help = "File name of an external data file" },
+    { .name = "data_file_raw", .type = OPT_BOOL, .help = "The external data file must stay valid as a raw image" },
+    { .name = "lazy_refcounts", .type = OPT_BOOL, .def = "off", .help = "Postpone refcount updates" },
+    { .name = "refcount_bits", .type = OPT_NUMBER, .def = "16", .help = "Width of a reference count entry in bits" },
     { .name = NULL },
 };
 
