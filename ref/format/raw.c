@@ -266,6 +266,14 @@ static void raw_refresh_limits(struct node *n, struct error **err)
     }
 }
 
+/* A window is fixed data of the file: raw never grows it for its own sake. */
+static void raw_child_perm(struct node *n, struct child *c, unsigned role, struct reopen *r, unsigned perm,
+                           unsigned shared, unsigned *nperm, unsigned *nshared)
+{
+    child_perm_default(n, c, role, r, perm, shared, nperm, nshared);
+    *nperm &= perm | ~(unsigned)(PERM_WRITE | PERM_RESIZE);
+}
+
 static bool raw_has_zero_init(struct node *n)
 {
     return node_has_zero_init(n->file->node);
@@ -359,6 +367,7 @@ const struct block_driver driver_raw = {
     .truncate = raw_truncate,
     .length = raw_length,
     .refresh_limits = raw_refresh_limits,
+    .child_perm = raw_child_perm,
     .has_zero_init = raw_has_zero_init,
     .info = raw_info,
     .specific_info = raw_specific_info,
