@@ -5,7 +5,7 @@
  * the table of breakpoints, all as plain data.  Leaves out: waiting.  The filter above suspends a request
  * while fault_suspended() says so, and turns a verdict into the request's result.
  *
- * Semantics (observed on QEMU 7.2, see docs/blkdebug.md for our extension):
+ * Semantics (observed on QEMU 7.2, see docs/fault-rules.md for our extension):
  * - fault_rules_event() evaluates all rules of the event with the state at entry; state changes count from
  *   the next event on.  Where several set-state rules match, the first of the file wins.
  * - inject-error rules that match make up the *active set*; it replaces the former one as soon as one rule

@@ -246,6 +246,44 @@ static void litmus_durable_over_pending(void **state)
     lab_close(&l);
 }
 
+static void litmus_a_flush_settles_the_order_of_what_it_covers(void **state)
+{
+    struct lab l;
+    lab_open(&l, "ab");
+    issue(&l, LABEL_WRITE_AIO, 0, 0, "XX");                  /* stays in flight */
+    size_t a = issue(&l, LABEL_WRITE_AIO, 0, 0, "AA"), b = issue(&l, LABEL_WRITE_AIO, 0, 0, "B");
+    disk_log_end(l.log, a);
+    disk_log_end(l.log, b);
+    flush(&l);
+    disk_log_mark(l.log, "flushed");
+    l.tell_cuts = true;
+    const char *all = outcomes(&l), *after = strstr(all, "1:");
+    assert_string_equal(after, "1:BA 1:BX 1:XX");            /* XX before, between, behind; never A over B */
+    lab_close(&l);
+}
+
+static void litmus_truncate_before_durable_write(void **state)
+{
+    struct lab l;
+    lab_open(&l, "abc");
+    op(&l, DISK_OP_TRUNCATE, 1, 0);
+    write_at(&l, LABEL_WRITE_AIO, DISK_OP_FUA, 2, "Y");
+    disk_log_mark(l.log, "written");
+    l.tell_cuts = true;
+    assert_string_equal(strstr(outcomes(&l), "1:"), "1:a.Y 1:abY");
+    lab_close(&l);
+}
+
+static void litmus_tearing_over_another_pending_write(void **state)
+{
+    struct lab l;
+    lab_open(&l, "abc");
+    data(&l, 0, "XYZ");
+    meta(&l, 0, "abc");                                      /* back to what is durable, yet it can tear */
+    assert_string_equal(outcomes(&l), "XYZ XYc Xbc aYZ aYc abZ abc");
+    lab_close(&l);
+}
+
 static void litmus_metadata_tears_at_sectors(void **state)
 {
     struct lab l;
@@ -491,6 +529,52 @@ static void test_ids_rebuild_every_state(void **state)
     assert_true(rebuilt > 1000);
 }
 
+static void test_id_texts(void **state)
+{
+    struct lab l;
+    struct crash_state s;
+    struct strbuf all = STRBUF_INIT, id = STRBUF_INIT;
+
+    lab_open(&l, "abcd");
+    meta(&l, 0, "WX");
+    data(&l, 2, "Y");
+    data(&l, 3, "Z");
+    disk_log_begin(l.log, &(struct disk_op) { .kind = DISK_OP_FLUSH, .label = LABEL_NONE }, NULL);
+    struct crash_iter *it = crash_iter_new(&l.base, l.log, &l.bounds);
+    while (crash_iter_next(it, &s)) {
+        strbuf_reset(&id);
+        crash_iter_id(it, &id);
+        strbuf_printf(&all, "%s ", id.s);
+        if (!strcmp(id.s, "c8!0p1")) {
+            struct strbuf text = STRBUF_INIT;
+            crash_iter_describe(it, &text);
+            assert_string_equal(text.s, "power cut at stamp 8 of 8, after 0 marks, 3 ops pending\n"
+                "op 0: write disk 0 offset 0 bytes 1024 (l2_update): only sectors before 1\n"
+                "op 1: write disk 0 offset 1024 bytes 512 (write_aio): absent\n"
+                "op 2: write disk 0 offset 1536 bytes 512 (write_aio): absent\n");
+            strbuf_free(&text);
+        }
+    }
+    assert_string_equal(all.s, "c8 c8:0p1 c8:0s1 c8:-0 c8:-1 c8:0p1,-1 c8:0s1,-1 c8!2 c8:-2 c8:0p1,-2 c8:0s1,-2 "
+                               "c8!1 c8!0 c8!0p1 c8!0s1 c8! ");
+    crash_iter_free(it);
+    strbuf_free(&all);
+    strbuf_free(&id);
+    lab_close(&l);
+}
+
+static void test_samples_tear_several_ops(void **state)
+{
+    struct lab l;
+    lab_open(&l, "abcd");
+    meta(&l, 0, "WX");
+    meta(&l, 2, "YZ");
+    assert_non_null(strstr(outcomes(&l), "WbYd"));
+    l.bounds.samples = 0;
+    assert_null(strstr(outcomes(&l), "WbYd"));
+    lab_close(&l);
+}
+
 static void test_ids_that_are_wrong(void **state)
 {
     static const char *const bad[] = {
@@ -721,6 +805,9 @@ int main(void)
         cmocka_unit_test(litmus_overlap_in_order),
         cmocka_unit_test(litmus_overlap_in_flight_together),
         cmocka_unit_test(litmus_durable_over_pending),
+        cmocka_unit_test(litmus_a_flush_settles_the_order_of_what_it_covers),
+        cmocka_unit_test(litmus_truncate_before_durable_write),
+        cmocka_unit_test(litmus_tearing_over_another_pending_write),
         cmocka_unit_test(litmus_metadata_tears_at_sectors),
         cmocka_unit_test(litmus_tearing_leaves_out_unchanged_sectors),
         cmocka_unit_test(litmus_growing_write),
@@ -732,6 +819,8 @@ int main(void)
         cmocka_unit_test(test_drops_and_keeps_beyond_exhaustive),
         cmocka_unit_test(test_same_seed_same_states),
         cmocka_unit_test(test_ids_rebuild_every_state),
+        cmocka_unit_test(test_id_texts),
+        cmocka_unit_test(test_samples_tear_several_ops),
         cmocka_unit_test(test_ids_that_are_wrong),
         cmocka_unit_test(test_against_brute_force),
     };

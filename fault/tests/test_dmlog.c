@@ -61,6 +61,27 @@ static void test_payloads_of_any_alignment(void **state)
     disk_pool_free(p);
 }
 
+static void test_tags(void **state)
+{
+    struct disk_pool *p = disk_pool_new(0);
+    struct disk_log *l = disk_log_new(p);
+    char tag[8] = "A";
+
+    for (int i = 0; i < 4; i++) {
+        struct disk_op op = { .kind = DISK_OP_FLUSH, .label = LABEL_FLUSH_TO_DISK, .tag = i == 3 ? NULL : tag };
+        disk_log_add(l, &op, NULL);
+        tag[0] = i == 0 ? 'A' : 'B';
+    }
+    assert_string_equal(disk_log_op(l, 0)->tag, "A");
+    assert_string_equal(disk_log_op(l, 1)->tag, "A");
+    assert_string_equal(disk_log_op(l, 2)->tag, "B");
+    assert_null(disk_log_op(l, 3)->tag);
+    assert_int_equal(disk_log_op(l, 1)->issued, 3);
+    assert_int_equal(disk_log_op(l, 1)->completed, 4);
+    disk_log_free(l);
+    disk_pool_free(p);
+}
+
 /* The example observed on a real blklogwrites: 7 entries at sectors 1, 10, 27, 28, 29, 30, 32; 33 sectors. */
 static void test_layout(void **state)
 {
@@ -224,6 +245,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_payloads_of_any_alignment),
+        cmocka_unit_test(test_tags),
         cmocka_unit_test(test_layout),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_not_expressible),
