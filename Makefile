@@ -21,7 +21,11 @@ endif
 WARN    := -Wall -Wextra -Wno-unused-parameter -Wstrict-prototypes -Wmissing-prototypes -Werror
 CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. -I$(B)/gen
 CFLAGS  += -std=gnu17 $(OPT) -g -fno-omit-frame-pointer $(WARN)
-LDFLAGS += -rdynamic
+LDFLAGS += -rdynamic -Wl,--as-needed
+
+# Short lines while building; V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-4s %s\n' $(1) $(2))
 LIBS    := -lz -lzstd -luring -lsqlite3 -ldl -lpthread -lm
 ifneq ($(SAN),)
 CFLAGS  += -fsanitize=$(SAN) -fno-sanitize-recover=undefined
@@ -156,20 +160,24 @@ $(B)/gen/specs/%_layout.h: specs/%.yaml specs/gen.py $(wildcard specs/speclang/*
 
 $(B)/obj/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
 $(B)/libblkref.a: $(LIB_OBJ)
 	@rm -f $@
-	$(if $(LTO),$(if $(findstring clang,$(CC)),llvm-ar,gcc-ar),ar) rcs $@ $^
+	$(Q)$(if $(LTO),$(if $(findstring clang,$(CC)),llvm-ar,gcc-ar),ar) rcs $@ $^
 
 $(B)/bin/%: $(B)/obj/ref/tools/main/%.o $(B)/libblkref.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 $(B)/bin/%: $(B)/obj/harness/main/%.o $(B)/libblkref.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 $(B)/tests/%: $(B)/obj/%.o $(TEST_LIB_SRC:%.c=$(B)/obj/%.o) $(B)/libblkref.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) $^ -lcmocka $(LIBS) -o $@
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ -lcmocka $(LIBS) -o $@
 
 -include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
