@@ -17,19 +17,25 @@ static const char *text(const char *s)
     return s ? s : "";
 }
 
-/* `full` is what n's header names; were we here before? */
+/*
+ * `full` is what n's header names; were we here before?  Options end with the node they were given for, so
+ * only what headers alone lead to can go on for ever.
+ */
 static int check_loop(const struct node *n, const char *full, struct error **err)
 {
     int levels = 0;
     for (const struct node *a = n; a; a = a->inherits_from) {
+        if (++levels > MAX_CHAIN) {
+            return error_set(err, ELOOP, "Backing chain of '%s' is longer than %d images", full, MAX_CHAIN);
+        }
+        if (!a->followed_header) {
+            continue;
+        }
         bool followed = a != n && strcmp(text(a->auto_backing_file), full) == 0;
         bool itself = strcmp(text(a->filename), full) == 0 ||
                       (a->file && strcmp(text(a->file->node->filename), full) == 0);
         if (followed || itself) {
             return error_set(err, ELOOP, "Backing file '%s' creates an infinite loop.", full);
-        }
-        if (++levels > MAX_CHAIN) {
-            return error_set(err, ELOOP, "Backing chain of '%s' is longer than %d images", full, MAX_CHAIN);
         }
     }
     return 0;
@@ -56,6 +62,7 @@ static int header_name(struct node *n, const struct value *sub, char **full, str
         return error_set(err, EPERM, "Backing file '%s' named by image '%s' is not opened: names in images are denied",
                          *full, text(n->filename));
     }
+    n->followed_header = dict_len(sub) == 0;
     return check_loop(n, *full, err);
 }
 

@@ -164,6 +164,7 @@ struct node {
 
     /* The graph's own (perm.c, open.c). */
     struct node *inherits_from;        /* parent whose options it inherits; NULL: opened on its own */
+    bool followed_header;              /* its backing file is being, or was, opened as the header says, no options */
     unsigned open_depth;               /* how deep the opens nested that made it */
     struct node *pending_file;         /* opened before the driver was known; open_child() "file" takes it */
     unsigned used_perm, shared_perm;   /* cumulative, as last told to the driver */

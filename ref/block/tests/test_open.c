@@ -193,6 +193,12 @@ static void loops(struct world *w)
     toy_image("one", "mem:two", "toyfmt", 1);
     toy_image("two", "mem:one", "toyfmt", 1);
     toy_open_fails(w, "mem:one", "", 0, "Could not open backing file: Backing file 'mem:one' creates an infinite loop.");
+    /* Options that lead back to an image end there: no loop. */
+    toy_image("end", NULL, NULL, 1);
+    toy_image("over", "mem:end", "toyfmt", 1);
+    struct node *n = toy_open(w, "driver=toyfmt,file.filename=end,backing.driver=toyfmt,backing.file.filename=over", 0);
+    assert_string_equal(n->backing->node->backing->node->filename, "mem:end");
+    node_unref(n);
     /* Behind a json: name, and through a filter that opens the loop again as its child. */
     toy_image("json", "json:{\"driver\":\"toyfmt\",\"file.filename\":\"json\"}", NULL, 1);
     assert_null(node_open(w, "mem:json", NULL, NULL, 0, &err));
