@@ -176,7 +176,7 @@ int io_cmd_map(struct io_session *s, int argc, char **argv)
         io_size_text(size, (double)n);
         io_size_text(at, (double)pos);
         printf("%s (0x%llx) bytes %s allocated at offset %s (0x%llx)\n", size, (unsigned long long)n,
-               allocated ? "    " : "not ", at, (unsigned long long)pos);
+               allocated ? "   " : "not", at, (unsigned long long)pos);
         pos += n;
     }
     return 0;
