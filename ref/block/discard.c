@@ -2,7 +2,7 @@
  * Discard: a hint, so parts that the driver cannot take are skipped without an error.
  *
  * The part before the first and behind the last multiple of discard_alignment is offered to the driver on its own
- * (it may know better), and what is not a multiple of request_alignment is dropped.
+ * (it may know better), and what does not fill a block of request_alignment is dropped.
  */
 #include <errno.h>
 #include "ref/block/io_impl.h"
@@ -12,23 +12,21 @@ static int64_t next_piece(const struct limits *l, int64_t offset, int64_t bytes)
     int64_t req = l->request_alignment;
     int64_t align = MAX(l->discard_alignment, req);
     int64_t max = l->max_discard > 0 ? l->max_discard : IO_MAX_LENGTH;
-    int64_t head = offset % align, tail = (offset + bytes) % align;
+    int64_t head = offset % align;
     int64_t len = bytes;
 
-    max = MAX(ROUND_DOWN(max, align), req);
+    if (offset % req) {
+        return MIN(bytes, req - offset % req);      /* the first block is not whole */
+    }
     if (head) {
         len = MIN(bytes, align - head);
-        if (len % req) {
-            len %= req;
-        }
-    } else if (tail) {
-        if (bytes > align) {
-            len = bytes - tail;
-        } else if (tail % req && tail > req) {
-            len = bytes - tail % req;
-        }
+    } else if (bytes > align) {
+        len = ROUND_DOWN(bytes, align);
     }
-    return MIN(len, max);
+    if (len > req) {
+        len = ROUND_DOWN(len, req);
+    }
+    return MIN(len, MAX(ROUND_DOWN(max, align), req));
 }
 
 static int discard_body(struct io *io, int64_t offset, int64_t bytes)

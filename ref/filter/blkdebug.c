@@ -345,7 +345,7 @@ static int blkdebug_write_zeroes(struct node *n, const struct request *r)
 
 static int blkdebug_discard(struct node *n, const struct request *r)
 {
-    if (r->bytes < MAX(n->limits.request_alignment, n->limits.discard_alignment)) {
+    if (r->bytes < n->limits.request_alignment) {
         return -ENOTSUP;
     }
     int ret = judge_request(n, r);

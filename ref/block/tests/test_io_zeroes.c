@@ -103,6 +103,10 @@ TEST(test_discard_pieces)
     expect_log(f, "");
     assert_int_equal(dc(f, 600, 8900), 0);
     expect_log(f, "D 1024+7168 D 8192+1024");
+    /* Where 7.2's blkdebug meets an assertion. */
+    assert_int_equal(dc(f, 512, 1500), 0);
+    assert_int_equal(dc(f, 700, 1024), 0);
+    expect_log(f, "D 512+1024 D 1024+512");
     f->d->limits.max_discard = 8 * K;
     mem_refresh_limits(f->n);
     assert_int_equal(dc(f, 512, 25600), 0);
