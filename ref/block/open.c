@@ -376,7 +376,15 @@ struct node *node_open(struct world *w, const char *filename, const char *refere
     if (options) {
         dict_flatten(options);
     }
-    return open_request_run(&q, err);
+    if (!(flags & OPEN_SNAPSHOT)) {
+        return open_request_run(&q, err);
+    }
+    /* The image itself is only read; what is written goes to an overlay. */
+    q.flags = flags & ~(unsigned)(OPEN_SNAPSHOT | OPEN_RDWR | OPEN_RESIZE | OPEN_COPY_ON_READ);
+    struct node *base = open_request_run(&q, err);
+    struct node *top = base ? open_temporary_overlay(base, flags & OPEN_RDWR, err) : NULL;
+    node_unref(base);
+    return top;
 }
 
 /* ---- children, for drivers ---- */

@@ -40,6 +40,8 @@ struct node *open_request_run(const struct open_request *q, struct error **err);
 
 /* Opens the rest of the chain below n; opts: n's "backing" and "backing.*" keys, consumed, may be NULL. */
 int open_backing_chain(struct node *n, struct value *opts, struct error **err);
+/* An overlay of base that vanishes when closed, with a reference to base of its own; NULL with err. */
+struct node *open_temporary_overlay(struct node *base, unsigned flags, struct error **err);
 /* By the start of `file`; NULL with err when reading fails, or when not even raw is there. */
 const struct block_driver *probe_node(struct node *file, bool *guessed_raw, struct error **err);
 

@@ -53,6 +53,7 @@ static void option_messages(struct world *w)
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         toy_open_fails(w, bad[i].filename, bad[i].opts, 0, bad[i].msg);
     }
+    toy_open_fails(w, "mem:a", "driver=raw", OPEN_SNAPSHOT, "Temporary overlays need the driver 'qcow2'");
     toy_open_fails(w, "mem:a", "driver=raw", OPEN_COPY_ON_READ, "Can't use copy-on-read on read-only device");
     toy.fail = "open:mem";
     toy_open_fails(w, "mem:a", "driver=raw", 0, "Could not open 'a': Input/output error");
