@@ -12,11 +12,11 @@
 struct brk {
     struct list link;
     char *tag;
-    int event;               /* enum label or EVENT_SUBMIT */
-    char *label;             /* glob, or NULL */
-    uint64_t left;           /* matches until it fires */
-    int64_t sector;          /* -1: any */
-    void *owner;             /* the request held */
+    int event;      /* enum label or EVENT_SUBMIT */
+    char *label;    /* glob, or NULL */
+    uint64_t left;  /* matches until it fires */
+    int64_t sector; /* -1: any */
+    void *owner;    /* the request held */
 };
 
 static void brk_free(struct brk *b)
@@ -32,12 +32,13 @@ void fault_breaks_free(struct fault_rules *r)
     struct brk *b, *tmp;
 
     assert(list_empty(&r->held));
-    LIST_FOREACH_SAFE(b, tmp, &r->breaks, link) {
+    LIST_FOREACH_SAFE (b, tmp, &r->breaks, link) {
         brk_free(b);
     }
 }
 
-int fault_break_set(struct fault_rules *r, const char *event, const char *tag, const struct fault_break_filter *f)
+int fault_break_set(struct fault_rules *r, const char *event, const char *tag,
+                    const struct fault_break_filter *f)
 {
     int ev = strcmp(event, "-") ? label_parse(event) : EVENT_SUBMIT;
 
@@ -62,7 +63,8 @@ static bool touches_sector(int64_t sector, const struct fault_request *q)
     if (sector == -1) {
         return true;
     }
-    return q && q->bytes > 0 && sector >= q->offset / 512 && sector <= (q->offset + q->bytes - 1) / 512;
+    return q && q->bytes > 0 && sector >= q->offset / 512 &&
+           sector <= (q->offset + q->bytes - 1) / 512;
 }
 
 int fault_breaks_fire(struct fault_rules *r, int ev, const struct fault_request *q, void *owner)
@@ -75,8 +77,9 @@ int fault_breaks_fire(struct fault_rules *r, int ev, const struct fault_request 
         return 0;
     }
     list_init(&hit);
-    LIST_FOREACH_SAFE(b, tmp, &r->breaks, link) {
-        if (b->event == ev && fault_tag_matches(b->label, q) && touches_sector(b->sector, q) && --b->left == 0) {
+    LIST_FOREACH_SAFE (b, tmp, &r->breaks, link) {
+        if (b->event == ev && fault_tag_matches(b->label, q) && touches_sector(b->sector, q) &&
+            --b->left == 0) {
             list_remove(&b->link);
             list_push(&hit, &b->link);
         }
@@ -116,7 +119,7 @@ static void *lift(struct fault_rules *r, struct brk *b)
 static struct brk *find(const struct list *l, const char *tag)
 {
     struct brk *b;
-    LIST_FOREACH(b, l, link) {
+    LIST_FOREACH (b, l, link) {
         if (!tag || !strcmp(b->tag, tag)) {
             return b;
         }
@@ -170,7 +173,7 @@ int fault_suspended(const struct fault_rules *r, const void *owner)
 {
     const struct brk *b;
     int n = 0;
-    LIST_FOREACH(b, &r->held, link) {
+    LIST_FOREACH (b, &r->held, link) {
         n += b->owner == owner;
     }
     return n;

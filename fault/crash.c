@@ -1,8 +1,8 @@
 /*
  * The walk over cuts and choices, the set of states seen, and the textual ids.
  *
- * For each cut: every subset of pending ops within bounds; for each, every order within bounds; for each,
- * nothing torn and then each present op torn in each way; after that, seeded random choices.
+ * For each cut: every subset of pending ops within bounds; for each, every order within bounds; for
+ * each, nothing torn and then each present op torn in each way; after that, seeded random choices.
  */
 #include "fault/crash.h"
 
@@ -17,11 +17,17 @@
 #include "ref/base/sizes.h"
 
 const struct crash_bounds crash_bounds_default = {
-    .exhaustive = 8, .drops = 2, .torn = 1, .orders = 4, .samples = 64, .seed = 1, .sector = 512,
+    .exhaustive = 8,
+    .drops = 2,
+    .torn = 1,
+    .orders = 4,
+    .samples = 64,
+    .seed = 1,
+    .sector = 512,
 };
 
-#define EXHAUSTIVE_MAX 30       /* subsets are counted in an integer */
-#define ORDERS_MAX 20
+#define EXHAUSTIVE_MAX 30 /* subsets are counted in an integer */
+#define ORDERS_MAX     20
 
 enum phase { PHASE_SUBSETS, PHASE_DROPS, PHASE_KEEPS, PHASE_SAMPLES, PHASE_DONE };
 
@@ -34,13 +40,12 @@ struct crash_iter {
 
     /* The walk inside a cut. */
     enum phase phase;
-    bool fresh;                  /* the phase has not begun */
-    size_t *open, n_open;        /* items whose presence is open */
-    uint64_t subset;             /* PHASE_SUBSETS: bit i: open[i] is absent */
-    size_t comb[16], n_comb;     /* PHASE_DROPS, PHASE_KEEPS: indices into open, ascending */
-    uint64_t orders_done;        /* orders of this subset */
-    bool *pure_flip;
-    size_t torn_item;            /* index into open of the op torn; n_open: none torn yet */
+    bool fresh;              /* the phase has not begun */
+    size_t *open, n_open;    /* items whose presence is open */
+    uint64_t subset;         /* PHASE_SUBSETS: bit i: open[i] is absent */
+    size_t comb[16], n_comb; /* PHASE_DROPS, PHASE_KEEPS: indices into open, ascending */
+    uint64_t orders_done;    /* orders of this subset */
+    size_t torn_item; /* index into open of the op torn; n_open: none torn yet */
     uint32_t torn_next;
     uint64_t samples_done;
     struct rng rng;
@@ -93,8 +98,8 @@ static int by_value(const void *a, const void *b)
 }
 
 /*
- * The durable set and the marks only change at certain stamps; what is open only grows between them.  So the
- * cut just before each such change has all the states of the cuts before it.
+ * The durable set and the marks only change at certain stamps; what is open only grows between
+ * them.  So the cut just before each such change has all the states of the cuts before it.
  */
 static void find_cuts(struct crash_iter *it)
 {
@@ -110,7 +115,8 @@ static void find_cuts(struct crash_iter *it)
         const struct disk_op *op = disk_log_op(log, i);
         if (op->kind == DISK_OP_MARK) {
             it->cuts[n++] = op->issued;
-        } else if (op->completed != DISK_OP_IN_FLIGHT && (op->kind == DISK_OP_FLUSH || (op->flags & DISK_OP_FUA))) {
+        } else if (op->completed != DISK_OP_IN_FLIGHT &&
+                   (op->kind == DISK_OP_FLUSH || (op->flags & DISK_OP_FUA))) {
             it->cuts[n++] = op->completed;
         }
     }
@@ -128,7 +134,8 @@ struct crash_iter *crash_iter_new(const struct disk_set *base, const struct disk
 {
     struct crash_iter *it = mem_zalloc(sizeof(*it));
 
-    assert(bounds->exhaustive <= EXHAUSTIVE_MAX && bounds->orders <= ORDERS_MAX && bounds->torn <= 1);
+    assert(bounds->exhaustive <= EXHAUSTIVE_MAX && bounds->orders <= ORDERS_MAX &&
+           bounds->torn <= 1);
     assert(bounds->drops <= ARRAY_SIZE(it->comb));
     cut_init(&it->cut, base, log, bounds);
     it->work.n = base->n;
@@ -149,7 +156,6 @@ void crash_iter_free(struct crash_iter *it)
     disk_set_free(&it->work);
     mem_free(it->cuts);
     mem_free(it->open);
-    mem_free(it->pure_flip);
     mem_free(it->seen);
     mem_free(it);
 }
@@ -172,9 +178,7 @@ static void enter_cut(struct crash_iter *it, uint64_t t)
 
     cut_move(c, t);
     mem_free(it->open);
-    mem_free(it->pure_flip);
     it->open = mem_array(c->n_items + 1, sizeof(*it->open));
-    it->pure_flip = mem_array(c->n_overlaps + 1, sizeof(*it->pure_flip));
     it->n_open = 0;
     for (size_t i = 0; i < c->n_items; i++) {
         if (!c->items[i].forced) {
@@ -193,7 +197,7 @@ static void enter_cut(struct crash_iter *it, uint64_t t)
 static void set_all(struct crash_iter *it, enum choice_kind kind)
 {
     for (size_t i = 0; i < it->n_open; i++) {
-        it->cut.choice[it->open[i]] = (struct choice) { kind, 0 };
+        it->cut.choice[it->open[i]] = (struct choice){kind, 0};
     }
 }
 
@@ -258,8 +262,9 @@ static bool both_there(const struct cut *c, const struct overlap *o)
 }
 
 /*
- * Sets the flips of order number n: with few open overlaps n's bits, else one flip a number; 0 flips nothing.
- * Returns 1, 0 to pass over this number (it flips an op that is absent, or contradicts itself), -1 at the end.
+ * Sets the flips of order number n: with few open overlaps n's bits, else one flip a number; 0
+ * flips nothing. Returns 1, 0 to pass over this number (it flips an op that is absent, or
+ * contradicts itself), -1 at the end.
  */
 static int set_order(struct cut *c, uint64_t n)
 {
@@ -296,7 +301,7 @@ static bool next_torn(struct crash_iter *it)
     struct cut *c = &it->cut;
 
     if (it->torn_item < it->n_open && c->choice[it->open[it->torn_item]].kind >= CHOICE_PREFIX) {
-        c->choice[it->open[it->torn_item]] = (struct choice) { CHOICE_FULL, 0 };
+        c->choice[it->open[it->torn_item]] = (struct choice){CHOICE_FULL, 0};
     }
     for (; it->torn_item < it->n_open; it->torn_item++, it->torn_next = 0) {
         size_t i = it->open[it->torn_item];
@@ -313,7 +318,7 @@ static bool next_torn(struct crash_iter *it)
 static bool next_sample(struct crash_iter *it)
 {
     struct cut *c = &it->cut;
-    static const uint64_t absent_of_8[] = { 1, 4, 7 };
+    static const uint64_t absent_of_8[] = {1, 4, 7};
 
     if (it->n_open == 0 || it->samples_done >= c->bounds.samples) {
         return false;
@@ -323,14 +328,15 @@ static bool next_sample(struct crash_iter *it)
     for (size_t k = 0; k < it->n_open; k++) {
         size_t i = it->open[k];
         uint32_t torn = c->bounds.torn ? cut_torn_count(c, i) : 0;
-        c->choice[i] = (struct choice) { rng_below(&it->rng, 8) < absent ? CHOICE_ABSENT : CHOICE_FULL, 0 };
+        c->choice[i] =
+            (struct choice){rng_below(&it->rng, 8) < absent ? CHOICE_ABSENT : CHOICE_FULL, 0};
         if (c->choice[i].kind == CHOICE_FULL && torn && rng_below(&it->rng, 4) == 0) {
             c->choice[i] = cut_torn(c, i, (uint32_t)rng_below(&it->rng, torn));
         }
     }
     for (size_t i = 0; i < c->n_overlaps; i++) {
-        c->flip[i] = c->overlaps[i].open && c->bounds.orders && both_there(c, &c->overlaps[i])
-            && rng_below(&it->rng, 2);
+        c->flip[i] = c->overlaps[i].open && c->bounds.orders && both_there(c, &c->overlaps[i]) &&
+                     rng_below(&it->rng, 2);
     }
     if (!cut_order(c)) {
         memset(c->flip, 0, c->n_overlaps * sizeof(*c->flip));
@@ -406,7 +412,7 @@ bool crash_iter_next(struct crash_iter *it, struct crash_state *out)
         uint64_t hash = set_hash(&it->work);
         if (seen_add(it, hash ^ hash_u64(it->cut.marks + 0x51ed2701))) {
             it->stats.distinct++;
-            *out = (struct crash_state) { &it->work, it->cut.t, it->cut.marks, hash };
+            *out = (struct crash_state){&it->work, it->cut.t, it->cut.marks, hash};
             return true;
         }
     }
@@ -422,7 +428,8 @@ struct crash_stats crash_iter_stats(const struct crash_iter *it)
 
 static void put_torn(const struct choice *ch, struct strbuf *out)
 {
-    static const char letters[] = { [CHOICE_PREFIX] = 'p', [CHOICE_SUFFIX] = 's', [CHOICE_HOLE] = 'h' };
+    static const char letters[] = {
+        [CHOICE_PREFIX] = 'p', [CHOICE_SUFFIX] = 's', [CHOICE_HOLE] = 'h'};
 
     if (ch->kind == CHOICE_SIZE) {
         strbuf_putc(out, 'z');
@@ -440,7 +447,7 @@ void crash_iter_id(const struct crash_iter *it, struct strbuf *out)
     for (size_t i = 0; i < it->n_open; i++) {
         absent += c->choice[it->open[i]].kind == CHOICE_ABSENT;
     }
-    bool few = it->n_open - absent < absent;          /* name what is there */
+    bool few = it->n_open - absent < absent; /* name what is there */
     sep = few ? "!" : ":";
     strbuf_printf(out, "c%" PRIu64, c->t);
     if (few && absent == it->n_open) {
@@ -458,7 +465,8 @@ void crash_iter_id(const struct crash_iter *it, struct strbuf *out)
     }
     for (size_t i = 0; i < c->n_overlaps; i++) {
         if (c->flip[i]) {
-            strbuf_printf(out, "%s%zu>%zu", sep, c->items[c->overlaps[i].a].op, c->items[c->overlaps[i].b].op);
+            strbuf_printf(out, "%s%zu>%zu", sep, c->items[c->overlaps[i].a].op,
+                          c->items[c->overlaps[i].b].op);
             sep = ",";
         }
     }
@@ -468,24 +476,30 @@ static void describe_op(const struct cut *c, size_t i, struct strbuf *out)
 {
     const struct disk_op *op = disk_log_op(c->log, c->items[i].op);
 
-    strbuf_printf(out, "op %zu: %s disk %d offset %" PRId64, c->items[i].op, disk_op_kind_name(op->kind), op->disk,
-                  op->offset);
+    strbuf_printf(out, "op %zu: %s disk %d offset %" PRId64, c->items[i].op,
+                  disk_op_kind_name(op->kind), op->disk, op->offset);
     if (op->kind != DISK_OP_TRUNCATE) {
         strbuf_printf(out, " bytes %" PRId64, op->bytes);
     }
-    strbuf_printf(out, " (%s%s%s)", label_name(op->label), op->tag ? ", tag " : "", op->tag ? op->tag : "");
+    strbuf_printf(out, " (%s%s%s)", label_name(op->label), op->tag ? ", tag " : "",
+                  op->tag ? op->tag : "");
 }
 
 void crash_iter_describe(const struct crash_iter *it, struct strbuf *out)
 {
     static const char *const fates[] = {
-        [CHOICE_FULL] = "there", [CHOICE_ABSENT] = "absent", [CHOICE_PREFIX] = "only sectors before",
-        [CHOICE_SUFFIX] = "only sectors from", [CHOICE_HOLE] = "all but sector", [CHOICE_SIZE] = "only the new size",
+        [CHOICE_FULL] = "there",
+        [CHOICE_ABSENT] = "absent",
+        [CHOICE_PREFIX] = "only sectors before",
+        [CHOICE_SUFFIX] = "only sectors from",
+        [CHOICE_HOLE] = "all but sector",
+        [CHOICE_SIZE] = "only the new size",
     };
     const struct cut *c = &it->cut;
 
-    strbuf_printf(out, "power cut at stamp %" PRIu64 " of %" PRIu64 ", after %zu marks, %zu ops pending\n", c->t,
-                  disk_log_clock(c->log), c->marks, it->n_open);
+    strbuf_printf(
+        out, "power cut at stamp %" PRIu64 " of %" PRIu64 ", after %zu marks, %zu ops pending\n",
+        c->t, disk_log_clock(c->log), c->marks, it->n_open);
     for (size_t k = 0; k < it->n_open; k++) {
         const struct choice *ch = &c->choice[it->open[k]];
         if (ch->kind == CHOICE_FULL) {
@@ -547,22 +561,30 @@ static int take_item(struct cut *c, const char *id, const char **s, struct error
         return bad_id(id, "no such pending op", err);
     }
     char form = absent || !**s || **s == ',' ? '\0' : *(*s)++;
-    if (form && form != 'z' && (**s < '0' || **s > '9' || parse_uint64(*s, s, 10, &n) < 0 || n > INT64_MAX)) {
+    if (form && form != 'z' &&
+        (**s < '0' || **s > '9' || parse_uint64(*s, s, 10, &n) < 0 || n > INT64_MAX)) {
         return bad_id(id, "a number is missing", err);
     }
     if (form == '>') {
-        return find_item(c, n, &other) && take_flip(c, i, other) ? 0 : bad_id(id, "this order is not open", err);
+        return find_item(c, n, &other) && take_flip(c, i, other)
+                   ? 0
+                   : bad_id(id, "this order is not open", err);
     }
     const struct disk_op *o = disk_log_op(c->log, c->items[i].op);
     bool torn = form && strchr("psh", form);
-    if (c->items[i].forced || (form && !torn && form != 'z')
-        || (torn && (o->kind == DISK_OP_TRUNCATE || n > (uint64_t)(o->bytes / c->bounds.sector) + 1))
-        || (form == 'z' && !c->items[i].extends)) {
+    if (c->items[i].forced || (form && !torn && form != 'z') ||
+        (torn &&
+         (o->kind == DISK_OP_TRUNCATE || n > (uint64_t)(o->bytes / c->bounds.sector) + 1)) ||
+        (form == 'z' && !c->items[i].extends)) {
         return bad_id(id, "this op cannot be so", err);
     }
-    enum choice_kind kind = absent ? CHOICE_ABSENT : form == 'p' ? CHOICE_PREFIX : form == 's' ? CHOICE_SUFFIX
-        : form == 'h' ? CHOICE_HOLE : form == 'z' ? CHOICE_SIZE : CHOICE_FULL;
-    c->choice[i] = (struct choice) { kind, (int64_t)n };
+    enum choice_kind kind = absent        ? CHOICE_ABSENT
+                            : form == 'p' ? CHOICE_PREFIX
+                            : form == 's' ? CHOICE_SUFFIX
+                            : form == 'h' ? CHOICE_HOLE
+                            : form == 'z' ? CHOICE_SIZE
+                                          : CHOICE_FULL;
+    c->choice[i] = (struct choice){kind, (int64_t)n};
     return 0;
 }
 
@@ -572,8 +594,8 @@ static int take_id(struct cut *c, const char *id, struct error **err)
     uint64_t t;
     int ret = 0;
 
-    if (id[0] != 'c' || *s < '0' || *s > '9' || parse_uint64(s, &s, 10, &t) < 0 || t < 1
-        || t > disk_log_clock(c->log) || (*s && *s != ':' && *s != '!')) {
+    if (id[0] != 'c' || *s < '0' || *s > '9' || parse_uint64(s, &s, 10, &t) < 0 || t < 1 ||
+        t > disk_log_clock(c->log) || (*s && *s != ':' && *s != '!')) {
         return bad_id(id, "no such cut", err);
     }
     cut_move(c, t);
@@ -592,14 +614,14 @@ static int take_id(struct cut *c, const char *id, struct error **err)
     return ret == 0 && !cut_order(c) ? bad_id(id, "its orders contradict each other", err) : ret;
 }
 
-int crash_state_build(const struct disk_set *base, const struct disk_log *log, unsigned sector, const char *id,
-                      struct disk_set *out, struct error **err)
+int crash_state_build(const struct disk_set *base, const struct disk_log *log, unsigned sector,
+                      const char *id, struct disk_set *out, struct error **err)
 {
     struct crash_bounds bounds = crash_bounds_default;
     struct cut c;
 
     bounds.sector = sector;
-    bounds.torn = 0;             /* any sector may be named, not only those that matter */
+    bounds.torn = 0; /* any sector may be named, not only those that matter */
     cut_init(&c, base, log, &bounds);
     int ret = take_id(&c, id, err);
     if (ret == 0) {

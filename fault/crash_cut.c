@@ -1,5 +1,6 @@
 /*
- * One power cut: what is durable, what is open, and the state that one choice for the open ops leaves.
+ * One power cut: what is durable, what is open, and the state that one choice for the open ops
+ * leaves.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -7,13 +8,14 @@
 #include "fault/crash_int.h"
 #include "ref/base/mem.h"
 
-#define KEY_IN_FLIGHT (1ULL << 63)       /* ops still in flight are applied last, in issue order */
-#define TEAR_MAX_SECTORS 1024            /* sectors of one op that tearing looks at */
-#define TEAR_MAX_BYTES (64 * MiB)        /* and how far into the op */
+#define KEY_IN_FLIGHT    (1ULL << 63) /* ops still in flight are applied last, in issue order */
+#define TEAR_MAX_SECTORS 1024         /* sectors of one op that tearing looks at */
+#define TEAR_MAX_BYTES   (64 * MiB)   /* and how far into the op */
 
-void cut_init(struct cut *c, const struct disk_set *base, const struct disk_log *log, const struct crash_bounds *b)
+void cut_init(struct cut *c, const struct disk_set *base, const struct disk_log *log,
+              const struct crash_bounds *b)
 {
-    *c = (struct cut) { .log = log, .bounds = *b };
+    *c = (struct cut){.log = log, .bounds = *b};
     assert(base->n > 0 && base->n <= DISK_SET_MAX && b->sector >= 1 && IS_POW2(b->sector));
     c->base.n = base->n;
     for (int i = 0; i < base->n; i++) {
@@ -46,7 +48,8 @@ void cut_destroy(struct cut *c)
 
 static bool has_content(const struct disk_op *op)
 {
-    return op->kind == DISK_OP_TRUNCATE || (op->kind != DISK_OP_FLUSH && op->kind != DISK_OP_MARK && op->bytes > 0);
+    return op->kind == DISK_OP_TRUNCATE ||
+           (op->kind != DISK_OP_FLUSH && op->kind != DISK_OP_MARK && op->bytes > 0);
 }
 
 static bool done_before(const struct disk_op *op, uint64_t t)
@@ -54,7 +57,8 @@ static bool done_before(const struct disk_op *op, uint64_t t)
     return op->completed != DISK_OP_IN_FLIGHT && op->completed < t;
 }
 
-/* Takes ops issued before t into the live list, and looks at flushes and marks completed before t. */
+/* Takes ops issued before t into the live list, and looks at flushes and marks completed before t.
+ */
 static void scan_log(struct cut *c, uint64_t t)
 {
     for (; c->scanned < disk_log_len(c->log); c->scanned++) {
@@ -101,8 +105,8 @@ static bool is_flushed(const struct cut *c, const struct disk_op *op)
 
 static bool is_durable(const struct cut *c, const struct disk_op *op)
 {
-    return !(op->flags & DISK_OP_FAILED)
-        && (is_flushed(c, op) || ((op->flags & DISK_OP_FUA) && done_before(op, c->t)));
+    return !(op->flags & DISK_OP_FAILED) &&
+           (is_flushed(c, op) || ((op->flags & DISK_OP_FUA) && done_before(op, c->t)));
 }
 
 static bool overlap(const struct disk_op *a, const struct disk_op *b)
@@ -129,7 +133,7 @@ static void add_item(struct cut *c, size_t i, const struct disk_op *op)
         c->cap_items = c->cap_items ? 2 * c->cap_items : 64;
         c->items = mem_realloc(c->items, c->cap_items * sizeof(*c->items));
     }
-    c->items[c->n_items++] = (struct item) {
+    c->items[c->n_items++] = (struct item){
         .op = i,
         .key = done_before(op, c->t) ? op->completed : KEY_IN_FLIGHT + op->issued,
     };
@@ -211,7 +215,8 @@ static void find_overlaps(struct cut *c)
 {
     for (size_t a = 0; a < c->n_items; a++) {
         for (size_t b = a + 1; b < c->n_items; b++) {
-            const struct disk_op *x = disk_log_op(c->log, c->items[a].op), *y = disk_log_op(c->log, c->items[b].op);
+            const struct disk_op *x = disk_log_op(c->log, c->items[a].op),
+                                 *y = disk_log_op(c->log, c->items[b].op);
             if (!overlap(x, y)) {
                 continue;
             }
@@ -221,7 +226,7 @@ static void find_overlaps(struct cut *c)
             }
             /* Two durable ops have found their order. */
             bool open = concurrent(x, y) && !(c->items[a].forced && c->items[b].forced);
-            c->overlaps[c->n_overlaps++] = (struct overlap) { (uint32_t)a, (uint32_t)b, open };
+            c->overlaps[c->n_overlaps++] = (struct overlap){(uint32_t)a, (uint32_t)b, open};
             c->n_open += open;
         }
     }
@@ -273,7 +278,8 @@ static bool tearable(const struct cut *c, const struct disk_op *op)
     if (op->kind == DISK_OP_TRUNCATE || op->bytes == 0) {
         return false;
     }
-    return c->bounds.tearable ? c->bounds.tearable(op, c->bounds.opaque) : label_class(op->label) != LABEL_DATA;
+    return c->bounds.tearable ? c->bounds.tearable(op, c->bounds.opaque)
+                              : label_class(op->label) != LABEL_DATA;
 }
 
 static bool shares_sector(const struct cut *c, size_t item, const struct disk_op *part)
@@ -294,7 +300,8 @@ static void find_tears(struct cut *c, size_t i)
     uint8_t *now = mem_alloc(c->bounds.sector), *then = mem_alloc(c->bounds.sector);
 
     it->tears = mem_array(TEAR_MAX_SECTORS, sizeof(*it->tears));
-    for (int64_t k = 0, at = 0; at < MIN(op->bytes, TEAR_MAX_BYTES) && it->n_tears < TEAR_MAX_SECTORS; k++) {
+    for (int64_t k = 0, at = 0;
+         at < MIN(op->bytes, TEAR_MAX_BYTES) && it->n_tears < TEAR_MAX_SECTORS; k++) {
         int64_t end = sector_start(c, op, k + 1);
         struct disk_op part = *op;
         part.offset = op->offset + at;
@@ -310,7 +317,8 @@ static void find_tears(struct cut *c, size_t i)
     mem_free(then);
 }
 
-/* k sectors: k-1 prefixes, k-1 suffixes, k-2 holes (holes at the ends are a prefix and a suffix); then the size. */
+/* k sectors: k-1 prefixes, k-1 suffixes, k-2 holes (holes at the ends are a prefix and a suffix);
+ * then the size. */
 uint32_t cut_torn_count(const struct cut *c, size_t i)
 {
     const struct item *it = &c->items[i];
@@ -324,16 +332,16 @@ struct choice cut_torn(const struct cut *c, size_t i, uint32_t v)
     uint32_t k = it->n_tears, cuts = k >= 2 ? k - 1 : 0, holes = k >= 2 ? k - 2 : 0;
 
     if (v < cuts) {
-        return (struct choice) { CHOICE_PREFIX, it->tears[v + 1] };
+        return (struct choice){CHOICE_PREFIX, it->tears[v + 1]};
     }
     if (v < 2 * cuts) {
-        return (struct choice) { CHOICE_SUFFIX, it->tears[v - cuts + 1] };
+        return (struct choice){CHOICE_SUFFIX, it->tears[v - cuts + 1]};
     }
     if (v < 2 * cuts + holes) {
-        return (struct choice) { CHOICE_HOLE, it->tears[v - 2 * cuts + 1] };
+        return (struct choice){CHOICE_HOLE, it->tears[v - 2 * cuts + 1]};
     }
     assert(it->extends && v == 2 * cuts + holes);
-    return (struct choice) { CHOICE_SIZE, 0 };
+    return (struct choice){CHOICE_SIZE, 0};
 }
 
 /* ---- moving and building ---- */
@@ -381,16 +389,21 @@ void cut_move(struct cut *c, uint64_t t)
     c->placed = mem_array(c->n_items + 1, sizeof(*c->placed));
 }
 
-static int apply_choice(const struct cut *c, const struct disk_op *op, struct choice ch, struct disk *d)
+static int apply_choice(const struct cut *c, const struct disk_op *op, struct choice ch,
+                        struct disk *d)
 {
     int64_t at = sector_start(c, op, ch.sector), next = sector_start(c, op, ch.sector + 1);
     int ret;
 
     switch (ch.kind) {
-    case CHOICE_FULL: return disk_op_apply(d, op);
-    case CHOICE_ABSENT: return 0;
-    case CHOICE_PREFIX: return disk_op_apply_part(d, op, 0, at);
-    case CHOICE_SUFFIX: return disk_op_apply_part(d, op, at, op->bytes);
+    case CHOICE_FULL:
+        return disk_op_apply(d, op);
+    case CHOICE_ABSENT:
+        return 0;
+    case CHOICE_PREFIX:
+        return disk_op_apply_part(d, op, 0, at);
+    case CHOICE_SUFFIX:
+        return disk_op_apply_part(d, op, at, op->bytes);
     case CHOICE_HOLE:
         ret = disk_op_apply_part(d, op, 0, at);
         return ret < 0 ? ret : disk_op_apply_part(d, op, next, op->bytes);
@@ -418,5 +431,5 @@ void disk_set_free(struct disk_set *s)
     for (int i = 0; i < s->n; i++) {
         disk_free(s->disk[i]);
     }
-    *s = (struct disk_set) { .n = 0 };
+    *s = (struct disk_set){.n = 0};
 }

@@ -1,12 +1,13 @@
 /*
  * The page store: pages and radix nodes with reference counts, shared by clones, copied on write.
  *
- * A tree of height h covers 64^h pages.  Pages and nodes are numbers into the pool, so that reference counts
- * stand side by side in memory and copying a node touches few cache lines.
+ * A tree of height h covers 64^h pages.  Pages and nodes are numbers into the pool, so that
+ * reference counts stand side by side in memory and copying a node touches few cache lines.
  *
- * Hashing: a page contributes mix(hash of its bytes, its index), a page of zeroes nothing.  A node keeps the
- * sum over those children whose bit in `dirty` is clear; writing below a child takes its part out of the sum
- * and sets the bit, hashing puts it back.  So hashing costs what was written since the last time.
+ * Hashing: a page contributes mix(hash of its bytes, its index), a page of zeroes nothing.  A node
+ * keeps the sum over those children whose bit in `dirty` is clear; writing below a child takes its
+ * part out of the sum and sets the bit, hashing puts it back.  So hashing costs what was written
+ * since the last time.
  */
 #include "fault/disk.h"
 
@@ -17,21 +18,21 @@
 #include "ref/base/mem.h"
 #include "ref/base/rng.h"
 
-#define FAN 64
-#define FAN_BITS 6
-#define MAX_HEIGHT 9                    /* 64^9 pages of 4 KiB: more than 2^63 bytes */
+#define FAN        64
+#define FAN_BITS   6
+#define MAX_HEIGHT 9 /* 64^9 pages of 4 KiB: more than 2^63 bytes */
 #define SLAB_PAGES 256
 #define SLAB_NODES 256
 
-#define HASH_NONE 0                     /* not computed */
-#define HASH_ZERO 1                     /* all bytes are zero */
+#define HASH_NONE 0 /* not computed */
+#define HASH_ZERO 1 /* all bytes are zero */
 
-typedef uint32_t node_id;               /* 0: none */
+typedef uint32_t node_id; /* 0: none */
 
 struct dnode {
-    uint64_t dirty;                     /* children not in sum */
+    uint64_t dirty; /* children not in sum */
     uint64_t sum;
-    uint32_t slot[FAN];                 /* height 1: pages, else nodes */
+    uint32_t slot[FAN]; /* height 1: pages, else nodes */
 };
 
 /* Numbers 1 to `made` exist; the free ones are chained through `next`. */
@@ -46,13 +47,13 @@ struct disk_pool {
     uint64_t *page_hash;
     uint32_t max_pages;
     uint32_t disks;
-    disk_page zero;                     /* stands for an allocated page of zeroes */
+    disk_page zero; /* stands for an allocated page of zeroes */
     struct disk *free_disks;
 };
 
 struct disk {
     struct disk_pool *pool;
-    int height;                         /* 0: no root */
+    int height; /* 0: no root */
     node_id root;
     int64_t size;
     struct disk *next_free;
@@ -170,7 +171,7 @@ struct disk_pool *disk_pool_new(uint32_t max_pages)
     p->zero = page_new(p);
     memset(page_at(p, p->zero), 0, DISK_PAGE);
     p->page_hash[p->zero] = HASH_ZERO;
-    p->max_pages = max_pages ? max_pages + 1 : 0;     /* the page of zeroes is ours */
+    p->max_pages = max_pages ? max_pages + 1 : 0; /* the page of zeroes is ours */
     return p;
 }
 
@@ -208,7 +209,7 @@ struct disk *disk_new(struct disk_pool *p, int64_t size)
     } else {
         d = mem_alloc(sizeof(*d));
     }
-    *d = (struct disk) { .pool = p, .size = size };
+    *d = (struct disk){.pool = p, .size = size};
     p->disks++;
     return d;
 }
@@ -291,7 +292,8 @@ static uint64_t node_sum(struct disk_pool *p, node_id id, int height, uint64_t i
         uint64_t child = index << FAN_BITS | i;
         n->dirty &= n->dirty - 1;
         if (n->slot[i]) {
-            n->sum += height == 1 ? page_part(p, n->slot[i], child) : node_sum(p, n->slot[i], height - 1, child);
+            n->sum += height == 1 ? page_part(p, n->slot[i], child)
+                                  : node_sum(p, n->slot[i], height - 1, child);
         }
     }
     return n->sum;
@@ -312,7 +314,8 @@ static void mark_dirty(struct disk_pool *p, struct dnode *n, int height, uint64_
     n->dirty |= 1ULL << i;
     if (n->slot[i]) {
         uint64_t child = index << FAN_BITS | i;
-        n->sum -= height == 1 ? page_part(p, n->slot[i], child) : node_sum(p, n->slot[i], height - 1, child);
+        n->sum -= height == 1 ? page_part(p, n->slot[i], child)
+                              : node_sum(p, n->slot[i], height - 1, child);
     }
 }
 
@@ -392,7 +395,8 @@ static uint32_t *page_slot(struct disk *d, int64_t index)
     return slot;
 }
 
-/* The page's bytes for changing; whole: the caller overwrites all of them.  NULL: pool exhausted. */
+/* The page's bytes for changing; whole: the caller overwrites all of them.  NULL: pool exhausted.
+ */
 static uint8_t *page_for_write(struct disk *d, int64_t index, bool whole)
 {
     struct disk_pool *p = d->pool;
@@ -431,13 +435,15 @@ static void set_page(struct disk *d, int64_t index, disk_page page)
 }
 
 /* Makes pages [from, to] below the node in *slot (of that height and index) holes. */
-static void clear_pages(struct disk_pool *p, uint32_t *slot, int height, uint64_t index, uint64_t from, uint64_t to)
+static void clear_pages(struct disk_pool *p, uint32_t *slot, int height, uint64_t index,
+                        uint64_t from, uint64_t to)
 {
     unsigned shift = FAN_BITS * (height - 1);
     struct dnode *n = own_node(p, slot, height);
 
     for (int i = 0; i < FAN; i++) {
-        uint64_t child = index << FAN_BITS | i, first = child << shift, last = first + ((1ULL << shift) - 1);
+        uint64_t child = index << FAN_BITS | i, first = child << shift,
+                 last = first + ((1ULL << shift) - 1);
         if (!n->slot[i] || last < from || first > to) {
             continue;
         }
@@ -458,7 +464,8 @@ static void clear_pages(struct disk_pool *p, uint32_t *slot, int height, uint64_
 static void make_holes(struct disk *d, int64_t from, int64_t to)
 {
     if (from <= to && d->root && from <= last_page(d)) {
-        clear_pages(d->pool, &d->root, d->height, 0, (uint64_t)from, (uint64_t)MIN(to, last_page(d)));
+        clear_pages(d->pool, &d->root, d->height, 0, (uint64_t)from,
+                    (uint64_t)MIN(to, last_page(d)));
     }
 }
 
@@ -531,7 +538,8 @@ static int zero_part(struct disk *d, int64_t offset, int64_t bytes, bool allocat
 /* Zeroes [offset, offset + bytes), whatever the size of the disk. */
 static int zero_range(struct disk *d, int64_t offset, int64_t bytes, bool allocate)
 {
-    int64_t end = offset + bytes, first = ROUND_UP(offset, DISK_PAGE), last = ROUND_DOWN(end, DISK_PAGE);
+    int64_t end = offset + bytes, first = ROUND_UP(offset, DISK_PAGE),
+            last = ROUND_DOWN(end, DISK_PAGE);
     int ret;
 
     if (first > last) {
@@ -619,7 +627,8 @@ static disk_page find_run(const struct disk *d, int64_t index, int64_t *run)
 
 enum disk_status disk_block_status(const struct disk *d, int64_t offset, int64_t bytes, int64_t *n)
 {
-    int64_t index = offset / DISK_PAGE, end = DIV_ROUND_UP(MIN(d->size, DISK_MAX), DISK_PAGE), run, next;
+    int64_t index = offset / DISK_PAGE, end = DIV_ROUND_UP(MIN(d->size, DISK_MAX), DISK_PAGE), run,
+            next;
 
     assert(offset >= 0 && bytes > 0);
     if (offset >= d->size) {
@@ -628,7 +637,8 @@ enum disk_status disk_block_status(const struct disk *d, int64_t offset, int64_t
     }
     bool data = find_run(d, index, &run) != 0;
     next = index + run;
-    while (next < end && next * DISK_PAGE - offset < bytes && (find_run(d, next, &run) != 0) == data) {
+    while (next < end && next * DISK_PAGE - offset < bytes &&
+           (find_run(d, next, &run) != 0) == data) {
         next += run;
     }
     *n = MIN(MIN(bytes, d->size - offset), MIN(next, end) * DISK_PAGE - offset);
@@ -660,7 +670,8 @@ bool disk_equal(const struct disk *a, const struct disk *b)
         if (pa && pb && pa != pb && memcmp(page_at(a->pool, pa), page_at(b->pool, pb), DISK_PAGE)) {
             return false;
         }
-        if (!pa != !pb && !buf_is_zero(pa ? page_at(a->pool, pa) : page_at(b->pool, pb), DISK_PAGE)) {
+        if (!pa != !pb &&
+            !buf_is_zero(pa ? page_at(a->pool, pa) : page_at(b->pool, pb), DISK_PAGE)) {
             return false;
         }
         index += pa || pb ? 1 : MIN(ra, rb);

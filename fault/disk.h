@@ -1,11 +1,11 @@
 /*
  * The simulated disk's content: a growable file of bytes.
  *
- * Models: pages of 4 KiB, reference-counted and copied on write, in a radix tree whose nodes are shared the
- * same way, so a clone costs nothing and a state of a disk costs what it changed.  A page that was never
- * written (or was discarded) is a hole and reads as zeroes.  Each disk has a hash of its content, kept
- * up to date lazily, so that equal states are recognised cheaply.  Leaves out: time and order (disklog.h),
- * power cuts (crash.h), faults (verdict.h).
+ * Models: pages of 4 KiB, reference-counted and copied on write, in a radix tree whose nodes are
+ * shared the same way, so a clone costs nothing and a state of a disk costs what it changed.  A
+ * page that was never written (or was discarded) is a hole and reads as zeroes.  Each disk has a
+ * hash of its content, kept up to date lazily, so that equal states are recognised cheaply.  Leaves
+ * out: time and order (disklog.h), power cuts (crash.h), faults (verdict.h).
  *
  * All disks of a pool share its memory; a pool and its disks belong to one thread.
  * Offsets and lengths are bytes, not negative; offset + bytes at most DISK_MAX, else -EFBIG.
@@ -18,21 +18,21 @@
 #include <stdint.h>
 
 #define DISK_PAGE 4096
-#define DISK_MAX (INT64_MAX - DISK_PAGE + 1)
+#define DISK_MAX  (INT64_MAX - DISK_PAGE + 1)
 
 struct disk_pool;
 struct disk;
 
 /* max_pages: distinct pages that may exist at once (writes then fail with -ENOSPC); 0: no limit. */
 struct disk_pool *disk_pool_new(uint32_t max_pages);
-void disk_pool_free(struct disk_pool *p);             /* asserts that all disks and page references are gone */
-uint32_t disk_pool_used(const struct disk_pool *p);   /* distinct pages in use */
+void disk_pool_free(struct disk_pool *p); /* asserts that all disks and page references are gone */
+uint32_t disk_pool_used(const struct disk_pool *p); /* distinct pages in use */
 
 struct disk *disk_new(struct disk_pool *p, int64_t size);
 struct disk *disk_clone(const struct disk *d);
 /* dst becomes a clone of src (of the same pool). */
 void disk_assign(struct disk *dst, const struct disk *src);
-void disk_free(struct disk *d);                       /* NULL is fine */
+void disk_free(struct disk *d); /* NULL is fine */
 struct disk_pool *disk_pool_of(const struct disk *d);
 
 int64_t disk_size(const struct disk *d);
@@ -50,7 +50,7 @@ int disk_truncate(struct disk *d, int64_t size);
 enum disk_status { DISK_HOLE, DISK_DATA };
 /* Status at offset, and for how many bytes (1 to `bytes`, > 0) it holds; behind the end: hole. */
 enum disk_status disk_block_status(const struct disk *d, int64_t offset, int64_t bytes, int64_t *n);
-int64_t disk_allocated(const struct disk *d);         /* bytes in pages */
+int64_t disk_allocated(const struct disk *d); /* bytes in pages */
 
 /* Hash of size and content; a hole and a page of zeroes are the same. */
 uint64_t disk_hash(struct disk *d);
@@ -58,7 +58,7 @@ uint64_t disk_hash(struct disk *d);
 bool disk_equal(const struct disk *a, const struct disk *b);
 
 /* ---- pages by number, for payloads that are shared with disks (disklog.c) ---- */
-typedef uint32_t disk_page;                           /* 0: none */
+typedef uint32_t disk_page; /* 0: none */
 /* A page holding DISK_PAGE bytes of buf; the caller has one reference.  0: pool exhausted. */
 disk_page disk_page_new(struct disk_pool *p, const void *buf);
 void disk_page_unref(struct disk_pool *p, disk_page page);

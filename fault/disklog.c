@@ -20,10 +20,10 @@ struct disk_log {
     struct disk_op *ops;
     size_t n, cap;
     uint64_t clock;
-    struct chunk *chunks;            /* the first has room */
+    struct chunk *chunks; /* the first has room */
 };
 
-static const char *const kind_names[] = { "write", "zero", "discard", "truncate", "flush", "mark" };
+static const char *const kind_names[] = {"write", "zero", "discard", "truncate", "flush", "mark"};
 
 const char *disk_op_kind_name(enum disk_op_kind k)
 {
@@ -91,12 +91,14 @@ void disk_log_free(struct disk_log *l)
     mem_free(l);
 }
 
-/* Splits a write's bytes at page boundaries.  Where the pool is exhausted, the rest goes to the arena as tail. */
+/* Splits a write's bytes at page boundaries.  Where the pool is exhausted, the rest goes to the
+ * arena as tail. */
 static void take_payload(struct disk_log *l, struct disk_op *op, const uint8_t *data)
 {
     int64_t end = op->offset + op->bytes;
     int64_t first = MIN(ROUND_UP(op->offset, DISK_PAGE), end);
-    uint32_t want = (uint32_t)((ROUND_DOWN(end, DISK_PAGE) - first) > 0 ? (end - first) / DISK_PAGE : 0);
+    uint32_t want =
+        (uint32_t)((ROUND_DOWN(end, DISK_PAGE) - first) > 0 ? (end - first) / DISK_PAGE : 0);
     disk_page *pages = want ? arena(l, want * sizeof(*pages)) : NULL;
 
     op->head_bytes = (uint32_t)(first - op->offset);
@@ -127,10 +129,15 @@ size_t disk_log_begin(struct disk_log *l, const struct disk_op *from, const void
         l->ops = mem_realloc(l->ops, l->cap * sizeof(*l->ops));
     }
     struct disk_op *op = &l->ops[l->n];
-    *op = (struct disk_op) {
-        .kind = from->kind, .flags = from->flags, .disk = from->disk, .label = from->label,
-        .offset = from->offset, .bytes = from->bytes,
-        .issued = l->clock++, .completed = DISK_OP_IN_FLIGHT,
+    *op = (struct disk_op){
+        .kind = from->kind,
+        .flags = from->flags,
+        .disk = from->disk,
+        .label = from->label,
+        .offset = from->offset,
+        .bytes = from->bytes,
+        .issued = l->clock++,
+        .completed = DISK_OP_IN_FLIGHT,
     };
     if (from->tag && l->n > 0 && l->ops[l->n - 1].tag && !strcmp(l->ops[l->n - 1].tag, from->tag)) {
         op->tag = l->ops[l->n - 1].tag;
@@ -165,11 +172,14 @@ size_t disk_log_add(struct disk_log *l, const struct disk_op *op, const void *da
 
 size_t disk_log_mark(struct disk_log *l, const char *text)
 {
-    struct disk_op op = { .kind = DISK_OP_MARK, .label = LABEL_NONE, .tag = text };
+    struct disk_op op = {.kind = DISK_OP_MARK, .label = LABEL_NONE, .tag = text};
     return disk_log_add(l, &op, NULL);
 }
 
-size_t disk_log_len(const struct disk_log *l) { return l->n; }
+size_t disk_log_len(const struct disk_log *l)
+{
+    return l->n;
+}
 
 const struct disk_op *disk_log_op(const struct disk_log *l, size_t i)
 {
@@ -177,11 +187,18 @@ const struct disk_op *disk_log_op(const struct disk_log *l, size_t i)
     return &l->ops[i];
 }
 
-uint64_t disk_log_clock(const struct disk_log *l) { return l->clock; }
-struct disk_pool *disk_log_pool(const struct disk_log *l) { return l->pool; }
+uint64_t disk_log_clock(const struct disk_log *l)
+{
+    return l->clock;
+}
+struct disk_pool *disk_log_pool(const struct disk_log *l)
+{
+    return l->pool;
+}
 
 /* The payload piece at `at`: *n bytes up to its end. */
-static const uint8_t *piece(const struct disk_pool *p, const struct disk_op *op, int64_t at, int64_t *n)
+static const uint8_t *piece(const struct disk_pool *p, const struct disk_op *op, int64_t at,
+                            int64_t *n)
 {
     int64_t pages_end = op->head_bytes + (int64_t)op->n_pages * DISK_PAGE;
 
@@ -198,7 +215,8 @@ static const uint8_t *piece(const struct disk_pool *p, const struct disk_op *op,
     return op->tail + (at - pages_end);
 }
 
-void disk_op_read(const struct disk_pool *p, const struct disk_op *op, int64_t start, void *buf, size_t bytes)
+void disk_op_read(const struct disk_pool *p, const struct disk_op *op, int64_t start, void *buf,
+                  size_t bytes)
 {
     uint8_t *out = buf;
 
@@ -226,9 +244,10 @@ static int write_part(struct disk *d, const struct disk_op *op, int64_t start, i
     while (start < end && ret == 0) {
         int64_t n;
         const uint8_t *data = piece(p, op, start, &n);
-        if (n == DISK_PAGE && end - start >= DISK_PAGE && start >= op->head_bytes
-            && start + n <= op->head_bytes + (int64_t)op->n_pages * DISK_PAGE) {
-            ret = disk_put_page(d, op->offset + start, op->pages[(start - op->head_bytes) / DISK_PAGE]);
+        if (n == DISK_PAGE && end - start >= DISK_PAGE && start >= op->head_bytes &&
+            start + n <= op->head_bytes + (int64_t)op->n_pages * DISK_PAGE) {
+            ret = disk_put_page(d, op->offset + start,
+                                op->pages[(start - op->head_bytes) / DISK_PAGE]);
         } else {
             n = MIN(n, end - start);
             ret = disk_write(d, op->offset + start, data, n);
@@ -242,10 +261,16 @@ int disk_op_apply_part(struct disk *d, const struct disk_op *op, int64_t start, 
 {
     assert(start >= 0 && start <= end && end <= op->bytes);
     switch (op->kind) {
-    case DISK_OP_WRITE: return write_part(d, op, start, end);
-    case DISK_OP_ZERO: return disk_write_zeroes(d, op->offset + start, end - start, op->flags & DISK_OP_ALLOCATE);
-    case DISK_OP_DISCARD: return disk_discard(d, op->offset + start, end - start);
-    case DISK_OP_TRUNCATE: case DISK_OP_FLUSH: case DISK_OP_MARK: break;
+    case DISK_OP_WRITE:
+        return write_part(d, op, start, end);
+    case DISK_OP_ZERO:
+        return disk_write_zeroes(d, op->offset + start, end - start, op->flags & DISK_OP_ALLOCATE);
+    case DISK_OP_DISCARD:
+        return disk_discard(d, op->offset + start, end - start);
+    case DISK_OP_TRUNCATE:
+    case DISK_OP_FLUSH:
+    case DISK_OP_MARK:
+        break;
     }
     assert(false && "this op has no parts");
     return 0;
@@ -254,9 +279,15 @@ int disk_op_apply_part(struct disk *d, const struct disk_op *op, int64_t start, 
 int disk_op_apply(struct disk *d, const struct disk_op *op)
 {
     switch (op->kind) {
-    case DISK_OP_WRITE: case DISK_OP_ZERO: case DISK_OP_DISCARD: return disk_op_apply_part(d, op, 0, op->bytes);
-    case DISK_OP_TRUNCATE: return disk_truncate(d, op->offset);
-    case DISK_OP_FLUSH: case DISK_OP_MARK: break;
+    case DISK_OP_WRITE:
+    case DISK_OP_ZERO:
+    case DISK_OP_DISCARD:
+        return disk_op_apply_part(d, op, 0, op->bytes);
+    case DISK_OP_TRUNCATE:
+        return disk_truncate(d, op->offset);
+    case DISK_OP_FLUSH:
+    case DISK_OP_MARK:
+        break;
     }
     return 0;
 }

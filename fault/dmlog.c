@@ -13,10 +13,11 @@
 
 #define SUPER_BYTES 28
 #define ENTRY_BYTES 32
-#define SECTOR_MIN 32u
-#define SECTOR_MAX (16u << 20)
-#define CHUNK 65536
-#define LOG_MAX (16 * GiB)          /* a log larger than this is refused, its sparse parts cost time and memory */
+#define SECTOR_MIN  32u
+#define SECTOR_MAX  (16u << 20)
+#define CHUNK       65536
+#define LOG_MAX                                                                                    \
+    (16 * GiB) /* a log larger than this is refused, its sparse parts cost time and memory */
 #define ENTRIES_MAX (1ULL << 24)
 
 static bool sector_size_ok(uint32_t s)
@@ -34,8 +35,11 @@ void dmlog_super_store(uint8_t buf[28], const struct dmlog_super *s)
 
 int dmlog_super_load(const uint8_t buf[28], struct dmlog_super *s, struct error **err)
 {
-    *s = (struct dmlog_super) {
-        load_le64(buf), load_le64(buf + 8), load_le64(buf + 16), load_le32(buf + 24),
+    *s = (struct dmlog_super){
+        load_le64(buf),
+        load_le64(buf + 8),
+        load_le64(buf + 16),
+        load_le32(buf + 24),
     };
     if (s->magic != DMLOG_MAGIC) {
         return error_set(err, EINVAL, "not a write log: magic is 0x%016" PRIx64, s->magic);
@@ -57,9 +61,11 @@ void dmlog_entry_store(uint8_t buf[32], const struct dmlog_entry *e)
     store_le64(buf + 24, e->data_len);
 }
 
-int dmlog_entry_load(const uint8_t buf[32], uint64_t known, struct dmlog_entry *e, struct error **err)
+int dmlog_entry_load(const uint8_t buf[32], uint64_t known, struct dmlog_entry *e,
+                     struct error **err)
 {
-    *e = (struct dmlog_entry) { load_le64(buf), load_le64(buf + 8), load_le64(buf + 16), load_le64(buf + 24) };
+    *e = (struct dmlog_entry){load_le64(buf), load_le64(buf + 8), load_le64(buf + 16),
+                              load_le64(buf + 24)};
     if (e->flags & ~known) {
         return error_set(err, EINVAL, "write log: unknown entry flags 0x%" PRIx64, e->flags);
     }
@@ -78,9 +84,9 @@ struct writer {
     const struct disk_log *log;
     struct disk *out;
     uint32_t sector_size;
-    uint64_t next;            /* free sector of the log */
+    uint64_t next; /* free sector of the log */
     uint64_t entries;
-    int64_t size;             /* of the device, as the ops leave it */
+    int64_t size; /* of the device, as the ops leave it */
 };
 
 static int put_entry(struct writer *w, const struct dmlog_entry *e, const char *text)
@@ -116,7 +122,7 @@ static int put_payload(struct writer *w, const struct disk_op *op, int64_t at)
 
 static int put_op(struct writer *w, const struct disk_op *op, struct error **err)
 {
-    struct dmlog_entry e = { 0 };
+    struct dmlog_entry e = {0};
     size_t text = op->tag ? strlen(op->tag) : 0;
 
     switch (op->kind) {
@@ -129,21 +135,26 @@ static int put_op(struct writer *w, const struct disk_op *op, struct error **err
         return put_entry(w, &e, op->tag);
     case DISK_OP_TRUNCATE:
         if (op->offset < w->size) {
-            return error_set(err, ENOTSUP, "write log: cannot express shrinking to %" PRId64, op->offset);
+            return error_set(err, ENOTSUP, "write log: cannot express shrinking to %" PRId64,
+                             op->offset);
         }
         w->size = op->offset;
         return 0;
-    case DISK_OP_WRITE: case DISK_OP_ZERO: case DISK_OP_DISCARD:
+    case DISK_OP_WRITE:
+    case DISK_OP_ZERO:
+    case DISK_OP_DISCARD:
         break;
     }
     if (op->offset % w->sector_size || op->bytes % w->sector_size) {
-        return error_set(err, ENOTSUP, "write log: %s of %" PRId64 " bytes at %" PRId64
-                         " is not aligned to sectors of %" PRIu32, disk_op_kind_name(op->kind), op->bytes,
-                         op->offset, w->sector_size);
+        return error_set(err, ENOTSUP,
+                         "write log: %s of %" PRId64 " bytes at %" PRId64
+                         " is not aligned to sectors of %" PRIu32,
+                         disk_op_kind_name(op->kind), op->bytes, op->offset, w->sector_size);
     }
     e.sector = (uint64_t)op->offset / w->sector_size;
     e.sectors = (uint64_t)op->bytes / w->sector_size;
-    e.flags = (op->flags & DISK_OP_FUA ? DMLOG_FUA : 0) | (op->kind == DISK_OP_DISCARD ? DMLOG_DISCARD : 0);
+    e.flags = (op->flags & DISK_OP_FUA ? DMLOG_FUA : 0) |
+              (op->kind == DISK_OP_DISCARD ? DMLOG_DISCARD : 0);
     int64_t data = (int64_t)((w->next + 1) * w->sector_size);
     int ret = put_entry(w, &e, NULL);
     w->size = op->kind == DISK_OP_DISCARD ? w->size : MAX(w->size, op->offset + op->bytes);
@@ -156,9 +167,10 @@ static int by_completion(const void *a, const void *b)
     return (*x)->completed < (*y)->completed ? -1 : (*x)->completed > (*y)->completed;
 }
 
-int dmlog_write(const struct disk_log *log, int disk, uint32_t sector_size, struct disk *out, struct error **err)
+int dmlog_write(const struct disk_log *log, int disk, uint32_t sector_size, struct disk *out,
+                struct error **err)
 {
-    struct writer w = { .log = log, .out = out, .sector_size = sector_size, .next = 1 };
+    struct writer w = {.log = log, .out = out, .sector_size = sector_size, .next = 1};
     size_t len = disk_log_len(log), n = 0;
     uint8_t super[SUPER_BYTES];
     int ret;
@@ -169,8 +181,8 @@ int dmlog_write(const struct disk_log *log, int disk, uint32_t sector_size, stru
     const struct disk_op **ops = mem_array(len + 1, sizeof(*ops));
     for (size_t i = 0; i < len; i++) {
         const struct disk_op *op = disk_log_op(log, i);
-        if (op->completed != DISK_OP_IN_FLIGHT && !(op->flags & DISK_OP_FAILED)
-            && (op->disk == disk || op->kind == DISK_OP_MARK)) {
+        if (op->completed != DISK_OP_IN_FLIGHT && !(op->flags & DISK_OP_FAILED) &&
+            (op->disk == disk || op->kind == DISK_OP_MARK)) {
             ops[n++] = op;
         }
     }
@@ -184,7 +196,8 @@ int dmlog_write(const struct disk_log *log, int disk, uint32_t sector_size, stru
     }
     mem_free(ops);
     if (ret == 0) {
-        dmlog_super_store(super, &(struct dmlog_super) { DMLOG_MAGIC, DMLOG_VERSION, w.entries, sector_size });
+        dmlog_super_store(
+            super, &(struct dmlog_super){DMLOG_MAGIC, DMLOG_VERSION, w.entries, sector_size});
         ret = disk_write(out, 0, super, sizeof(super));
     }
     if (ret < 0 && err && !*err) {
@@ -231,8 +244,8 @@ static void add_data(struct disk_log *log, const struct disk *in, int64_t at, st
     mem_free(buf);
 }
 
-static int read_entry(const struct disk *in, struct disk_log *log, int disk, uint32_t size, uint64_t i,
-                      uint64_t *sector, struct error **err)
+static int read_entry(const struct disk *in, struct disk_log *log, int disk, uint32_t size,
+                      uint64_t i, uint64_t *sector, struct error **err)
 {
     uint8_t buf[ENTRY_BYTES];
     struct dmlog_entry e;
@@ -264,7 +277,8 @@ static int read_entry(const struct disk *in, struct disk_log *log, int disk, uin
         return 0;
     }
     struct disk_op op = {
-        .disk = disk, .label = e.flags & DMLOG_METADATA ? LABEL_TABLE_UPDATE : LABEL_NONE,
+        .disk = disk,
+        .label = e.flags & DMLOG_METADATA ? LABEL_TABLE_UPDATE : LABEL_NONE,
         .flags = e.flags & DMLOG_FUA ? DISK_OP_FUA : 0,
     };
     if (e.flags & DMLOG_FLUSH) {
@@ -289,8 +303,8 @@ int dmlog_read(const struct disk *in, struct disk_log *log, int disk, struct err
     disk_read(in, 0, buf, sizeof(buf));
     int ret = dmlog_super_load(buf, &s, err);
     if (ret == 0 && (disk_size(in) > LOG_MAX || s.entries > ENTRIES_MAX)) {
-        ret = error_set(err, EFBIG, "write log: too large (%" PRId64 " bytes, %" PRIu64 " entries)", disk_size(in),
-                        s.entries);
+        ret = error_set(err, EFBIG, "write log: too large (%" PRId64 " bytes, %" PRIu64 " entries)",
+                        disk_size(in), s.entries);
     }
     for (uint64_t i = 0; i < s.entries && ret == 0; i++) {
         ret = read_entry(in, log, disk, s.sector_size, i, &sector, err);

@@ -48,7 +48,7 @@ void fault_fiu_uninstall(struct fault_fiu *f)
     if (f->handle) {
         dlclose(f->handle);
     }
-    *f = (struct fault_fiu) { .fail = NULL };
+    *f = (struct fault_fiu){.fail = NULL};
 }
 
 int fault_fiu_ask(struct fault_fiu *f, enum label label)

@@ -1,11 +1,12 @@
 /*
  * libfiu as a source of verdicts.
  *
- * Models: failure points named "blkref/io/<label>", asked once for each labelled I/O.  `fiu-run -c "enable
- * name=blkref/io/write_aio,failinfo=28" PROGRAM` and `fiu-ctrl -c ... PID` switch them in a running program;
- * failinfo is the errno (0: EIO).  A trailing wildcard matches any label.  libfiu is not linked: it is taken from
- * the process if it is there already (fiu-run preloads it), else, on request, loaded by name.  Where libfiu
- * is absent or switched off, a decision costs one branch.  Leaves out: anything but plain errors.
+ * Models: failure points named "blkref/io/<label>", asked once for each labelled I/O.  `fiu-run -c
+ * "enable name=blkref/io/write_aio,failinfo=28" PROGRAM` and `fiu-ctrl -c ... PID` switch them in a
+ * running program; failinfo is the errno (0: EIO).  A trailing wildcard matches any label.  libfiu
+ * is not linked: it is taken from the process if it is there already (fiu-run preloads it), else,
+ * on request, loaded by name.  Where libfiu is absent or switched off, a decision costs one branch.
+ * Leaves out: anything but plain errors.
  */
 #ifndef BLKREF_FAULT_FIU_H
 #define BLKREF_FAULT_FIU_H
@@ -15,15 +16,16 @@
 #include "fault/label.h"
 
 struct fault_fiu {
-    int (*fail)(const char *name);                 /* NULL: off */
+    int (*fail)(const char *name); /* NULL: off */
     void *(*failinfo)(void);
-    void *handle;                                  /* from dlopen, or NULL */
+    void *handle; /* from dlopen, or NULL */
     char *names[LABEL_COUNT];
 };
 
 /*
- * Looks for libfiu in the process; with `load`, loads libfiu.so.0 as well (a program that enables points by
- * itself).  Returns whether it is active.  The struct is the caller's and starts as all zeroes.
+ * Looks for libfiu in the process; with `load`, loads libfiu.so.0 as well (a program that enables
+ * points by itself).  Returns whether it is active.  The struct is the caller's and starts as all
+ * zeroes.
  */
 bool fault_fiu_install(struct fault_fiu *f, bool load);
 void fault_fiu_uninstall(struct fault_fiu *f);

@@ -11,9 +11,8 @@ static const struct {
     const char *name;
     enum label_class class;
 } labels[LABEL_COUNT] = {
-#define LABEL_ROW(id, text, cls) [LABEL_##id] = { text, LABEL_##cls },
-    LABELS_BLKDEBUG(LABEL_ROW)
-    LABELS_EXTENSION(LABEL_ROW)
+#define LABEL_ROW(id, text, cls) [LABEL_##id] = {text, LABEL_##cls},
+    LABELS_BLKDEBUG(LABEL_ROW) LABELS_EXTENSION(LABEL_ROW)
 #undef LABEL_ROW
 };
 

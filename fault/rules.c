@@ -41,15 +41,15 @@ struct key {
     enum key_type type;
 };
 static const struct key inject_keys[] = {
-    { "event", KEY_STR }, { "state", KEY_NUM }, { "iotype", KEY_STR }, { "errno", KEY_NUM },
-    { "sector", KEY_NUM }, { "once", KEY_BOOL }, { "immediately", KEY_BOOL },
-    { "label", KEY_STR }, { "scope", KEY_STR }, { NULL, 0 },
+    {"event", KEY_STR},  {"state", KEY_NUM}, {"iotype", KEY_STR},       {"errno", KEY_NUM},
+    {"sector", KEY_NUM}, {"once", KEY_BOOL}, {"immediately", KEY_BOOL}, {"label", KEY_STR},
+    {"scope", KEY_STR},  {NULL, 0},
 };
 static const struct key state_keys[] = {
-    { "event", KEY_STR }, { "state", KEY_NUM }, { "new_state", KEY_NUM }, { "label", KEY_STR }, { NULL, 0 },
+    {"event", KEY_STR}, {"state", KEY_NUM}, {"new_state", KEY_NUM}, {"label", KEY_STR}, {NULL, 0},
 };
-static const char *const group_names[2] = { "inject-error", "set-state" };
-static const struct key *const group_keys[2] = { inject_keys, state_keys };
+static const char *const group_names[2] = {"inject-error", "set-state"};
+static const struct key *const group_keys[2] = {inject_keys, state_keys};
 
 /* Unsigned 64-bit text in C's bases; a minus sign wraps. */
 static int parse_number(const char *name, const char *s, uint64_t *out, struct error **err)
@@ -106,7 +106,7 @@ static int add_section(struct fault_rules *r, int group, struct value *from, str
 
 struct config {
     char group[64], id[64];
-    struct value *keys;      /* of the section being read; NULL before the first */
+    struct value *keys; /* of the section being read; NULL before the first */
 };
 
 static bool is_identifier(const char *s)
@@ -124,7 +124,9 @@ static int check_id(struct fault_rules *r, int group, const char *id, struct err
 {
     if (!is_identifier(id)) {
         int ret = error_set(err, EINVAL, "Parameter 'id' expects an identifier");
-        error_hint(err, "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n");
+        error_hint(
+            err,
+            "Identifiers consist of letters, digits, '-', '.', '_', starting with a letter.\n");
         return ret;
     }
     if (dict_has(r->ids[group], id)) {
@@ -155,13 +157,14 @@ static int end_section(struct fault_rules *r, struct config *c, struct error **e
     if (ret < 0) {
         return ret;
     }
-    DICT_FOREACH(it, c->keys) {
+    DICT_FOREACH (it, c->keys) {
         return error_set(err, EINVAL, "Invalid parameter '%s'", it.key);
     }
     return 0;
 }
 
-static int config_line(struct fault_rules *r, struct config *c, const char *line, struct error **err)
+static int config_line(struct fault_rules *r, struct config *c, const char *line,
+                       struct error **err)
 {
     char group[64], id[64] = "", key[64], value[1024] = "";
     int ret;
@@ -169,7 +172,8 @@ static int config_line(struct fault_rules *r, struct config *c, const char *line
     if (line[0] == '\n' || line[0] == '\0' || line[0] == '#') {
         return 0;
     }
-    if (sscanf(line, "[%63s \"%63[^\"]\"]", group, id) == 2 || sscanf(line, "[%63[^]]]", group) == 1) {
+    if (sscanf(line, "[%63s \"%63[^\"]\"]", group, id) == 2 ||
+        sscanf(line, "[%63[^]]]", group) == 1) {
         ret = end_section(r, c, err);
         value_free(c->keys);
         c->keys = value_dict();
@@ -193,7 +197,7 @@ static int config_line(struct fault_rules *r, struct config *c, const char *line
 
 int fault_rules_parse_config(struct fault_rules *r, const char *text, struct error **err)
 {
-    struct config c = { .keys = NULL };
+    struct config c = {.keys = NULL};
     char line[1024];
     int ret = 0;
 
@@ -219,13 +223,21 @@ int fault_rules_parse_config(struct fault_rules *r, const char *text, struct err
 static char *scalar_text(const struct value *v)
 {
     switch (value_type(v)) {
-    case VALUE_BOOL: return str_dup(value_get_bool(v) ? "on" : "off");
-    case VALUE_INT: return str_fmt("%lld", (long long)value_get_int(v));
-    case VALUE_UINT: return str_fmt("%llu", (unsigned long long)value_get_uint(v));
-    case VALUE_DOUBLE: return str_fmt("%.17g", value_get_double(v));
-    case VALUE_STRING: return str_dup(value_get_str(v));
-    case VALUE_LIST: case VALUE_DICT: return str_dup("");
-    case VALUE_NULL: break;
+    case VALUE_BOOL:
+        return str_dup(value_get_bool(v) ? "on" : "off");
+    case VALUE_INT:
+        return str_fmt("%lld", (long long)value_get_int(v));
+    case VALUE_UINT:
+        return str_fmt("%llu", (unsigned long long)value_get_uint(v));
+    case VALUE_DOUBLE:
+        return str_fmt("%.17g", value_get_double(v));
+    case VALUE_STRING:
+        return str_dup(value_get_str(v));
+    case VALUE_LIST:
+    case VALUE_DICT:
+        return str_dup("");
+    case VALUE_NULL:
+        break;
     }
     return NULL;
 }
@@ -241,13 +253,14 @@ static bool group_knows(int group, const char *key)
 }
 
 /* One section in option form; `d` is flat. */
-static int option_section(struct fault_rules *r, int group, const struct value *d, struct error **err)
+static int option_section(struct fault_rules *r, int group, const struct value *d,
+                          struct error **err)
 {
     struct value *text = value_dict();
     struct dict_iter it;
     int ret;
 
-    DICT_FOREACH(it, d) {
+    DICT_FOREACH (it, d) {
         char *s = scalar_text(it.value);
         if (s || !group_knows(group, it.key)) {
             dict_put_str(text, it.key, s ? s : "");
@@ -256,8 +269,9 @@ static int option_section(struct fault_rules *r, int group, const struct value *
     }
     ret = add_section(r, group, text, err);
     if (ret == 0) {
-        DICT_FOREACH(it, text) {
-            ret = error_set(err, EINVAL, "[%s] section doesn't support the option '%s'", group_names[group], it.key);
+        DICT_FOREACH (it, text) {
+            ret = error_set(err, EINVAL, "[%s] section doesn't support the option '%s'",
+                            group_names[group], it.key);
             break;
         }
     }
@@ -319,7 +333,8 @@ static int take_index(struct value *d, int group, size_t i, struct value **out, 
 
     *out = NULL;
     if (whole && !(value_type(whole) == VALUE_DICT && dict_len(whole) == 0)) {
-        ret = error_set(err, EINVAL, "[%s] section (index %zu) does not consist of keys", group_names[group], i);
+        ret = error_set(err, EINVAL, "[%s] section (index %zu) does not consist of keys",
+                        group_names[group], i);
     } else if (whole || dict_len(section) > 0) {
         *out = section;
         section = NULL;
@@ -351,7 +366,7 @@ static int take_list(struct fault_rules *r, int group, struct value *d, struct e
     if (ret < 0) {
         return ret;
     }
-    DICT_FOREACH(it, d) {
+    DICT_FOREACH (it, d) {
         return error_set(err, EINVAL, "Unused option '%s' for [%s]", it.key, group_names[group]);
     }
     return 0;
@@ -363,9 +378,10 @@ static int take_single(struct fault_rules *r, int group, struct value *d, struct
     struct dict_iter it;
     const char *rest;
 
-    DICT_FOREACH(it, d) {
+    DICT_FOREACH (it, d) {
         if (key_index(it.key, &rest) >= 0) {
-            return error_set(err, EINVAL, "Unknown option '%s' for [%s]", it.key, group_names[group]);
+            return error_set(err, EINVAL, "Unknown option '%s' for [%s]", it.key,
+                             group_names[group]);
         }
     }
     return option_section(r, group, d, err);
@@ -379,7 +395,7 @@ int fault_rules_take_options(struct fault_rules *r, struct value *options, struc
         struct dict_iter it;
         int ret = 0;
 
-        DICT_FOREACH(it, d) {
+        DICT_FOREACH (it, d) {
             single |= group_knows(group, it.key);
         }
         if (dict_len(d) > 0) {
@@ -522,7 +538,7 @@ void fault_rules_free(struct fault_rules *r)
     }
     fault_breaks_free(r);
     for (int i = 0; i < LABEL_COUNT; i++) {
-        LIST_FOREACH_SAFE(rule, tmp, &r->rules[i], link) {
+        LIST_FOREACH_SAFE (rule, tmp, &r->rules[i], link) {
             rule_free(rule);
         }
     }
@@ -545,14 +561,15 @@ static void clear_active(struct fault_rules *r)
     }
 }
 
-int fault_rules_event(struct fault_rules *r, enum label ev, const struct fault_request *q, void *owner)
+int fault_rules_event(struct fault_rules *r, enum label ev, const struct fault_request *q,
+                      void *owner)
 {
-    int state = r->state;          /* at entry: what all rules of the event see */
+    int state = r->state; /* at entry: what all rules of the event see */
     bool fresh = true, moved = false;
     struct rule *rule;
 
     assert((unsigned)ev < LABEL_COUNT);
-    LIST_FOREACH(rule, &r->rules[ev], link) {
+    LIST_FOREACH (rule, &r->rules[ev], link) {
         if ((rule->state && rule->state != state) || !fault_tag_matches(rule->label, q)) {
             continue;
         }
@@ -583,8 +600,8 @@ static bool rule_hits(const struct rule *rule, const struct fault_request *q)
     }
     /* Byte 512 * sector in [offset, offset + bytes), in unsigned arithmetic without overflow. */
     uint64_t start = (uint64_t)q->offset, first = start / 512 + (start % 512 != 0);
-    return rule->sector >= 0 && q->bytes > 0 && (uint64_t)rule->sector >= first
-        && (uint64_t)rule->sector <= (start + (uint64_t)q->bytes - 1) / 512;
+    return rule->sector >= 0 && q->bytes > 0 && (uint64_t)rule->sector >= first &&
+           (uint64_t)rule->sector <= (start + (uint64_t)q->bytes - 1) / 512;
 }
 
 struct fault_error fault_rules_decide(struct fault_rules *r, const struct fault_request *q)
@@ -592,15 +609,15 @@ struct fault_error fault_rules_decide(struct fault_rules *r, const struct fault_
     struct rule *rule;
 
     assert((unsigned)q->iotype < FAULT_IO_COUNT && q->offset >= 0 && q->bytes >= 0);
-    LIST_FOREACH(rule, &r->active, active) {
+    LIST_FOREACH (rule, &r->active, active) {
         if (!rule_hits(rule, q)) {
             continue;
         }
-        struct fault_error e = { rule->error != 0, rule->error, rule->immediately };
+        struct fault_error e = {rule->error != 0, rule->error, rule->immediately};
         if (e.inject && rule->once) {
             rule_free(rule);
         }
         return e;
     }
-    return (struct fault_error) { .inject = false };
+    return (struct fault_error){.inject = false};
 }

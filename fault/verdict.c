@@ -23,7 +23,8 @@ static const unsigned kind_iotypes[FAULT_KIND_COUNT] = {
     [FAULT_ERROR] = ~0u,
     [FAULT_SHORT] = 1 << FAULT_IO_READ | 1 << FAULT_IO_WRITE,
     [FAULT_TORN] = 1 << FAULT_IO_WRITE | 1 << FAULT_IO_WRITE_ZEROES,
-    [FAULT_LOST] = 1 << FAULT_IO_WRITE | 1 << FAULT_IO_WRITE_ZEROES | 1 << FAULT_IO_DISCARD | 1 << FAULT_IO_FLUSH,
+    [FAULT_LOST] = 1 << FAULT_IO_WRITE | 1 << FAULT_IO_WRITE_ZEROES | 1 << FAULT_IO_DISCARD |
+                   1 << FAULT_IO_FLUSH,
     [FAULT_STALE] = 1 << FAULT_IO_READ,
     [FAULT_MISDIRECTED] = 1 << FAULT_IO_READ | 1 << FAULT_IO_WRITE,
     [FAULT_DELAYED] = ~0u,
@@ -38,7 +39,7 @@ const char *fault_kind_name(enum fault_kind k)
 
 void fault_plan_init(struct fault_plan *p)
 {
-    *p = (struct fault_plan) { .n = 0 };
+    *p = (struct fault_plan){.n = 0};
 }
 
 void fault_plan_destroy(struct fault_plan *p)
@@ -92,7 +93,7 @@ static bool entry_matches(const struct fault_entry *e, const struct fault_event 
 
 struct fault_verdict fault_plan_decide(struct fault_plan *p, const struct fault_event *ev)
 {
-    struct fault_verdict v = { .kind = FAULT_NONE, .entry = -1 };
+    struct fault_verdict v = {.kind = FAULT_NONE, .entry = -1};
 
     assert((unsigned)ev->label < LABEL_COUNT && (unsigned)ev->req.iotype < FAULT_IO_COUNT);
     p->reached[ev->label]++;
@@ -104,7 +105,7 @@ struct fault_verdict fault_plan_decide(struct fault_plan *p, const struct fault_
         e->seen++;
         bool due = e->sticky ? e->seen >= e->nth : e->seen == e->nth;
         if (due && v.entry < 0) {
-            v = (struct fault_verdict) { e->kind, e->error, e->arg, i };
+            v = (struct fault_verdict){e->kind, e->error, e->arg, i};
             e->fired++;
             p->fired[ev->label]++;
         }
@@ -157,8 +158,8 @@ static int parse_range(struct fault_entry *e, const char *text, struct error **e
     const char *end;
     uint64_t from, to;
 
-    if (parse_size(text, &end, 'B', &from) < 0 || *end != '-' || parse_size(end + 1, NULL, 'B', &to) < 0
-        || from >= to || to > INT64_MAX) {
+    if (parse_size(text, &end, 'B', &from) < 0 || *end != '-' ||
+        parse_size(end + 1, NULL, 'B', &to) < 0 || from >= to || to > INT64_MAX) {
         return bad(err, "bad range", text);
     }
     e->start = (int64_t)from;
@@ -210,7 +211,7 @@ static int parse_key(struct fault_entry *e, char *item, struct error **err)
 
 static int parse_entry(struct fault_plan *p, char *text, struct error **err)
 {
-    struct fault_entry e = { .label = -1 };
+    struct fault_entry e = {.label = -1};
     char *save, *item = strtok_r(text, ",", &save);
     int ret = item ? parse_kind(&e, item, err) : bad(err, "empty entry", "");
 
@@ -286,7 +287,8 @@ void fault_plan_coverage(const struct fault_plan *p, struct strbuf *out)
 {
     for (int i = 0; i < LABEL_COUNT; i++) {
         if (p->reached[i]) {
-            strbuf_printf(out, "%s %" PRIu64 " %" PRIu64 "\n", label_name(i), p->reached[i], p->fired[i]);
+            strbuf_printf(out, "%s %" PRIu64 " %" PRIu64 "\n", label_name(i), p->reached[i],
+                          p->fired[i]);
         }
     }
 }

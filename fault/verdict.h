@@ -1,9 +1,10 @@
 /*
  * Fault plans: the framework's own faults, richer than blkdebug's.
  *
- * Models: what goes wrong (kind) and when (label, tag, range, operation, k-th occurrence), as a list of
- * entries with counters, plus coverage: how often each label was reached and each entry fired.  Leaves out:
- * doing it.  The simulated disk and filters carry out a verdict; see enum fault_kind for what they owe.
+ * Models: what goes wrong (kind) and when (label, tag, range, operation, k-th occurrence), as a
+ * list of entries with counters, plus coverage: how often each label was reached and each entry
+ * fired.  Leaves out: doing it.  The simulated disk and filters carry out a verdict; see enum
+ * fault_kind for what they owe.
  *
  * All entries that match an event count it; the first of the list that is due gives the verdict.
  */
@@ -19,14 +20,14 @@
 
 enum fault_kind {
     FAULT_NONE,
-    FAULT_ERROR,         /* fails with `error`; nothing is done */
-    FAULT_SHORT,         /* the first `arg` bytes are done, then it fails with `error` */
-    FAULT_TORN,          /* write: only the first `arg` bytes reach the disk; reports success */
-    FAULT_LOST,          /* write, discard, flush: nothing is done; reports success */
-    FAULT_STALE,         /* read: what the range held before its last write; reports success */
-    FAULT_MISDIRECTED,   /* done at offset + arg; reports success */
-    FAULT_DELAYED,       /* completes `arg` scheduling points (or ns of virtual time) later */
-    FAULT_HUNG,          /* never completes, until cancelled */
+    FAULT_ERROR,       /* fails with `error`; nothing is done */
+    FAULT_SHORT,       /* the first `arg` bytes are done, then it fails with `error` */
+    FAULT_TORN,        /* write: only the first `arg` bytes reach the disk; reports success */
+    FAULT_LOST,        /* write, discard, flush: nothing is done; reports success */
+    FAULT_STALE,       /* read: what the range held before its last write; reports success */
+    FAULT_MISDIRECTED, /* done at offset + arg; reports success */
+    FAULT_DELAYED,     /* completes `arg` scheduling points (or ns of virtual time) later */
+    FAULT_HUNG,        /* never completes, until cancelled */
     FAULT_KIND_COUNT,
 };
 const char *fault_kind_name(enum fault_kind k);
@@ -38,29 +39,30 @@ struct fault_event {
 
 struct fault_verdict {
     enum fault_kind kind;
-    int error;           /* positive errno: ERROR, SHORT */
+    int error; /* positive errno: ERROR, SHORT */
     int64_t arg;
-    int entry;           /* index in the plan, -1 for none */
+    int entry; /* index in the plan, -1 for none */
 };
 
 struct fault_entry {
     enum fault_kind kind;
-    int error;           /* 0: EIO */
+    int error; /* 0: EIO */
     int64_t arg;
-    int label;           /* enum label, or -1: any */
-    unsigned iotypes;    /* bit set of 1 << enum fault_iotype; 0: all but block-status */
-    char *tag;           /* glob on the request's tag, or NULL: any */
-    int64_t start, end;  /* range [start, end) that the request must touch; end 0: any; a flush touches none */
-    uint64_t nth;        /* first occurrence that fails, from 1; 0 is 1 */
-    bool sticky;         /* every later occurrence fails, too; else just that one */
+    int label;        /* enum label, or -1: any */
+    unsigned iotypes; /* bit set of 1 << enum fault_iotype; 0: all but block-status */
+    char *tag;        /* glob on the request's tag, or NULL: any */
+    int64_t start,
+        end; /* range [start, end) that the request must touch; end 0: any; a flush touches none */
+    uint64_t nth; /* first occurrence that fails, from 1; 0 is 1 */
+    bool sticky;  /* every later occurrence fails, too; else just that one */
     uint64_t seen, fired;
 };
 
 struct fault_plan {
     struct fault_entry *entries;
     int n, cap;
-    uint64_t reached[LABEL_COUNT];   /* events decided, by label */
-    uint64_t fired[LABEL_COUNT];     /* of them, with a fault */
+    uint64_t reached[LABEL_COUNT]; /* events decided, by label */
+    uint64_t fired[LABEL_COUNT];   /* of them, with a fault */
 };
 
 void fault_plan_init(struct fault_plan *p);
@@ -72,9 +74,10 @@ void fault_plan_reset(struct fault_plan *p);
 struct fault_verdict fault_plan_decide(struct fault_plan *p, const struct fault_event *ev);
 
 /*
- * Text form, one entry: "kind[:ARG][,errno=N][,label=L][,io=TYPE[+TYPE]][,tag=GLOB][,range=START-END][,nth=K]
- * [,sticky]"; entries are separated by ';'.  Parse adds to p: 0 or -EINVAL.  Print gives a text that parses
- * to the same plan.
+ * Text form, one entry:
+ * "kind[:ARG][,errno=N][,label=L][,io=TYPE[+TYPE]][,tag=GLOB][,range=START-END][,nth=K]
+ * [,sticky]"; entries are separated by ';'.  Parse adds to p: 0 or -EINVAL.  Print gives a text
+ * that parses to the same plan.
  */
 int fault_plan_parse(struct fault_plan *p, const char *text, struct error **err);
 void fault_plan_print(const struct fault_plan *p, struct strbuf *out);

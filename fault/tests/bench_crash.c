@@ -1,6 +1,7 @@
 /*
- * How many crash states a second: clone, apply, hash, look up.  Not built by default and judges nothing:
- *   gcc -O2 -std=gnu17 -D_GNU_SOURCE -I. fault/tests/bench_crash.c build/libblkref.a -lm -o /tmp/bench
+ * How many crash states a second: clone, apply, hash, look up.  Not built by default and judges
+ * nothing: gcc -O2 -std=gnu17 -D_GNU_SOURCE -I. fault/tests/bench_crash.c build/libblkref.a -lm -o
+ * /tmp/bench
  */
 #include <stdio.h>
 #include <time.h>
@@ -8,10 +9,11 @@
 #include "ref/base/mem.h"
 #include "ref/base/rng.h"
 
-static void run(const char *what, int pending, int64_t bytes, bool align, enum label label, int disks)
+static void run(const char *what, int pending, int64_t bytes, bool align, enum label label,
+                int disks)
 {
     struct disk_pool *p = disk_pool_new(0);
-    struct disk_set base = { .n = disks };
+    struct disk_set base = {.n = disks};
     struct disk_log *log = disk_log_new(p);
     struct crash_bounds b = crash_bounds_default;
     struct crash_state s;
@@ -31,8 +33,11 @@ static void run(const char *what, int pending, int64_t bytes, bool align, enum l
     for (int i = 0; i < pending; i++) {
         rng_fill(&r, buf, bytes);
         int64_t at = (int64_t)rng_below(&r, 16 * MiB - bytes);
-        struct disk_op op = { .kind = DISK_OP_WRITE, .disk = i % disks, .label = label,
-                              .offset = align ? ROUND_DOWN(at, DISK_PAGE) : ROUND_DOWN(at, 512), .bytes = bytes };
+        struct disk_op op = {.kind = DISK_OP_WRITE,
+                             .disk = i % disks,
+                             .label = label,
+                             .offset = align ? ROUND_DOWN(at, DISK_PAGE) : ROUND_DOWN(at, 512),
+                             .bytes = bytes};
         disk_log_add(log, &op, buf);
     }
     b.exhaustive = 20;

@@ -1,5 +1,6 @@
 /*
- * Crash states: the litmus cases of docs/disk-model.md, ids, and the enumerator against a naive one.
+ * Crash states: the litmus cases of docs/disk-model.md, ids, and the enumerator against a naive
+ * one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +15,8 @@
 #include "ref/base/mem.h"
 #include "ref/base/rng.h"
 
-/* ---- a small lab: one disk of a few sectors, each shown as the letter it is filled with ('.': zeroes) ---- */
+/* ---- a small lab: one disk of a few sectors, each shown as the letter it is filled with ('.':
+ * zeroes) ---- */
 
 #define S 512
 
@@ -23,16 +25,16 @@ struct lab {
     struct disk_set base;
     struct disk_log *log;
     struct crash_bounds bounds;
-    char states[8192];         /* distinct outcomes, sorted, separated by blanks */
+    char states[8192]; /* distinct outcomes, sorted, separated by blanks */
     size_t n_states;
-    bool tell_cuts;            /* outcomes as "marks:content" */
+    bool tell_cuts; /* outcomes as "marks:content" */
 };
 
 static void lab_open(struct lab *l, const char *content)
 {
     uint8_t sector[S];
 
-    *l = (struct lab) { .pool = disk_pool_new(0), .bounds = crash_bounds_default };
+    *l = (struct lab){.pool = disk_pool_new(0), .bounds = crash_bounds_default};
     l->base.n = 1;
     l->base.disk[0] = disk_new(l->pool, 0);
     l->log = disk_log_new(l->pool);
@@ -55,8 +57,11 @@ static size_t issue(struct lab *l, enum label label, unsigned flags, int at, con
 {
     size_t n = strlen(text);
     uint8_t *buf = mem_alloc(n * S);
-    struct disk_op op = { .kind = DISK_OP_WRITE, .flags = flags, .label = label, .offset = at * S,
-                          .bytes = (int64_t)n * S };
+    struct disk_op op = {.kind = DISK_OP_WRITE,
+                         .flags = flags,
+                         .label = label,
+                         .offset = at * S,
+                         .bytes = (int64_t)n * S};
 
     for (size_t i = 0; i < n; i++) {
         memset(buf + i * S, text[i], S);
@@ -71,12 +76,19 @@ static void write_at(struct lab *l, enum label label, unsigned flags, int at, co
     disk_log_end(l->log, issue(l, label, flags, at, text));
 }
 
-static void data(struct lab *l, int at, const char *text) { write_at(l, LABEL_WRITE_AIO, 0, at, text); }
-static void meta(struct lab *l, int at, const char *text) { write_at(l, LABEL_L2_UPDATE, 0, at, text); }
+static void data(struct lab *l, int at, const char *text)
+{
+    write_at(l, LABEL_WRITE_AIO, 0, at, text);
+}
+static void meta(struct lab *l, int at, const char *text)
+{
+    write_at(l, LABEL_L2_UPDATE, 0, at, text);
+}
 
 static size_t issue_op(struct lab *l, enum disk_op_kind kind, int64_t offset, int64_t bytes)
 {
-    struct disk_op op = { .kind = kind, .label = LABEL_NONE, .offset = offset * S, .bytes = bytes * S };
+    struct disk_op op = {
+        .kind = kind, .label = LABEL_NONE, .offset = offset * S, .bytes = bytes * S};
     return disk_log_begin(l->log, &op, NULL);
 }
 
@@ -85,7 +97,10 @@ static void op(struct lab *l, enum disk_op_kind kind, int64_t offset, int64_t by
     disk_log_end(l->log, issue_op(l, kind, offset, bytes));
 }
 
-static void flush(struct lab *l) { op(l, DISK_OP_FLUSH, 0, 0); }
+static void flush(struct lab *l)
+{
+    op(l, DISK_OP_FLUSH, 0, 0);
+}
 
 static void show(const struct disk *d, char *out)
 {
@@ -103,14 +118,17 @@ static void show(const struct disk *d, char *out)
     strcpy(out + n, n ? "" : "-");
 }
 
-static int by_text(const void *a, const void *b) { return strcmp(a, b); }
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
 
 /* The distinct outcomes over all cuts (or, with tell_cuts, for each number of marks). */
 static const char *outcomes(struct lab *l)
 {
     struct crash_iter *it = crash_iter_new(&l->base, l->log, &l->bounds);
     struct crash_state s;
-    char (*seen)[80] = mem_array(4096, sizeof(*seen)), text[80], *out = l->states;
+    char(*seen)[80] = mem_array(4096, sizeof(*seen)), text[80], *out = l->states;
     size_t n = 0;
 
     while (crash_iter_next(it, &s)) {
@@ -152,7 +170,7 @@ static void litmus_flush_orders(void **state)
     data(&l, 0, "X");
     flush(&l);
     data(&l, 1, "Y");
-    assert_string_equal(outcomes(&l), "XY Xb ab");           /* never aY */
+    assert_string_equal(outcomes(&l), "XY Xb ab"); /* never aY */
     lab_close(&l);
 }
 
@@ -250,7 +268,7 @@ static void litmus_a_flush_settles_the_order_of_what_it_covers(void **state)
 {
     struct lab l;
     lab_open(&l, "ab");
-    issue(&l, LABEL_WRITE_AIO, 0, 0, "XX");                  /* stays in flight */
+    issue(&l, LABEL_WRITE_AIO, 0, 0, "XX"); /* stays in flight */
     size_t a = issue(&l, LABEL_WRITE_AIO, 0, 0, "AA"), b = issue(&l, LABEL_WRITE_AIO, 0, 0, "B");
     disk_log_end(l.log, a);
     disk_log_end(l.log, b);
@@ -258,7 +276,7 @@ static void litmus_a_flush_settles_the_order_of_what_it_covers(void **state)
     disk_log_mark(l.log, "flushed");
     l.tell_cuts = true;
     const char *all = outcomes(&l), *after = strstr(all, "1:");
-    assert_string_equal(after, "1:BA 1:BX 1:XX");            /* XX before, between, behind; never A over B */
+    assert_string_equal(after, "1:BA 1:BX 1:XX"); /* XX before, between, behind; never A over B */
     lab_close(&l);
 }
 
@@ -279,7 +297,7 @@ static void litmus_tearing_over_another_pending_write(void **state)
     struct lab l;
     lab_open(&l, "abc");
     data(&l, 0, "XYZ");
-    meta(&l, 0, "abc");                                      /* back to what is durable, yet it can tear */
+    meta(&l, 0, "abc"); /* back to what is durable, yet it can tear */
     assert_string_equal(outcomes(&l), "XYZ XYc Xbc aYZ aYc abZ abc");
     lab_close(&l);
 }
@@ -294,7 +312,7 @@ static void litmus_metadata_tears_at_sectors(void **state)
 
     lab_open(&l, "abcd");
     data(&l, 0, "WXYZ");
-    assert_string_equal(outcomes(&l), "WXYZ abcd");          /* guest data is judged by sector instead */
+    assert_string_equal(outcomes(&l), "WXYZ abcd"); /* guest data is judged by sector instead */
     lab_close(&l);
 
     lab_open(&l, "abcd");
@@ -314,7 +332,7 @@ static void litmus_tearing_leaves_out_unchanged_sectors(void **state)
     struct crash_state s;
     while (crash_iter_next(it, &s)) {
     }
-    assert_int_equal(crash_iter_stats(it).states, 2);        /* there, absent: no tear was built */
+    assert_int_equal(crash_iter_stats(it).states, 2); /* there, absent: no tear was built */
     crash_iter_free(it);
     lab_close(&l);
 }
@@ -324,7 +342,7 @@ static void litmus_growing_write(void **state)
     struct lab l;
     lab_open(&l, "a");
     data(&l, 2, "X");
-    assert_string_equal(outcomes(&l), "a a.. a.X");          /* the new size may arrive without the data */
+    assert_string_equal(outcomes(&l), "a a.. a.X"); /* the new size may arrive without the data */
     lab_close(&l);
 }
 
@@ -383,15 +401,19 @@ static void litmus_flush_is_of_one_disk(void **state)
     struct lab l;
     struct crash_state s;
     uint8_t one[2];
-    bool seen[4] = { false };
+    bool seen[4] = {false};
 
     lab_open(&l, "a");
     l.base.n = 2;
     l.base.disk[1] = disk_new(l.pool, S);
     for (int d = 0; d < 2; d++) {
-        disk_log_add(l.log, &(struct disk_op) { .kind = DISK_OP_WRITE, .disk = d, .label = LABEL_NONE, .bytes = 1 }, "X");
+        disk_log_add(
+            l.log,
+            &(struct disk_op){.kind = DISK_OP_WRITE, .disk = d, .label = LABEL_NONE, .bytes = 1},
+            "X");
     }
-    disk_log_add(l.log, &(struct disk_op) { .kind = DISK_OP_FLUSH, .disk = 1, .label = LABEL_NONE }, NULL);
+    disk_log_add(l.log, &(struct disk_op){.kind = DISK_OP_FLUSH, .disk = 1, .label = LABEL_NONE},
+                 NULL);
     disk_log_mark(l.log, "flushed");
     struct crash_iter *it = crash_iter_new(&l.base, l.log, &l.bounds);
     while (crash_iter_next(it, &s)) {
@@ -419,7 +441,8 @@ static void test_drops_and_keeps_beyond_exhaustive(void **state)
     l.bounds.exhaustive = 4;
     l.bounds.drops = 1;
     l.bounds.samples = 0;
-    assert_string_equal(outcomes(&l), "XXXXX XXXXe XXXdX XXcXX XbXXX Xbcde aXXXX aXcde abXde abcXe abcdX abcde");
+    assert_string_equal(outcomes(&l),
+                        "XXXXX XXXXe XXXdX XXcXX XbXXX Xbcde aXXXX aXcde abXde abcXe abcdX abcde");
     l.bounds.samples = 500;
     outcomes(&l);
     assert_int_equal(l.n_states, 32);
@@ -436,7 +459,7 @@ static void test_drops_and_keeps_beyond_exhaustive(void **state)
 static void test_same_seed_same_states(void **state)
 {
     struct lab l;
-    uint64_t sums[3] = { 0 };
+    uint64_t sums[3] = {0};
 
     lab_open(&l, "");
     for (int i = 0; i < 30; i++) {
@@ -471,12 +494,23 @@ static void random_log(struct lab *l, struct rng *r, int n)
         }
         size_t id = 0;
         switch (rng_below(r, 8)) {
-        case 0: id = issue_op(l, DISK_OP_FLUSH, 0, 0); break;
-        case 1: id = issue_op(l, DISK_OP_ZERO, at, len); break;
-        case 2: id = issue_op(l, DISK_OP_TRUNCATE, at, 0); break;
-        case 3: id = issue(l, LABEL_WRITE_AIO, DISK_OP_FUA, at, text); break;
-        case 4: disk_log_mark(l->log, "m"); continue;
-        default: id = issue(l, LABEL_WRITE_AIO, 0, at, text);
+        case 0:
+            id = issue_op(l, DISK_OP_FLUSH, 0, 0);
+            break;
+        case 1:
+            id = issue_op(l, DISK_OP_ZERO, at, len);
+            break;
+        case 2:
+            id = issue_op(l, DISK_OP_TRUNCATE, at, 0);
+            break;
+        case 3:
+            id = issue(l, LABEL_WRITE_AIO, DISK_OP_FUA, at, text);
+            break;
+        case 4:
+            disk_log_mark(l->log, "m");
+            continue;
+        default:
+            id = issue(l, LABEL_WRITE_AIO, 0, at, text);
         }
         open[n_open++] = id;
         while (n_open > 0 && (n_open > 2 || rng_below(r, 2))) {
@@ -509,7 +543,7 @@ static void test_ids_rebuild_every_state(void **state)
         l.bounds.exhaustive = round % 3 ? 8 : 2;
         struct crash_iter *it = crash_iter_new(&l.base, l.log, &l.bounds);
         while (crash_iter_next(it, &s)) {
-            struct disk_set again = { 0 };
+            struct disk_set again = {0};
             struct error *err = NULL;
             strbuf_reset(&id);
             strbuf_reset(&text);
@@ -539,7 +573,7 @@ static void test_id_texts(void **state)
     meta(&l, 0, "WX");
     data(&l, 2, "Y");
     data(&l, 3, "Z");
-    disk_log_begin(l.log, &(struct disk_op) { .kind = DISK_OP_FLUSH, .label = LABEL_NONE }, NULL);
+    disk_log_begin(l.log, &(struct disk_op){.kind = DISK_OP_FLUSH, .label = LABEL_NONE}, NULL);
     struct crash_iter *it = crash_iter_new(&l.base, l.log, &l.bounds);
     while (crash_iter_next(it, &s)) {
         strbuf_reset(&id);
@@ -548,15 +582,18 @@ static void test_id_texts(void **state)
         if (!strcmp(id.s, "c8!0p1")) {
             struct strbuf text = STRBUF_INIT;
             crash_iter_describe(it, &text);
-            assert_string_equal(text.s, "power cut at stamp 8 of 8, after 0 marks, 3 ops pending\n"
+            assert_string_equal(
+                text.s,
+                "power cut at stamp 8 of 8, after 0 marks, 3 ops pending\n"
                 "op 0: write disk 0 offset 0 bytes 1024 (l2_update): only sectors before 1\n"
                 "op 1: write disk 0 offset 1024 bytes 512 (write_aio): absent\n"
                 "op 2: write disk 0 offset 1536 bytes 512 (write_aio): absent\n");
             strbuf_free(&text);
         }
     }
-    assert_string_equal(all.s, "c8 c8:0p1 c8:0s1 c8:-0 c8:-1 c8:0p1,-1 c8:0s1,-1 c8!2 c8:-2 c8:0p1,-2 c8:0s1,-2 "
-                               "c8!1 c8!0 c8!0p1 c8!0s1 c8! ");
+    assert_string_equal(
+        all.s, "c8 c8:0p1 c8:0s1 c8:-0 c8:-1 c8:0p1,-1 c8:0s1,-1 c8!2 c8:-2 c8:0p1,-2 c8:0s1,-2 "
+               "c8!1 c8!0 c8!0p1 c8!0s1 c8! ");
     crash_iter_free(it);
     strbuf_free(&all);
     strbuf_free(&id);
@@ -578,8 +615,26 @@ static void test_samples_tear_several_ops(void **state)
 static void test_ids_that_are_wrong(void **state)
 {
     static const char *const bad[] = {
-        "", "x", "c", "c0", "c99", "c5x", "c5:9", "c5:-", "c5:0p", "c5:0q1", "c5:0p99999", "c5:0>1", "c5:0,", "c5:-0x",
-        "c5:0z", "c-1", "c5:+0", "c5!-", "c18446744073709551616", "c5:0p-1",
+        "",
+        "x",
+        "c",
+        "c0",
+        "c99",
+        "c5x",
+        "c5:9",
+        "c5:-",
+        "c5:0p",
+        "c5:0q1",
+        "c5:0p99999",
+        "c5:0>1",
+        "c5:0,",
+        "c5:-0x",
+        "c5:0z",
+        "c-1",
+        "c5:+0",
+        "c5!-",
+        "c18446744073709551616",
+        "c5:0p-1",
     };
     struct lab l;
 
@@ -587,7 +642,7 @@ static void test_ids_that_are_wrong(void **state)
     meta(&l, 0, "WX");
     meta(&l, 2, "YZ");
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-        struct disk_set out = { 0 };
+        struct disk_set out = {0};
         struct error *err = NULL;
         assert_int_equal(crash_state_build(&l.base, l.log, S, bad[i], &out, &err), -EINVAL);
         assert_non_null(err);
@@ -602,18 +657,22 @@ static void test_ids_that_are_wrong(void **state)
     lab_close(&l);
 }
 
-/* ---- the naive enumerator: the model once more, by brute force over subsets and permutations ---- */
+/* ---- the naive enumerator: the model once more, by brute force over subsets and permutations ----
+ */
 
 struct naive {
     struct lab *l;
     uint64_t t;
-    size_t ops[16], n;               /* candidates: issued before t, with content */
+    size_t ops[16], n; /* candidates: issued before t, with content */
     bool durable[16];
     uint64_t *hashes;
     size_t n_hashes;
 };
 
-static bool before(const struct disk_op *a, const struct disk_op *b) { return a->completed < b->issued; }
+static bool before(const struct disk_op *a, const struct disk_op *b)
+{
+    return a->completed < b->issued;
+}
 
 static bool naive_durable(const struct naive *v, const struct disk_op *o, bool *gone)
 {
@@ -621,10 +680,12 @@ static bool naive_durable(const struct naive *v, const struct disk_op *o, bool *
 
     for (size_t i = 0; i < disk_log_len(v->l->log); i++) {
         const struct disk_op *f = disk_log_op(v->l->log, i);
-        flushed |= f->kind == DISK_OP_FLUSH && !(f->flags & DISK_OP_FAILED) && f->completed < v->t && before(o, f);
+        flushed |= f->kind == DISK_OP_FLUSH && !(f->flags & DISK_OP_FAILED) &&
+                   f->completed < v->t && before(o, f);
     }
     *gone = (o->flags & DISK_OP_FAILED) && flushed;
-    return !(o->flags & DISK_OP_FAILED) && (flushed || ((o->flags & DISK_OP_FUA) && o->completed < v->t));
+    return !(o->flags & DISK_OP_FAILED) &&
+           (flushed || ((o->flags & DISK_OP_FUA) && o->completed < v->t));
 }
 
 static bool naive_overlap(const struct disk_op *a, const struct disk_op *b)
@@ -696,9 +757,13 @@ static void naive_permute(struct naive *v, size_t *perm, size_t k, const bool *e
         return;
     }
     for (size_t i = k; i < v->n; i++) {
-        size_t tmp = perm[k]; perm[k] = perm[i]; perm[i] = tmp;
+        size_t tmp = perm[k];
+        perm[k] = perm[i];
+        perm[i] = tmp;
         naive_permute(v, perm, k + 1, extends);
-        tmp = perm[k]; perm[k] = perm[i]; perm[i] = tmp;
+        tmp = perm[k];
+        perm[k] = perm[i];
+        perm[i] = tmp;
     }
 }
 
@@ -706,7 +771,7 @@ static void naive_permute(struct naive *v, size_t *perm, size_t k, const bool *e
 static bool naive_cut(struct naive *v)
 {
     size_t perm[16];
-    bool extends[16] = { false };
+    bool extends[16] = {false};
 
     v->n = v->n_hashes = 0;
     for (size_t i = 0; i < disk_log_len(v->l->log); i++) {
@@ -762,7 +827,7 @@ static void compare_cut(struct lab *l, struct naive *v)
     }
     crash_iter_free(it);
     for (size_t i = 0; i < v->n_hashes; i++) {
-        assert_true(contains(upto, n, v->hashes[i]));        /* everything allowed is found */
+        assert_true(contains(upto, n, v->hashes[i])); /* everything allowed is found */
     }
     mem_free(upto);
 }
@@ -775,7 +840,7 @@ static void test_against_brute_force(void **state)
     rng_seed(&r, 11);
     for (int round = 0; round < 120; round++) {
         struct lab l;
-        struct naive v = { .l = &l, .hashes = mem_array(100000, sizeof(uint64_t)) };
+        struct naive v = {.l = &l, .hashes = mem_array(100000, sizeof(uint64_t))};
 
         /* Half of the disks are so small that writes grow them. */
         lab_open(&l, round % 2 ? "ab" : "abcdef");

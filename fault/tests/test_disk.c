@@ -12,7 +12,7 @@
 #include "ref/base/mem.h"
 #include "ref/base/rng.h"
 
-#define FLAT (3 * 64 * DISK_PAGE + 1234)      /* more than one leaf node, not a whole page */
+#define FLAT (3 * 64 * DISK_PAGE + 1234) /* more than one leaf node, not a whole page */
 
 struct model {
     struct disk *d;
@@ -29,14 +29,16 @@ static void check_model(struct model *m, uint8_t *buf)
 
 static void step(struct model *m, struct rng *r, uint8_t *buf)
 {
-    int64_t at = (int64_t)rng_below(r, FLAT), n = (int64_t)rng_below(r, 1 + rng_below(r, FLAT - at + 1));
+    int64_t at = (int64_t)rng_below(r, FLAT),
+            n = (int64_t)rng_below(r, 1 + rng_below(r, FLAT - at + 1));
     switch (rng_below(r, 5)) {
     case 0:
         rng_fill(r, buf, n);
         assert_int_equal(disk_write(m->d, at, buf, n), 0);
         memcpy(m->bytes + at, buf, n);
         break;
-    case 1: case 2:
+    case 1:
+    case 2:
         assert_int_equal(disk_write_zeroes(m->d, at, n, rng_below(r, 2)), 0);
         memset(m->bytes + at, 0, n);
         break;
@@ -63,7 +65,7 @@ static void test_against_flat_array(void **state)
 
     rng_seed(&r, 42);
     for (int i = 0; i < 3; i++) {
-        m[i] = (struct model) { disk_new(p, 0), 0, mem_zalloc(FLAT) };
+        m[i] = (struct model){disk_new(p, 0), 0, mem_zalloc(FLAT)};
     }
     for (int i = 0; i < 600; i++) {
         int a = (int)rng_below(&r, 3), b = (int)rng_below(&r, 3);
@@ -74,7 +76,7 @@ static void test_against_flat_array(void **state)
         }
         step(&m[a], &r, buf);
         if (rng_below(&r, 2)) {
-            disk_hash(m[b].d);                /* at odd moments: the cached sums must stay right */
+            disk_hash(m[b].d); /* at odd moments: the cached sums must stay right */
         }
         check_model(&m[i % 3], buf);
         bool same = m[a].size == m[b].size && !memcmp(m[a].bytes, m[b].bytes, FLAT);
@@ -128,7 +130,7 @@ static void test_hash_tells_place_and_size(void **state)
 
     disk_write_zeroes(b, DISK_PAGE, DISK_PAGE, true);
     assert_int_equal(disk_allocated(b), DISK_PAGE);
-    assert_int_equal(disk_hash(a), disk_hash(b));            /* zeroes and holes are one content */
+    assert_int_equal(disk_hash(a), disk_hash(b)); /* zeroes and holes are one content */
     disk_write(a, 0, "x", 1);
     disk_write(b, DISK_PAGE, "x", 1);
     assert_int_not_equal(disk_hash(a), disk_hash(b));
@@ -169,7 +171,7 @@ static void test_truncate_leaves_no_page(void **state)
 {
     struct disk_pool *p = disk_pool_new(0);
     struct disk *d = disk_new(p, 0);
-    uint8_t buf[100], zero[100] = { 0 };
+    uint8_t buf[100], zero[100] = {0};
 
     memset(buf, 7, sizeof(buf));
     disk_write(d, DISK_PAGE, buf, 100);

@@ -14,9 +14,11 @@
 
 #define S 512
 
-static size_t add(struct disk_log *l, enum disk_op_kind kind, unsigned flags, int64_t at, int64_t n, const void *data)
+static size_t add(struct disk_log *l, enum disk_op_kind kind, unsigned flags, int64_t at, int64_t n,
+                  const void *data)
 {
-    struct disk_op op = { .kind = kind, .flags = flags, .label = LABEL_NONE, .offset = at, .bytes = n };
+    struct disk_op op = {
+        .kind = kind, .flags = flags, .label = LABEL_NONE, .offset = at, .bytes = n};
     return disk_log_add(l, &op, data);
 }
 
@@ -42,7 +44,8 @@ static void test_payloads_of_any_alignment(void **state)
         assert_true(disk_equal(a, b));
         disk_op_read(p, op, 0, got, n);
         assert_memory_equal(got, buf, n);
-        int64_t from = (int64_t)rng_below(&r, n + 1), to = from + (int64_t)rng_below(&r, n - from + 1);
+        int64_t from = (int64_t)rng_below(&r, n + 1),
+                to = from + (int64_t)rng_below(&r, n - from + 1);
         disk_op_read(p, op, from, got, to - from);
         assert_memory_equal(got, buf + from, to - from);
         disk_truncate(a, 0);
@@ -68,7 +71,8 @@ static void test_tags(void **state)
     char tag[8] = "A";
 
     for (int i = 0; i < 4; i++) {
-        struct disk_op op = { .kind = DISK_OP_FLUSH, .label = LABEL_FLUSH_TO_DISK, .tag = i == 3 ? NULL : tag };
+        struct disk_op op = {
+            .kind = DISK_OP_FLUSH, .label = LABEL_FLUSH_TO_DISK, .tag = i == 3 ? NULL : tag};
         disk_log_add(l, &op, NULL);
         tag[0] = i == 0 ? 'A' : 'B';
     }
@@ -82,15 +86,17 @@ static void test_tags(void **state)
     disk_pool_free(p);
 }
 
-/* The example observed on a real blklogwrites: 7 entries at sectors 1, 10, 27, 28, 29, 30, 32; 33 sectors. */
+/* The example observed on a real blklogwrites: 7 entries at sectors 1, 10, 27, 28, 29, 30, 32; 33
+ * sectors. */
 static void test_layout(void **state)
 {
     static const uint8_t super[28] = {
-        0x72, 0x68, 0x73, 0x77, 0x66, 0x73, 0x6a, 0x00, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0,
+        0x72, 0x68, 0x73, 0x77, 0x66, 0x73, 0x6a, 0x00, 1, 0, 0, 0, 0, 0,
+        0,    0,    7,    0,    0,    0,    0,    0,    0, 0, 0, 2, 0, 0,
     };
-    static const uint8_t first[32] = { 8, 0, 0, 0, 0, 0, 0, 0, 8 };
-    static const uint8_t discard[32] = { 64, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 4 };
-    static const uint8_t flush[32] = { [16] = 1 };
+    static const uint8_t first[32] = {8, 0, 0, 0, 0, 0, 0, 0, 8};
+    static const uint8_t discard[32] = {64, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 4};
+    static const uint8_t flush[32] = {[16] = 1};
     struct disk_pool *p = disk_pool_new(0);
     struct disk_log *l = disk_log_new(p);
     struct disk *out = disk_new(p, 0);
@@ -131,10 +137,12 @@ static void test_round_trip(void **state)
     uint8_t data[8192];
 
     memset(data, 7, sizeof(data));
-    size_t w = disk_log_begin(l, &(struct disk_op) { .kind = DISK_OP_WRITE, .label = LABEL_NONE, .bytes = 8192 }, data);
+    size_t w = disk_log_begin(
+        l, &(struct disk_op){.kind = DISK_OP_WRITE, .label = LABEL_NONE, .bytes = 8192}, data);
     add(l, DISK_OP_WRITE, DISK_OP_FUA, 512, 1024, data);
     disk_log_end(l, w);
-    disk_log_begin(l, &(struct disk_op) { .kind = DISK_OP_WRITE, .label = LABEL_NONE, .bytes = 512 }, data);
+    disk_log_begin(l, &(struct disk_op){.kind = DISK_OP_WRITE, .label = LABEL_NONE, .bytes = 512},
+                   data);
     disk_log_mark(l, "here");
     add(l, DISK_OP_DISCARD, 0, 0, 1LL << 40, NULL);
     add(l, DISK_OP_TRUNCATE, 0, 1 << 20, 0, NULL);
@@ -142,7 +150,7 @@ static void test_round_trip(void **state)
     assert_int_equal(dmlog_write(l, 0, S, out, &err), 0);
     assert_int_equal(dmlog_read(out, m, 2, &err), 0);
     assert_int_equal(disk_log_len(m), 5);
-    const struct disk_op *op = disk_log_op(m, 0);           /* in order of completion */
+    const struct disk_op *op = disk_log_op(m, 0); /* in order of completion */
     assert_int_equal(op->flags, DISK_OP_FUA);
     assert_int_equal(op->offset, 512);
     assert_int_equal(op->disk, 2);
@@ -206,38 +214,43 @@ static int read_log(int64_t size, const struct dmlog_super *s, const struct dmlo
 
 static void test_hostile_logs(void **state)
 {
-    const struct dmlog_super good = { DMLOG_MAGIC, 1, 1, S };
+    const struct dmlog_super good = {DMLOG_MAGIC, 1, 1, S};
     struct dmlog_super s;
-    struct dmlog_entry e = { 0, 1, 0, 0 };
+    struct dmlog_entry e = {0, 1, 0, 0};
 
     assert_int_equal(read_log(3 * S, &good, &e), 0);
-    assert_int_equal(read_log(2 * S, &good, &e), -EINVAL);              /* data cut off */
+    assert_int_equal(read_log(2 * S, &good, &e), -EINVAL); /* data cut off */
     assert_int_equal(read_log(1 * S, &good, &e), -EINVAL);
-    s = good; s.magic++;
+    s = good;
+    s.magic++;
     assert_int_equal(read_log(3 * S, &s, &e), -EINVAL);
-    s = good; s.version = 2;
+    s = good;
+    s.version = 2;
     assert_int_equal(read_log(3 * S, &s, &e), -EINVAL);
-    s = good; s.entries = 2;
+    s = good;
+    s.entries = 2;
     assert_int_equal(read_log(3 * S, &s, &e), -EINVAL);
-    s = good; s.entries = UINT64_MAX;
+    s = good;
+    s.entries = UINT64_MAX;
     assert_int_equal(read_log(3 * S, &s, &e), -EFBIG);
     assert_int_equal(read_log(1LL << 50, &good, &e), -EFBIG);
-    static const uint32_t sizes[] = { 0, 1, 16, 48, 500, 1u << 24, UINT32_MAX };
+    static const uint32_t sizes[] = {0, 1, 16, 48, 500, 1u << 24, UINT32_MAX};
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-        s = good; s.sector_size = sizes[i];
+        s = good;
+        s.sector_size = sizes[i];
         assert_int_equal(read_log(3 * S, &s, &e), -EINVAL);
     }
     static const struct dmlog_entry bad[] = {
-        { 0, UINT64_MAX, 0, 0 }, { 0, UINT64_MAX - 1, 0, 0 }, { UINT64_MAX, 1, 0, 0 }, { 1ULL << 60, 1, 0, 0 },
-        { 0, 1ULL << 60, DMLOG_DISCARD, 0 }, { 0, 1, 0x20, 0 }, { 0, 0, DMLOG_MARK, S - 31 },
-        { 0, 0, DMLOG_MARK, UINT64_MAX },
+        {0, UINT64_MAX, 0, 0},      {0, UINT64_MAX - 1, 0, 0},         {UINT64_MAX, 1, 0, 0},
+        {1ULL << 60, 1, 0, 0},      {0, 1ULL << 60, DMLOG_DISCARD, 0}, {0, 1, 0x20, 0},
+        {0, 0, DMLOG_MARK, S - 31}, {0, 0, DMLOG_MARK, UINT64_MAX},
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         assert_int_equal(read_log(3 * S, &good, &bad[i]), -EINVAL);
     }
-    e = (struct dmlog_entry) { 0, 0, DMLOG_MARK, S - 32 };
+    e = (struct dmlog_entry){0, 0, DMLOG_MARK, S - 32};
     assert_int_equal(read_log(3 * S, &good, &e), 0);
-    e = (struct dmlog_entry) { 0, 1, DMLOG_METADATA | DMLOG_FUA, 0 };
+    e = (struct dmlog_entry){0, 1, DMLOG_METADATA | DMLOG_FUA, 0};
     assert_int_equal(read_log(3 * S, &good, &e), 0);
 }
 

@@ -1,7 +1,7 @@
 /*
- * libfiu as a source: off without it, switched by fiu-run before and by fiu-ctrl while a program runs.
- * The program under fiu-run is this one, started again with an argument: it answers each line "LABEL" on
- * standard input with a line "ERRNO".
+ * libfiu as a source: off without it, switched by fiu-run before and by fiu-ctrl while a program
+ * runs. The program under fiu-run is this one, started again with an argument: it answers each line
+ * "LABEL" on standard input with a line "ERRNO".
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +16,8 @@
 #include <unistd.h>
 #include "fault/fiu.h"
 
-/* -x puts libfiu's own malloc and read before the program's, which AddressSanitizer cannot live with. */
+/* -x puts libfiu's own malloc and read before the program's, which AddressSanitizer cannot live
+ * with. */
 #ifdef __SANITIZE_ADDRESS__
 #define POSIX_PRELOAD
 #else
@@ -25,7 +26,7 @@
 
 static int child_main(void)
 {
-    struct fault_fiu f = { 0 };
+    struct fault_fiu f = {0};
     char line[128];
 
     printf("%d %d\n", (int)getpid(), fault_fiu_install(&f, false));
@@ -42,7 +43,7 @@ static int child_main(void)
 struct child {
     pid_t pid;
     FILE *to, *from;
-    int under;              /* pid of the program, as it says */
+    int under; /* pid of the program, as it says */
     int active;
 };
 
@@ -63,7 +64,8 @@ static void start(struct child *c, const char *command)
         setenv("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0", 1);
 #endif
         if (command) {
-            execlp("fiu-run", "fiu-run", POSIX_PRELOAD "-f", prefix, "-c", command, self, "child", NULL);
+            execlp("fiu-run", "fiu-run", POSIX_PRELOAD "-f", prefix, "-c", command, self, "child",
+                   NULL);
         } else {
             execl(self, self, "child", NULL);
         }
@@ -149,7 +151,7 @@ static void test_fiu_ctrl_in_a_running_program(void **state)
 
 static void test_load(void **state)
 {
-    struct fault_fiu f = { 0 };
+    struct fault_fiu f = {0};
     if (!fault_fiu_install(&f, true)) {
         skip();
     }

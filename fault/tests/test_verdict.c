@@ -11,10 +11,10 @@
 #include "fault/verdict.h"
 #include "ref/base/mem.h"
 
-static struct fault_verdict ask(struct fault_plan *p, enum label label, enum fault_iotype io, int64_t at, int64_t n,
-                                const char *tag)
+static struct fault_verdict ask(struct fault_plan *p, enum label label, enum fault_iotype io,
+                                int64_t at, int64_t n, const char *tag)
 {
-    return fault_plan_decide(p, &(struct fault_event) { label, { io, at, n, tag } });
+    return fault_plan_decide(p, &(struct fault_event){label, {io, at, n, tag}});
 }
 
 static enum fault_kind write_kind(struct fault_plan *p, int64_t at)
@@ -83,7 +83,7 @@ static void test_kinds_go_with_operations(void **state)
     struct fault_verdict v = ask(&p, LABEL_NONE, FAULT_IO_WRITE, 0, 1, NULL);
     assert_int_equal(v.kind, FAULT_TORN);
     assert_int_equal(v.arg, 512);
-    assert_int_equal(p.entries[2].seen, 2);           /* counted, though another entry decided */
+    assert_int_equal(p.entries[2].seen, 2); /* counted, though another entry decided */
     assert_int_equal(p.entries[2].fired, 0);
     assert_int_equal(ask(&p, LABEL_NONE, FAULT_IO_FLUSH, 0, 0, NULL).kind, FAULT_NONE);
     fault_plan_destroy(&p);
@@ -110,8 +110,10 @@ static void test_coverage(void **state)
 static void test_text_round_trip(void **state)
 {
     static const char *const t[] = {
-        "error", "error,errno=28,label=l2_update,io=read+flush,tag=A*,range=0-512,nth=3,sticky",
-        "short:100;torn:512,label=header_update;lost,io=flush;stale;misdirected:-4096;delayed:5;hung,sticky",
+        "error",
+        "error,errno=28,label=l2_update,io=read+flush,tag=A*,range=0-512,nth=3,sticky",
+        "short:100;torn:512,label=header_update;lost,io=flush;stale;misdirected:-4096;delayed:5;"
+        "hung,sticky",
         "error,io=block-status",
     };
     for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
@@ -128,8 +130,21 @@ static void test_text_round_trip(void **state)
 static void test_bad_texts(void **state)
 {
     static const char *const t[] = {
-        "none", "foo", "error:x", "error,errno=0", "error,errno=99999", "error,nth=0", "error,label=foo", "error,io=foo",
-        "error,range=5", "error,range=8-4", "error,range=4-4", "error,foo=1", "error,foo", "error;bad", ",",
+        "none",
+        "foo",
+        "error:x",
+        "error,errno=0",
+        "error,errno=99999",
+        "error,nth=0",
+        "error,label=foo",
+        "error,io=foo",
+        "error,range=5",
+        "error,range=8-4",
+        "error,range=4-4",
+        "error,foo=1",
+        "error,foo",
+        "error;bad",
+        ",",
     };
     for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
         struct fault_plan p;
@@ -145,12 +160,9 @@ static void test_bad_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nth_and_sticky),
-        cmocka_unit_test(test_range_and_tag),
-        cmocka_unit_test(test_kinds_go_with_operations),
-        cmocka_unit_test(test_coverage),
-        cmocka_unit_test(test_text_round_trip),
-        cmocka_unit_test(test_bad_texts),
+        cmocka_unit_test(test_nth_and_sticky),           cmocka_unit_test(test_range_and_tag),
+        cmocka_unit_test(test_kinds_go_with_operations), cmocka_unit_test(test_coverage),
+        cmocka_unit_test(test_text_round_trip),          cmocka_unit_test(test_bad_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
