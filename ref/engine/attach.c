@@ -26,7 +26,7 @@ void world_attach(struct world *w, const void *key, void *p, void (*destroy)(voi
 {
     assert(!world_attachment(w, key));
     struct attachment *a = mem_alloc(sizeof(*a));
-    *a = (struct attachment){ .next = w->attachments, .key = key, .p = p, .destroy = destroy };
+    *a = (struct attachment){.next = w->attachments, .key = key, .p = p, .destroy = destroy};
     w->attachments = a;
 }
 

@@ -1,11 +1,12 @@
 /*
  * blkdebug: makes chosen requests fail, and holds chosen requests until they are resumed.
  *
- * Models: the adapter of the rule engine (fault/rules.h) to the block layer: reads rules from a file and from
- * options, hands it the labels that drivers announce and the requests that arrive, turns its verdicts into
- * results and its breakpoints into suspended coroutines; limits (align, max-transfer, ...) that a host would have;
- * permissions taken and not shared.  Ours: a breakpoint's event may be followed by filters, "EVENT,label=GLOB,nth=N,sector=S"
- * (docs/blkdebug.md).  Leaves out: everything the rules mean.
+ * Models: the adapter of the rule engine (fault/rules.h) to the block layer: reads rules from a
+ * file and from options, hands it the labels that drivers announce and the requests that arrive,
+ * turns its verdicts into results and its breakpoints into suspended coroutines; limits (align,
+ * max-transfer, ...) that a host would have; permissions taken and not shared.  Ours: a
+ * breakpoint's event may be followed by filters, "EVENT,label=GLOB,nth=N,sector=S"
+ * (docs/fault-rules.md).  Leaves out: everything the rules mean.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,12 +20,13 @@
 #include "ref/engine/host.h"
 #include "ref/filter/filter.h"
 
-#define CONFIG_MAX (1 * MiB)        /* a rule file is written by hand */
+#define CONFIG_MAX (1 * MiB) /* a rule file is written by hand */
 
 struct blkdebug_state {
     struct fault_rules *rules;
-    uint64_t align, max_transfer, opt_write_zero, max_write_zero, opt_discard, max_discard;     /* 0: as below */
-    unsigned take, unshare;         /* enum perm */
+    uint64_t align, max_transfer, opt_write_zero, max_write_zero, opt_discard,
+        max_discard;        /* 0: as below */
+    unsigned take, unshare; /* enum perm */
 };
 
 /* A request (or an announced label) that breakpoints hold; on its coroutine's stack. */
@@ -33,18 +35,19 @@ struct held {
 };
 
 static const struct opt_desc blkdebug_options[] = {
-    { .name = "config", .type = OPT_STRING, .help = "Path to the configuration file" },
-    { .name = "align", .type = OPT_SIZE, .help = "Required alignment in bytes" },
-    { .name = "max-transfer", .type = OPT_SIZE, .help = "Maximum transfer size in bytes" },
-    { .name = "opt-write-zero", .type = OPT_SIZE, .help = "Optimum write zero alignment in bytes" },
-    { .name = "max-write-zero", .type = OPT_SIZE, .help = "Maximum write zero size in bytes" },
-    { .name = "opt-discard", .type = OPT_SIZE, .help = "Optimum discard alignment in bytes" },
-    { .name = "max-discard", .type = OPT_SIZE, .help = "Maximum discard size in bytes" },
-    { .name = "x-image", .type = OPT_STRING, .help = "[internal use only, will be removed]" },
-    { .name = NULL },
+    {.name = "config", .type = OPT_STRING, .help = "Path to the configuration file"},
+    {.name = "align", .type = OPT_SIZE, .help = "Required alignment in bytes"},
+    {.name = "max-transfer", .type = OPT_SIZE, .help = "Maximum transfer size in bytes"},
+    {.name = "opt-write-zero", .type = OPT_SIZE, .help = "Optimum write zero alignment in bytes"},
+    {.name = "max-write-zero", .type = OPT_SIZE, .help = "Maximum write zero size in bytes"},
+    {.name = "opt-discard", .type = OPT_SIZE, .help = "Optimum discard alignment in bytes"},
+    {.name = "max-discard", .type = OPT_SIZE, .help = "Maximum discard size in bytes"},
+    {.name = "x-image", .type = OPT_STRING, .help = "[internal use only, will be removed]"},
+    {.name = NULL},
 };
 
-static const char *const blkdebug_strong_options[] = { "config", "inject-error.", "set-state.", NULL };
+static const char *const blkdebug_strong_options[] = {"config", "inject-error.", "set-state.",
+                                                      NULL};
 
 /* "blkdebug:CONFIG:IMAGE"; without the prefix the whole name is the image. */
 static int blkdebug_parse_filename(const char *filename, struct value *opts, struct error **err)
@@ -118,8 +121,10 @@ static const struct {
     const char *name;
     enum perm perm;
 } perm_words[] = {
-    { "consistent-read", PERM_CONSISTENT_READ }, { "write", PERM_WRITE },
-    { "write-unchanged", PERM_WRITE_UNCHANGED }, { "resize", PERM_RESIZE },
+    {"consistent-read", PERM_CONSISTENT_READ},
+    {"write", PERM_WRITE},
+    {"write-unchanged", PERM_WRITE_UNCHANGED},
+    {"resize", PERM_RESIZE},
 };
 
 /* A list of permissions, given as "key.0", "key.1", ...; takes them out of opts. */
@@ -129,7 +134,7 @@ static int take_perms(struct value *opts, const char *key, unsigned *out, struct
     struct value *list = dict_extract(opts, prefix);
     struct dict_iter it;
     int ret = 0;
-    DICT_FOREACH(it, list) {
+    DICT_FOREACH (it, list) {
         const char *word = value_type(it.value) == VALUE_STRING ? value_get_str(it.value) : "";
         size_t i = 0;
         while (i < ARRAY_SIZE(perm_words) && strcmp(perm_words[i].name, word)) {
@@ -147,11 +152,13 @@ static int take_perms(struct value *opts, const char *key, unsigned *out, struct
 }
 
 /* One limit: absent or 0, else below INT_MAX and a multiple of `unit`. */
-static int take_limit(const struct value *o, const char *name, uint64_t unit, uint64_t *out, struct error **err)
+static int take_limit(const struct value *o, const char *name, uint64_t unit, uint64_t *out,
+                      struct error **err)
 {
     int ret = opts_get_size(blkdebug_options, o, name, out, err);
     if (ret == 0 && *out && (*out >= INT_MAX || !IS_ALIGNED(*out, unit))) {
-        ret = error_set(err, EINVAL, "Cannot meet constraints with %s %llu", name, (unsigned long long)*out);
+        ret = error_set(err, EINVAL, "Cannot meet constraints with %s %llu", name,
+                        (unsigned long long)*out);
     }
     return ret;
 }
@@ -161,7 +168,8 @@ static int take_limits(struct node *n, const struct value *o, struct error **err
     struct blkdebug_state *s = n->state;
     int ret = take_limit(o, "align", 1, &s->align, err);
     if (ret == 0 && s->align && !IS_POW2(s->align)) {
-        ret = error_set(err, EINVAL, "Cannot meet constraints with align %llu", (unsigned long long)s->align);
+        ret = error_set(err, EINVAL, "Cannot meet constraints with align %llu",
+                        (unsigned long long)s->align);
     }
     uint64_t unit = MAX(s->align, n->file->node->limits.request_alignment);
     unit = MAX(unit, 1);
@@ -172,7 +180,8 @@ static int take_limits(struct node *n, const struct value *o, struct error **err
         ret = take_limit(o, "opt-write-zero", unit, &s->opt_write_zero, err);
     }
     if (ret == 0) {
-        ret = take_limit(o, "max-write-zero", MAX(unit, s->opt_write_zero), &s->max_write_zero, err);
+        ret =
+            take_limit(o, "max-write-zero", MAX(unit, s->opt_write_zero), &s->max_write_zero, err);
     }
     if (ret == 0) {
         ret = take_limit(o, "opt-discard", unit, &s->opt_discard, err);
@@ -188,13 +197,15 @@ static void announce_change(void *opaque, bool suspended, const char *tag, void 
     struct node *n = opaque;
     struct blkdebug_state *s = n->state;
     struct held *h = owner;
-    world_report(n->w, REPORT_STDOUT, "blkdebug: %s request '%s'\n", suspended ? "Suspended" : "Resuming", tag);
+    world_report(n->w, REPORT_STDOUT, "blkdebug: %s request '%s'\n",
+                 suspended ? "Suspended" : "Resuming", tag);
     if (!suspended && h && fault_suspended(s->rules, owner) == 0) {
         waitq_wake_all(n->w, &h->q);
     }
 }
 
-static int open_steps(struct node *n, const struct value *mine, struct value *opts, struct error **err)
+static int open_steps(struct node *n, const struct value *mine, struct value *opts,
+                      struct error **err)
 {
     struct blkdebug_state *s = n->state;
     int ret = load_rules(n, dict_get_str(mine, "config"), opts, err);
@@ -207,12 +218,14 @@ static int open_steps(struct node *n, const struct value *mine, struct value *op
     if (ret < 0) {
         return ret;
     }
-    if (!open_child(n, dict_get_str(mine, "x-image"), opts, "image", ROLE_FILTERED | ROLE_PRIMARY, false, err)) {
+    if (!open_child(n, dict_get_str(mine, "x-image"), opts, "image", ROLE_FILTERED | ROLE_PRIMARY,
+                    false, err)) {
         return -EINVAL;
     }
     const struct node *file = n->file->node;
     n->write_flags = REQ_UNCHANGED | (REQ_FUA & file->write_flags);
-    n->zero_flags = REQ_UNCHANGED | ((REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK) & file->zero_flags);
+    n->zero_flags =
+        REQ_UNCHANGED | ((REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK) & file->zero_flags);
     return take_limits(n, mine, err);
 }
 
@@ -257,7 +270,8 @@ static void wait_until_resumed(struct node *n, struct held *h)
 
 static struct fault_request rule_request(const struct request *r, enum fault_iotype type)
 {
-    return (struct fault_request){ .iotype = type, .offset = r->offset, .bytes = r->bytes, .tag = r->tag };
+    return (struct fault_request){
+        .iotype = type, .offset = r->offset, .bytes = r->bytes, .tag = r->tag};
 }
 
 static enum fault_iotype iotype_of(enum req_op op)
@@ -281,8 +295,8 @@ static enum fault_iotype iotype_of(enum req_op op)
 static void blkdebug_event(struct node *n, enum label label, const struct request *r)
 {
     struct blkdebug_state *s = n->state;
-    struct held h = { 0 };
-    struct fault_request q = { .iotype = FAULT_IO_FLUSH };
+    struct held h = {0};
+    struct fault_request q = {.iotype = FAULT_IO_FLUSH};
     if (r) {
         q = rule_request(r, iotype_of(r->op));
     }
@@ -295,7 +309,7 @@ static void blkdebug_event(struct node *n, enum label label, const struct reques
 static int judge(struct node *n, const struct fault_request *q)
 {
     struct blkdebug_state *s = n->state;
-    struct held h = { 0 };
+    struct held h = {0};
     if (fault_rules_submit(s->rules, q, &h) > 0) {
         wait_until_resumed(n, &h);
     }
@@ -304,7 +318,7 @@ static int judge(struct node *n, const struct fault_request *q)
         return 1;
     }
     if (!e.immediately) {
-        co_yield(n->w);
+        co_yield (n->w);
     }
     return e.error > 0 ? -e.error : 0;
 }
@@ -318,13 +332,17 @@ static int judge_request(struct node *n, const struct request *r)
 static int blkdebug_read(struct node *n, const struct request *r)
 {
     int ret = judge_request(n, r);
-    return ret <= 0 ? ret : child_preadv(n->file, r->offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_NONE, r);
+    return ret <= 0 ? ret
+                    : child_preadv(n->file, r->offset, r->bytes, r->iov, r->iov_off, r->flags,
+                                   LABEL_NONE, r);
 }
 
 static int blkdebug_write(struct node *n, const struct request *r)
 {
     int ret = judge_request(n, r);
-    return ret <= 0 ? ret : child_pwritev(n->file, r->offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_NONE, r);
+    return ret <= 0 ? ret
+                    : child_pwritev(n->file, r->offset, r->bytes, r->iov, r->iov_off, r->flags,
+                                    LABEL_NONE, r);
 }
 
 static int blkdebug_flush_to_disk(struct node *n, const struct request *r)
@@ -340,7 +358,8 @@ static int blkdebug_write_zeroes(struct node *n, const struct request *r)
         return -ENOTSUP;
     }
     int ret = judge_request(n, r);
-    return ret <= 0 ? ret : child_pwrite_zeroes(n->file, r->offset, r->bytes, r->flags, LABEL_NONE, r);
+    return ret <= 0 ? ret
+                    : child_pwrite_zeroes(n->file, r->offset, r->bytes, r->flags, LABEL_NONE, r);
 }
 
 static int blkdebug_discard(struct node *n, const struct request *r)
@@ -352,15 +371,18 @@ static int blkdebug_discard(struct node *n, const struct request *r)
     return ret <= 0 ? ret : child_discard(n->file, r->offset, r->bytes, LABEL_NONE, r);
 }
 
-static int blkdebug_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+static int blkdebug_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                                 struct status *out)
 {
-    struct fault_request q = { .iotype = FAULT_IO_BLOCK_STATUS, .offset = offset, .bytes = bytes };
+    struct fault_request q = {.iotype = FAULT_IO_BLOCK_STATUS, .offset = offset, .bytes = bytes};
     int ret = judge(n, &q);
     if (ret < 0) {
         return ret;
     }
-    *out = (struct status){ .flags = STATUS_OFFSET_VALID | STATUS_RAW, .bytes = bytes, .map = offset,
-                            .file = n->file->node };
+    *out = (struct status){.flags = STATUS_OFFSET_VALID | STATUS_RAW,
+                           .bytes = bytes,
+                           .map = offset,
+                           .file = n->file->node};
     return 0;
 }
 
@@ -369,8 +391,8 @@ static int64_t blkdebug_length(struct node *n)
     return child_length(n->file);
 }
 
-static int blkdebug_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
-                             struct error **err)
+static int blkdebug_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc,
+                             unsigned flags, struct error **err)
 {
     return child_truncate(n->file, size, exact, prealloc, flags, err);
 }
@@ -410,8 +432,8 @@ static void blkdebug_refresh_limits(struct node *n, struct error **err)
     }
 }
 
-static void blkdebug_child_perm(struct node *n, struct child *c, unsigned role, struct reopen *r, unsigned perm,
-                                unsigned shared, unsigned *nperm, unsigned *nshared)
+static void blkdebug_child_perm(struct node *n, struct child *c, unsigned role, struct reopen *r,
+                                unsigned perm, unsigned shared, unsigned *nperm, unsigned *nshared)
 {
     const struct blkdebug_state *s = n->state;
     child_perm_default(n, c, role, r, perm, shared, nperm, nshared);
@@ -426,22 +448,24 @@ static void blkdebug_refresh_filename(struct node *n)
 {
     struct dict_iter it;
     bool plain = n->file->node->exact_filename && *n->file->node->exact_filename;
-    DICT_FOREACH(it, n->full_open_options) {
+    DICT_FOREACH (it, n->full_open_options) {
         if (strcmp(it.key, "config") && strcmp(it.key, "image") && strcmp(it.key, "driver")) {
             plain = false;
         }
     }
     const char *config = dict_get_str(n->full_open_options, "config");
     mem_free(n->exact_filename);
-    n->exact_filename = plain ? str_fmt("blkdebug:%s:%s", config ? config : "", n->file->node->exact_filename)
-                              : str_dup("");
+    n->exact_filename =
+        plain ? str_fmt("blkdebug:%s:%s", config ? config : "", n->file->node->exact_filename)
+              : str_dup("");
 }
 
 /* Limits and the image; permissions are nobody else's business. */
-static void blkdebug_gather_child_options(struct node *n, struct value *target, bool backing_overridden)
+static void blkdebug_gather_child_options(struct node *n, struct value *target,
+                                          bool backing_overridden)
 {
-    static const char *const limits[] = { "align", "max-transfer", "opt-write-zero", "max-write-zero",
-                                          "opt-discard", "max-discard" };
+    static const char *const limits[] = {"align",          "max-transfer", "opt-write-zero",
+                                         "max-write-zero", "opt-discard",  "max-discard"};
     for (size_t i = 0; i < ARRAY_SIZE(limits); i++) {
         const struct value *v = n->options ? dict_get(n->options, limits[i]) : NULL;
         if (v) {
@@ -485,7 +509,7 @@ static int parse_filters(char *text, struct fault_break_filter *f)
 static int blkdebug_break_set(struct node *n, const char *event, const char *tag)
 {
     struct blkdebug_state *s = n->state;
-    struct fault_break_filter f = { .sector = -1 };
+    struct fault_break_filter f = {.sector = -1};
     char *text = str_dup(event), *comma = strchr(text, ',');
     int ret = 0;
     if (comma) {
@@ -520,7 +544,7 @@ static bool blkdebug_break_suspended(struct node *n, const char *tag)
 const struct block_driver driver_blkdebug = {
     .name = "blkdebug",
     .protocol = "blkdebug",
-    .kind = DRIVER_PROTOCOL,        /* named like one, and messages call it one */
+    .kind = DRIVER_PROTOCOL, /* named like one, and messages call it one */
     .state_size = sizeof(struct blkdebug_state),
     .open_options = blkdebug_options,
     .strong_options = blkdebug_strong_options,

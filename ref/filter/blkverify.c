@@ -1,11 +1,11 @@
 /*
  * blkverify: sends every request to two images and stops when they disagree.
  *
- * Models: reads and writes and flushes go to `test` and to `raw`; results and contents read must be the
- * same, else a message says where, and the program ends (world_fatal(); where a program does not want that, the
- * request fails with EIO).  Writes of zeroes are written as data by the layer above.
- * Leaves out: discard (its outcome is nobody's promise, so it is not passed on), and a test that is longer than raw:
- * that cannot be compared, and is refused.
+ * Models: reads and writes and flushes go to `test` and to `raw`; results and contents read must be
+ * the same, else a message says where, and the program ends (world_fatal(); where a program does
+ * not want that, the request fails with EIO).  Writes of zeroes are written as data by the layer
+ * above. Leaves out: discard (its outcome is nobody's promise, so it is not passed on), and a test
+ * that is longer than raw: that cannot be compared, and is refused.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -20,9 +20,9 @@ struct blkverify_state {
 };
 
 static const struct opt_desc blkverify_options[] = {
-    { .name = "x-raw", .type = OPT_STRING, .help = "[internal use only, will be removed]" },
-    { .name = "x-image", .type = OPT_STRING, .help = "[internal use only, will be removed]" },
-    { .name = NULL },
+    {.name = "x-raw", .type = OPT_STRING, .help = "[internal use only, will be removed]"},
+    {.name = "x-image", .type = OPT_STRING, .help = "[internal use only, will be removed]"},
+    {.name = NULL},
 };
 
 /* "blkverify:RAW:TEST"; without the prefix the whole name is the test image. */
@@ -45,10 +45,12 @@ static int blkverify_parse_filename(const char *filename, struct value *opts, st
     return 0;
 }
 
-static int open_children(struct node *n, const struct value *mine, struct value *opts, struct error **err)
+static int open_children(struct node *n, const struct value *mine, struct value *opts,
+                         struct error **err)
 {
     struct blkverify_state *s = n->state;
-    if (!open_child(n, dict_get_str(mine, "x-raw"), opts, "raw", ROLE_FILTERED | ROLE_PRIMARY, false, err)) {
+    if (!open_child(n, dict_get_str(mine, "x-raw"), opts, "raw", ROLE_FILTERED | ROLE_PRIMARY,
+                    false, err)) {
         return -EINVAL;
     }
     s->test = open_child(n, dict_get_str(mine, "x-image"), opts, "test", ROLE_DATA, false, err);
@@ -60,8 +62,10 @@ static int open_children(struct node *n, const struct value *mine, struct value 
         return error_set_errno(err, (int)-MIN(raw_len, test_len), "Could not get image size");
     }
     if (test_len > raw_len) {
-        return error_set(err, EINVAL, "blkverify cannot compare a test image of %" PRId64 " bytes with a raw image of %"
-                         PRId64 " bytes", test_len, raw_len);
+        return error_set(err, EINVAL,
+                         "blkverify cannot compare a test image of %" PRId64
+                         " bytes with a raw image of %" PRId64 " bytes",
+                         test_len, raw_len);
     }
     return 0;
 }
@@ -126,7 +130,8 @@ static int blkverify_read(struct node *n, const struct request *r)
         return -ENOMEM;
     }
     iov_single(&q, buf, bytes);
-    int test = child_preadv(s->test, r->offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_NONE, r);
+    int test =
+        child_preadv(s->test, r->offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_NONE, r);
     int raw = child_preadv(n->file, r->offset, r->bytes, &q, 0, r->flags, LABEL_NONE, r);
     int ret = compare_results(n, r, test, raw);
     if (ret == 0) {
@@ -139,8 +144,10 @@ static int blkverify_read(struct node *n, const struct request *r)
 static int blkverify_write(struct node *n, const struct request *r)
 {
     struct blkverify_state *s = n->state;
-    int test = child_pwritev(s->test, r->offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_NONE, r);
-    int raw = child_pwritev(n->file, r->offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_NONE, r);
+    int test =
+        child_pwritev(s->test, r->offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_NONE, r);
+    int raw =
+        child_pwritev(n->file, r->offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_NONE, r);
     return compare_results(n, r, test, raw);
 }
 
@@ -181,7 +188,7 @@ static char *blkverify_dirname(struct node *n, struct error **err)
 const struct block_driver driver_blkverify = {
     .name = "blkverify",
     .protocol = "blkverify",
-    .kind = DRIVER_PROTOCOL,        /* named like one, and messages call it one */
+    .kind = DRIVER_PROTOCOL, /* named like one, and messages call it one */
     .state_size = sizeof(struct blkverify_state),
     .open_options = blkverify_options,
     .parse_filename = blkverify_parse_filename,

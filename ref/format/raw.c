@@ -1,9 +1,10 @@
 /*
  * raw: the guest's bytes as they are, optionally a window (offset, size) of the file.
  *
- * Models: everything passed through to the file child, shifted by offset; the check that a guest whose format was
- * guessed cannot make block 0 look like another format; measuring.  Without a window raw is a filter of its
- * file: it asks for and shares what its parents do.  Leaves out: a size that is no multiple of 512.
+ * Models: everything passed through to the file child, shifted by offset; the check that a guest
+ * whose format was guessed cannot make block 0 look like another format; measuring.  Without a
+ * window raw is a filter of its file: it asks for and shares what its parents do.  Leaves out: a
+ * size that is no multiple of 512.
  */
 #include <assert.h>
 #include <errno.h>
@@ -16,24 +17,27 @@
 #define SECTOR 512
 
 struct raw_state {
-    int64_t offset;         /* of the guest's byte 0 in the file */
-    int64_t size;           /* bytes, when has_size */
+    int64_t offset; /* of the guest's byte 0 in the file */
+    int64_t size;   /* bytes, when has_size */
     bool has_size;
 };
 
 static const struct opt_desc raw_options[] = {
-    { .name = "offset", .type = OPT_SIZE, .def = "0", .help = "offset in the disk where the image starts",
-      .runtime = true },
-    { .name = "size", .type = OPT_SIZE, .help = "virtual disk size", .runtime = true },
-    { .name = NULL },
+    {.name = "offset",
+     .type = OPT_SIZE,
+     .def = "0",
+     .help = "offset in the disk where the image starts",
+     .runtime = true},
+    {.name = "size", .type = OPT_SIZE, .help = "virtual disk size", .runtime = true},
+    {.name = NULL},
 };
 
 static const struct opt_desc raw_create_options[] = {
-    { .name = "size", .type = OPT_SIZE, .help = "Virtual disk size" },
-    { .name = NULL },
+    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
+    {.name = NULL},
 };
 
-static const char *const raw_strong_options[] = { "offset", "size", NULL };
+static const char *const raw_strong_options[] = {"offset", "size", NULL};
 
 /* Window options as given; has_size is false when there is none. */
 struct raw_window {
@@ -44,7 +48,7 @@ struct raw_window {
 static int raw_take_window(struct value *opts, struct raw_window *win, struct error **err)
 {
     struct value *mine = opts_take(raw_options, opts);
-    *win = (struct raw_window){ .has_size = dict_has(mine, "size") };
+    *win = (struct raw_window){.has_size = dict_has(mine, "size")};
     int ret = opts_get_size(raw_options, mine, "offset", &win->offset, err);
     if (ret == 0 && win->has_size) {
         ret = opts_get_size(raw_options, mine, "size", &win->size, err);
@@ -63,11 +67,15 @@ static int raw_apply_window(struct node *n, const struct raw_window *win, struct
         return error_set_errno(err, (int)-file_len, "Could not get image size");
     }
     if (win->offset > (uint64_t)file_len) {
-        return error_set(err, EINVAL, "Offset (%" PRIu64 ") cannot be greater than size of the containing file (%"
-                         PRId64 ")", win->offset, file_len);
+        return error_set(err, EINVAL,
+                         "Offset (%" PRIu64
+                         ") cannot be greater than size of the containing file (%" PRId64 ")",
+                         win->offset, file_len);
     }
     if (win->has_size && (uint64_t)file_len - win->offset < win->size) {
-        return error_set(err, EINVAL, "The sum of offset (%" PRIu64 ") and size (%" PRIu64 ") has to be smaller or "
+        return error_set(err, EINVAL,
+                         "The sum of offset (%" PRIu64 ") and size (%" PRIu64
+                         ") has to be smaller or "
                          "equal to the  actual size of the containing file (%" PRId64 ")",
                          win->offset, win->size, file_len);
     }
@@ -96,14 +104,17 @@ static int raw_open(struct node *n, struct value *opts, unsigned flags, struct e
     const struct node *file = n->file->node;
     n->sg = file->sg;
     n->write_flags = REQ_UNCHANGED | (REQ_FUA & file->write_flags);
-    n->zero_flags = REQ_UNCHANGED | ((REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK) & file->zero_flags);
+    n->zero_flags =
+        REQ_UNCHANGED | ((REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK) & file->zero_flags);
     n->truncate_flags = REQ_ZERO_GROWN & file->truncate_flags;
     if (n->probed && !n->read_only) {
         world_report(n->w, REPORT_PLAIN,
                      "WARNING: Image format was not specified for '%s' and probing guessed raw.\n"
-                     "         Automatically detecting the format is dangerous for raw images, write operations "
+                     "         Automatically detecting the format is dangerous for raw images, "
+                     "write operations "
                      "on block 0 will be restricted.\n"
-                     "         Specify the 'raw' format explicitly to remove the restrictions.\n", file->filename);
+                     "         Specify the 'raw' format explicitly to remove the restrictions.\n",
+                     file->filename);
     }
     return raw_apply_window(n, &win, err);
 }
@@ -115,7 +126,7 @@ static int raw_reopen_prepare(struct reopen *r, struct error **err)
     struct raw_state old = *s;
     int ret = raw_take_window(r->options, win, err);
     if (ret == 0) {
-        ret = raw_apply_window(r->node, win, err);      /* only its checks */
+        ret = raw_apply_window(r->node, win, err); /* only its checks */
         *s = old;
     }
     if (ret < 0) {
@@ -144,8 +155,8 @@ static void raw_reopen_abort(struct reopen *r)
 }
 
 /*
- * Moves *offset into the file.  A request must lie inside a fixed window: reads and discards report -EINVAL, writes
- * -ENOSPC.
+ * Moves *offset into the file.  A request must lie inside a fixed window: reads and discards report
+ * -EINVAL, writes -ENOSPC.
  */
 static int raw_adjust(const struct node *n, int64_t *offset, int64_t bytes, bool is_write)
 {
@@ -177,7 +188,7 @@ static int raw_protect_block0(struct node *n, const struct request *r)
         return 0;
     }
     uint8_t sector[SECTOR];
-    assert(r->offset == 0 && r->bytes >= SECTOR);       /* request_alignment */
+    assert(r->offset == 0 && r->bytes >= SECTOR); /* request_alignment */
     iov_to_buf(r->iov, r->iov_off, sector, sizeof(sector));
     const struct block_driver *drv = driver_probe(n->w, sector, sizeof(sector), NULL);
     return drv && drv != n->drv ? -EPERM : 0;
@@ -193,7 +204,8 @@ static int raw_write(struct node *n, const struct request *r)
     if (ret < 0) {
         return ret;
     }
-    return child_pwritev(n->file, offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_WRITE_AIO, r);
+    return child_pwritev(n->file, offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_WRITE_AIO,
+                         r);
 }
 
 static int raw_write_zeroes(struct node *n, const struct request *r)
@@ -210,25 +222,34 @@ static int raw_discard(struct node *n, const struct request *r)
     return ret < 0 ? ret : child_discard(n->file, offset, r->bytes, LABEL_NONE, r);
 }
 
-static int raw_copy_range_from(struct node *n, struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
-                               int64_t bytes, unsigned read_flags, unsigned write_flags)
+static int raw_copy_range_from(struct node *n, struct child *src, int64_t src_off,
+                               struct child *dst, int64_t dst_off, int64_t bytes,
+                               unsigned read_flags, unsigned write_flags)
 {
     int ret = raw_adjust(n, &src_off, bytes, false);
-    return ret < 0 ? ret : child_copy_range(n->file, src_off, dst, dst_off, bytes, read_flags, write_flags);
+    return ret < 0
+               ? ret
+               : child_copy_range(n->file, src_off, dst, dst_off, bytes, read_flags, write_flags);
 }
 
-static int raw_copy_range_to(struct node *n, struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
-                             int64_t bytes, unsigned read_flags, unsigned write_flags)
+static int raw_copy_range_to(struct node *n, struct child *src, int64_t src_off, struct child *dst,
+                             int64_t dst_off, int64_t bytes, unsigned read_flags,
+                             unsigned write_flags)
 {
     int ret = raw_adjust(n, &dst_off, bytes, true);
-    return ret < 0 ? ret : child_copy_range_to(src, src_off, n->file, dst_off, bytes, read_flags, write_flags);
+    return ret < 0 ? ret
+                   : child_copy_range_to(src, src_off, n->file, dst_off, bytes, read_flags,
+                                         write_flags);
 }
 
-static int raw_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+static int raw_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                            struct status *out)
 {
     const struct raw_state *s = n->state;
-    *out = (struct status){ .flags = STATUS_OFFSET_VALID | STATUS_RAW, .bytes = bytes, .map = offset + s->offset,
-                            .file = n->file->node };
+    *out = (struct status){.flags = STATUS_OFFSET_VALID | STATUS_RAW,
+                           .bytes = bytes,
+                           .map = offset + s->offset,
+                           .file = n->file->node};
     return 0;
 }
 
@@ -245,8 +266,8 @@ static int64_t raw_length(struct node *n)
     return len < s->offset ? 0 : len - s->offset;
 }
 
-static int raw_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
-                        struct error **err)
+static int raw_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc,
+                        unsigned flags, struct error **err)
 {
     const struct raw_state *s = n->state;
     if (s->has_size) {
@@ -267,8 +288,8 @@ static void raw_refresh_limits(struct node *n, struct error **err)
 }
 
 /* A window is fixed data of the file: raw never grows it for its own sake. */
-static void raw_child_perm(struct node *n, struct child *c, unsigned role, struct reopen *r, unsigned perm,
-                           unsigned shared, unsigned *nperm, unsigned *nshared)
+static void raw_child_perm(struct node *n, struct child *c, unsigned role, struct reopen *r,
+                           unsigned perm, unsigned shared, unsigned *nperm, unsigned *nshared)
 {
     child_perm_default(n, c, role, r, perm, shared, nperm, nshared);
     *nperm &= perm | ~(unsigned)(PERM_WRITE | PERM_RESIZE);
@@ -287,10 +308,12 @@ static int raw_info(struct node *n, struct image_info *out)
 static struct value *raw_specific_info(struct node *n, struct error **err)
 {
     const struct node *file = n->file->node;
-    return file->drv && file->drv->specific_info ? file->drv->specific_info(n->file->node, err) : NULL;
+    return file->drv && file->drv->specific_info ? file->drv->specific_info(n->file->node, err)
+                                                 : NULL;
 }
 
-static struct value *raw_measure(struct world *w, struct value *opts, struct node *in, struct error **err)
+static struct value *raw_measure(struct world *w, struct value *opts, struct node *in,
+                                 struct error **err)
 {
     uint64_t required = 0;
     if (in) {
@@ -323,7 +346,7 @@ static int raw_create(struct world *w, const char *filename, struct value *opts,
 
 static int raw_probe(const uint8_t *buf, size_t len, const char *filename)
 {
-    return 1;       /* any other format wins */
+    return 1; /* any other format wins */
 }
 
 static void raw_lock_medium(struct node *n, bool locked)

@@ -1,10 +1,11 @@
 /*
  * file and host_device: a file or block device of the host.
  *
- * Models: opening (read-only or not, as the permissions of the moment need it where auto-read-only allows), locks, direct
- * I/O with probed alignment, holes found by lseek(), resizing, reopening, copying inside the host.  Allocation is in
- * file_alloc.c, locks in file_lock.c, creation in file_create.c.
- * Leaves out: host_cdrom, persistent reservations, zoned devices, descriptors passed by a monitor (/dev/fdset).
+ * Models: opening (read-only or not, as the permissions of the moment need it where auto-read-only
+ * allows), locks, direct I/O with probed alignment, holes found by lseek(), resizing, reopening,
+ * copying inside the host.  Allocation is in file_alloc.c, locks in file_lock.c, creation in
+ * file_create.c. Leaves out: host_cdrom, persistent reservations, zoned devices, descriptors passed
+ * by a monitor (/dev/fdset).
  */
 #include <assert.h>
 #include <errno.h>
@@ -19,25 +20,39 @@
 #include "ref/protocol/protocol.h"
 
 #define DEVICE_SECTOR 512
-#define MAX_ALIGNMENT 4096      /* direct I/O, when nothing can be found out */
+#define MAX_ALIGNMENT 4096 /* direct I/O, when nothing can be found out */
 
-static const char *const aio_names[] = { "threads", "native", "io_uring", NULL };
-static const char *const locking_names[] = { "auto", "on", "off", NULL };
+static const char *const aio_names[] = {"threads", "native", "io_uring", NULL};
+static const char *const locking_names[] = {"auto", "on", "off", NULL};
 
 static const struct opt_desc file_options[] = {
-    { .name = "filename", .type = OPT_STRING, .help = "File name of the image" },
-    { .name = "aio", .type = OPT_ENUM, .values = aio_names, .help = "host AIO implementation (threads, native, io_uring)" },
-    { .name = "locking", .type = OPT_ENUM, .values = locking_names, .def = "auto",
-      .help = "file locking mode (on/off/auto, default: auto)" },
-    { .name = "pr-manager", .type = OPT_STRING, .help = "id of persistent reservation manager object (default: none)" },
-    { .name = "drop-cache", .type = OPT_BOOL, .def = "on",
-      .help = "invalidate page cache during live migration (default: on)", .runtime = true },
-    { .name = "x-check-cache-dropped", .type = OPT_BOOL, .def = "off",
-      .help = "check that page cache was dropped on live migration (default: off)", .runtime = true },
-    { .name = NULL },
+    {.name = "filename", .type = OPT_STRING, .help = "File name of the image"},
+    {.name = "aio",
+     .type = OPT_ENUM,
+     .values = aio_names,
+     .help = "host AIO implementation (threads, native, io_uring)"},
+    {.name = "locking",
+     .type = OPT_ENUM,
+     .values = locking_names,
+     .def = "auto",
+     .help = "file locking mode (on/off/auto, default: auto)"},
+    {.name = "pr-manager",
+     .type = OPT_STRING,
+     .help = "id of persistent reservation manager object (default: none)"},
+    {.name = "drop-cache",
+     .type = OPT_BOOL,
+     .def = "on",
+     .help = "invalidate page cache during live migration (default: on)",
+     .runtime = true},
+    {.name = "x-check-cache-dropped",
+     .type = OPT_BOOL,
+     .def = "off",
+     .help = "check that page cache was dropped on live migration (default: off)",
+     .runtime = true},
+    {.name = NULL},
 };
 
-static const char *const file_strong_options[] = { "filename", NULL };
+static const char *const file_strong_options[] = {"filename", NULL};
 
 /* ---- opening ---- */
 
@@ -67,8 +82,9 @@ static bool dynamic_access(unsigned flags)
 /* Flags for host_open() by node flags and the permissions that are used. */
 static int open_mode(unsigned flags, unsigned perm)
 {
-    bool write = dynamic_access(flags) ? (perm & (PERM_WRITE | PERM_WRITE_UNCHANGED | PERM_RESIZE)) != 0
-                                       : (flags & OPEN_RDWR) != 0;
+    bool write = dynamic_access(flags)
+                     ? (perm & (PERM_WRITE | PERM_WRITE_UNCHANGED | PERM_RESIZE)) != 0
+                     : (flags & OPEN_RDWR) != 0;
     return O_CLOEXEC | (write ? O_RDWR : O_RDONLY) | (flags & OPEN_NO_CACHE ? O_DIRECT : 0);
 }
 
@@ -76,14 +92,16 @@ static int open_mode(unsigned flags, unsigned perm)
 static int open_host(struct world *w, const char *filename, int oflags, struct error **err)
 {
     if (!strncmp(filename, "/dev/fdset/", 11)) {
-        return error_set_errno(err, ENOSYS, "Could not dup FD for %s flags %x", filename, oflags & O_ACCMODE);
+        return error_set_errno(err, ENOSYS, "Could not dup FD for %s flags %x", filename,
+                               oflags & O_ACCMODE);
     }
     int fd = host_open(w, filename, oflags, 0);
     return fd < 0 ? error_set_errno(err, -fd, "Could not open '%s'", filename) : fd;
 }
 
 /* The number of a word, if it was given; QEMU's message. */
-static int take_word(const struct value *o, const char *key, const char *const *words, int *out, struct error **err)
+static int take_word(const struct value *o, const char *key, const char *const *words, int *out,
+                     struct error **err)
 {
     const char *given = dict_get_str(o, key);
     if (!given) {
@@ -99,7 +117,8 @@ static int take_word(const struct value *o, const char *key, const char *const *
 }
 
 /* Everything but the name; what is not there is refused. */
-static int take_options(struct node *n, const struct value *o, unsigned flags, bool *lock, struct error **err)
+static int take_options(struct node *n, const struct value *o, unsigned flags, bool *lock,
+                        struct error **err)
 {
     struct file_state *s = n->state;
     int aio = flags & OPEN_NATIVE_AIO ? 1 : flags & OPEN_IO_URING ? 2 : 0, locking = 0;
@@ -126,7 +145,8 @@ static int take_options(struct node *n, const struct value *o, unsigned flags, b
         return error_set(err, ENOTSUP, "x-check-cache-dropped=on is not supported");
     }
     if (aio == 1 && !(flags & OPEN_NO_CACHE)) {
-        return error_set(err, EINVAL, "aio=native was specified, but it requires cache.direct=on, "
+        return error_set(err, EINVAL,
+                         "aio=native was specified, but it requires cache.direct=on, "
                          "which was not specified.");
     }
     *lock = locking != 2;
@@ -142,25 +162,29 @@ static int check_file_type(struct node *n, struct error **err)
         return error_set_errno(err, -ret, "Could not stat file");
     }
     if (!s->is_device && !S_ISREG(st.st_mode)) {
-        return error_set(err, EINVAL, "'%s' driver requires '%s' to be a regular file", n->drv->name, s->filename);
+        return error_set(err, EINVAL, "'%s' driver requires '%s' to be a regular file",
+                         n->drv->name, s->filename);
     }
     if (s->is_device && !S_ISBLK(st.st_mode) && !S_ISCHR(st.st_mode)) {
-        return error_set(err, EINVAL, "'%s' driver requires '%s' to be either a character or block device",
+        return error_set(err, EINVAL,
+                         "'%s' driver requires '%s' to be either a character or block device",
                          n->drv->name, s->filename);
     }
     return 0;
 }
 
-static int open_common(struct node *n, struct value *opts, unsigned flags, bool is_device, struct error **err)
+static int open_common(struct node *n, struct value *opts, unsigned flags, bool is_device,
+                       struct error **err)
 {
     struct file_state *s = n->state;
     struct value *mine = opts_take(file_options, opts);
     bool lock = false;
 
-    *s = (struct file_state){ .fd = -1, .perm_fd = -1, .is_device = is_device };
+    *s = (struct file_state){.fd = -1, .perm_fd = -1, .is_device = is_device};
     s->filename = str_dup(dict_get_str(mine, "filename"));
     int ret = s->filename ? take_options(n, mine, flags, &lock, err)
-                          : error_set(err, EINVAL, "The '%s' block driver requires a file name", n->drv->name);
+                          : error_set(err, EINVAL, "The '%s' block driver requires a file name",
+                                      n->drv->name);
     value_free(mine);
     if (ret == 0) {
         s->oflags = open_mode(flags, 0);
@@ -196,7 +220,7 @@ static void file_close(struct node *n)
 {
     struct file_state *s = n->state;
     assert(!s->reopen && s->perm_fd < 0);
-    host_close(n->w, s->fd);        /* drops the locks */
+    host_close(n->w, s->fd); /* drops the locks */
     mem_free(s->filename);
 }
 
@@ -245,8 +269,9 @@ static int change_access(struct node *n, int access, struct error **err)
 }
 
 /*
- * Before anything is given up, what is wanted is locked beside what is held, and others' locks are looked at.
- * Where read-only or not depends on the permissions, the file is opened once more in the right mode.
+ * Before anything is given up, what is wanted is locked beside what is held, and others' locks are
+ * looked at. Where read-only or not depends on the permissions, the file is opened once more in the
+ * right mode.
  */
 static int file_check_perm(struct node *n, unsigned perm, unsigned shared, struct error **err)
 {
@@ -313,7 +338,8 @@ static int file_reopen_prepare(struct reopen *r, struct error **err)
 
     int oflags = open_mode(r->flags, 0);
     if (dynamic_access(r->flags)) {
-        oflags = (oflags & ~O_ACCMODE) | (s->oflags & O_ACCMODE);   /* until the permissions are checked */
+        oflags =
+            (oflags & ~O_ACCMODE) | (s->oflags & O_ACCMODE); /* until the permissions are checked */
     }
     int fd = -1;
     if (oflags != s->oflags) {
@@ -323,7 +349,7 @@ static int file_reopen_prepare(struct reopen *r, struct error **err)
         }
     }
     s->reopen = mem_zalloc(sizeof(*s->reopen));
-    *s->reopen = (struct file_reopen){ .fd = fd, .oflags = oflags, .drop_cache = drop_cache };
+    *s->reopen = (struct file_reopen){.fd = fd, .oflags = oflags, .drop_cache = drop_cache};
     return 0;
 }
 
@@ -355,7 +381,7 @@ static void file_reopen_abort(struct reopen *r)
 
 struct probe_call {
     int fd;
-    unsigned offset_align, mem_align;       /* results; 0: not found */
+    unsigned offset_align, mem_align; /* results; 0: not found */
 };
 
 static bool read_works(int fd, uint8_t *buf, size_t len)
@@ -364,7 +390,7 @@ static bool read_works(int fd, uint8_t *buf, size_t len)
     do {
         ret = pread(fd, buf, len, 0);
     } while (ret < 0 && errno == EINTR);
-    return ret >= 0 || errno != EINVAL;     /* bad sectors are no matter of alignment */
+    return ret >= 0 || errno != EINVAL; /* bad sectors are no matter of alignment */
 }
 
 /* What direct I/O needs: asks the kernel, else tries reads. */
@@ -373,8 +399,8 @@ static int probe_alignment(void *arg)
     struct probe_call *p = arg;
 #ifdef STATX_DIOALIGN
     struct statx sx;
-    if (statx(p->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 && (sx.stx_mask & STATX_DIOALIGN) &&
-        sx.stx_dio_offset_align) {
+    if (statx(p->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &sx) == 0 &&
+        (sx.stx_mask & STATX_DIOALIGN) && sx.stx_dio_offset_align) {
         p->offset_align = sx.stx_dio_offset_align;
         p->mem_align = sx.stx_dio_mem_align;
         return 0;
@@ -403,7 +429,7 @@ static void file_refresh_limits(struct node *n, struct error **err)
     l->opt_mem_alignment = MAX_ALIGNMENT;
     l->request_alignment = 1;
     if (s->oflags & O_DIRECT) {
-        struct probe_call p = { .fd = s->fd };
+        struct probe_call p = {.fd = s->fd};
         host_call(n->w, probe_alignment, &p);
         l->request_alignment = p.offset_align ? p.offset_align : MAX_ALIGNMENT;
         l->min_mem_alignment = p.mem_align ? p.mem_align : MAX_ALIGNMENT;
@@ -498,14 +524,16 @@ static int file_flush_to_disk(struct node *n, const struct request *r)
     return host_fdatasync(n->w, s->fd);
 }
 
-static int file_copy_range_from(struct node *n, struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
-                                int64_t bytes, unsigned read_flags, unsigned write_flags)
+static int file_copy_range_from(struct node *n, struct child *src, int64_t src_off,
+                                struct child *dst, int64_t dst_off, int64_t bytes,
+                                unsigned read_flags, unsigned write_flags)
 {
     return child_copy_range_to(src, src_off, dst, dst_off, bytes, read_flags, write_flags);
 }
 
-static int file_copy_range_to(struct node *n, struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
-                              int64_t bytes, unsigned read_flags, unsigned write_flags)
+static int file_copy_range_to(struct node *n, struct child *src, int64_t src_off, struct child *dst,
+                              int64_t dst_off, int64_t bytes, unsigned read_flags,
+                              unsigned write_flags)
 {
     const struct file_state *to = n->state;
     const struct block_driver *from_drv = src->node->drv;
@@ -517,7 +545,8 @@ static int file_copy_range_to(struct node *n, struct child *src, int64_t src_off
         ssize_t done = host_copy_range(n->w, from->fd, src_off, to->fd, dst_off, (size_t)bytes);
         if (done <= 0) {
             /* Nothing copied: behind the end of file, which only buffers can express. */
-            return done == 0 || done == -EXDEV || done == -ENOSYS || done == -EINVAL ? -ENOTSUP : (int)done;
+            return done == 0 || done == -EXDEV || done == -ENOSYS || done == -EINVAL ? -ENOTSUP
+                                                                                     : (int)done;
         }
         src_off += done;
         dst_off += done;
@@ -533,7 +562,8 @@ struct seek_call {
     off_t offset, data, hole, end;
 };
 
-/* data: start of the first data at or behind offset; hole: its end; both `end` in a trailing hole. */
+/* data: start of the first data at or behind offset; hole: its end; both `end` in a trailing hole.
+ */
 static int seek_data(void *arg)
 {
     struct seek_call *c = arg;
@@ -553,15 +583,18 @@ static int seek_data(void *arg)
     return c->hole < 0 ? -errno : 0;
 }
 
-static int file_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+static int file_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                             struct status *out)
 {
     const struct file_state *s = n->state;
-    struct seek_call c = { .fd = s->fd, .offset = offset };
+    struct seek_call c = {.fd = s->fd, .offset = offset};
 
-    *out = (struct status){ .flags = STATUS_DATA | STATUS_OFFSET_VALID | STATUS_ALLOCATED, .bytes = bytes,
-                            .map = offset, .file = n };
+    *out = (struct status){.flags = STATUS_DATA | STATUS_OFFSET_VALID | STATUS_ALLOCATED,
+                           .bytes = bytes,
+                           .map = offset,
+                           .file = n};
     if (!precise || s->is_device || host_call(n->w, seek_data, &c) < 0) {
-        return 0;       /* data is always a right answer */
+        return 0; /* data is always a right answer */
     }
     int64_t until;
     if (c.data > offset || offset >= c.end) {
@@ -570,7 +603,7 @@ static int file_block_status(struct node *n, bool precise, int64_t offset, int64
     } else if (c.hole > offset) {
         until = c.hole;
     } else {
-        return 0;       /* the host contradicts itself */
+        return 0; /* the host contradicts itself */
     }
     out->bytes = MIN(bytes, until - offset);
     if (!IS_ALIGNED(out->bytes, n->limits.request_alignment)) {
@@ -590,7 +623,7 @@ static int seek_end(void *arg)
 static int64_t file_length(struct node *n)
 {
     const struct file_state *s = n->state;
-    struct seek_call c = { .fd = s->fd };
+    struct seek_call c = {.fd = s->fd};
     int ret = host_call(n->w, seek_end, &c);
     return ret < 0 ? ret : c.end;
 }
@@ -603,23 +636,24 @@ static int64_t file_allocated_size(struct node *n)
     return ret < 0 ? ret : (int64_t)st.st_blocks * 512;
 }
 
-static int file_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
-                         struct error **err)
+static int file_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc,
+                         unsigned flags, struct error **err)
 {
     const struct file_state *s = n->state;
     return file_resize(n->w, s->fd, size, prealloc, err);
 }
 
 /* A device keeps its length; it may stand for a smaller one unless exactness is asked for. */
-static int device_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
-                           struct error **err)
+static int device_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc,
+                           unsigned flags, struct error **err)
 {
     int64_t length = file_length(n);
     if (length < 0) {
         return error_set_errno(err, (int)-length, "Could not inquire current file length");
     }
     if (prealloc != PREALLOC_OFF) {
-        return error_set(err, ENOTSUP, "Preallocation mode '%s' unsupported for this non-regular file",
+        return error_set(err, ENOTSUP,
+                         "Preallocation mode '%s' unsupported for this non-regular file",
                          prealloc_names[prealloc]);
     }
     if (size != length && exact) {
@@ -646,7 +680,8 @@ static int device_ioctl(void *arg)
 static int device_range_ioctl(struct node *n, const struct request *r, int request)
 {
     const struct file_state *s = n->state;
-    struct device_call c = { .fd = s->fd, .range = { (uint64_t)r->offset, (uint64_t)r->bytes }, .request = request };
+    struct device_call c = {
+        .fd = s->fd, .range = {(uint64_t)r->offset, (uint64_t)r->bytes}, .request = request};
     int ret = host_call(n->w, device_ioctl, &c);
     return ret == -EOPNOTSUPP || ret == -ENOTTY || ret == -EINVAL ? -ENOTSUP : ret;
 }
@@ -707,16 +742,16 @@ static void file_activate(struct node *n, struct error **err)
     }
 }
 
-#define FILE_COMMON                                                                                              \
-    .kind = DRIVER_PROTOCOL, .state_size = sizeof(struct file_state), .needs_filename = true,                    \
-    .open_options = file_options, .strong_options = file_strong_options, .close = file_close,                    \
-    .reopen_prepare = file_reopen_prepare, .reopen_commit = file_reopen_commit,                                  \
-    .reopen_abort = file_reopen_abort, .read = file_read, .write = file_write,                                   \
-    .flush_to_disk = file_flush_to_disk, .copy_range_from = file_copy_range_from,                                \
-    .copy_range_to = file_copy_range_to,                                                                         \
-    .block_status = file_block_status, .length = file_length, .allocated_size = file_allocated_size,             \
-    .info = file_info, .refresh_limits = file_refresh_limits, .check_perm = file_check_perm, .set_perm = file_set_perm,             \
-    .abort_perm = file_abort_perm, .activate = file_activate
+#define FILE_COMMON                                                                                \
+    .kind = DRIVER_PROTOCOL, .state_size = sizeof(struct file_state), .needs_filename = true,      \
+    .open_options = file_options, .strong_options = file_strong_options, .close = file_close,      \
+    .reopen_prepare = file_reopen_prepare, .reopen_commit = file_reopen_commit,                    \
+    .reopen_abort = file_reopen_abort, .read = file_read, .write = file_write,                     \
+    .flush_to_disk = file_flush_to_disk, .copy_range_from = file_copy_range_from,                  \
+    .copy_range_to = file_copy_range_to, .block_status = file_block_status, .length = file_length, \
+    .allocated_size = file_allocated_size, .info = file_info,                                      \
+    .refresh_limits = file_refresh_limits, .check_perm = file_check_perm,                          \
+    .set_perm = file_set_perm, .abort_perm = file_abort_perm, .activate = file_activate
 
 const struct block_driver driver_file = {
     FILE_COMMON,

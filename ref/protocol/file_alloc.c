@@ -1,9 +1,10 @@
 /*
- * How a file's bytes become zero, go away, or get room: the cheapest call that the host has, with fall-backs.
+ * How a file's bytes become zero, go away, or get room: the cheapest call that the host has, with
+ * fall-backs.
  *
- * Models: punching holes, zeroing ranges, allocating, resizing with preallocation off, falloc and full.  A call that the host
- * refuses as unsupported is not tried again on this open file.  Leaves out: writing buffers of zeroes
- * instead (the block layer does it on -ENOTSUP).
+ * Models: punching holes, zeroing ranges, allocating, resizing with preallocation off, falloc and
+ * full.  A call that the host refuses as unsupported is not tried again on this open file.  Leaves
+ * out: writing buffers of zeroes instead (the block layer does it on -ENOTSUP).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -36,12 +37,13 @@ static int try_fallocate(struct node *n, bool *never, int mode, int64_t offset, 
 static int punch(struct node *n, int64_t offset, int64_t bytes)
 {
     struct file_state *s = n->state;
-    return try_fallocate(n, &s->no_punch, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes);
+    return try_fallocate(n, &s->no_punch, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
+                         bytes);
 }
 
 /*
- * Without REQ_MAY_UNMAP the range stays allocated.  A range that ends behind the file grows it: only the
- * calls that never shrink are used, since another request may grow it at the same time.
+ * Without REQ_MAY_UNMAP the range stays allocated.  A range that ends behind the file grows it:
+ * only the calls that never shrink are used, since another request may grow it at the same time.
  */
 int file_write_zeroes(struct node *n, const struct request *r)
 {
@@ -64,7 +66,8 @@ int file_write_zeroes(struct node *n, const struct request *r)
         return ret;
     }
     if (r->offset >= st.st_size) {
-        return try_fallocate(n, &s->no_fallocate, 0, r->offset, r->bytes);      /* nothing there to zero */
+        return try_fallocate(n, &s->no_fallocate, 0, r->offset,
+                             r->bytes); /* nothing there to zero */
     }
     if (s->no_fallocate) {
         return -ENOTSUP;
@@ -98,8 +101,8 @@ static int write_zero_buffers(struct world *w, int fd, int64_t from, int64_t to)
 }
 
 /*
- * Gives a file that was empty its first block, so that what is found by reading there (alignment of direct I/O)
- * is true of data, not of a hole.  As a convenience only: failure is no error.
+ * Gives a file that was empty its first block, so that what is found by reading there (alignment of
+ * direct I/O) is true of data, not of a hole.  As a convenience only: failure is no error.
  */
 static void allocate_first_block(struct world *w, int fd, int64_t size)
 {
@@ -120,7 +123,8 @@ static int resize_full(struct world *w, int fd, int64_t old, int64_t size, struc
     return ret < 0 ? error_set_errno(err, -ret, "Could not flush file to disk") : 0;
 }
 
-static int resize_to(struct world *w, int fd, int64_t old, int64_t size, enum prealloc prealloc, struct error **err)
+static int resize_to(struct world *w, int fd, int64_t old, int64_t size, enum prealloc prealloc,
+                     struct error **err)
 {
     int ret = 0;
     switch (prealloc) {
@@ -135,7 +139,8 @@ static int resize_to(struct world *w, int fd, int64_t old, int64_t size, enum pr
     case PREALLOC_FULL:
         return resize_full(w, fd, old, size, err);
     default:
-        return error_set(err, ENOTSUP, "Unsupported preallocation mode: %s", prealloc_names[prealloc]);
+        return error_set(err, ENOTSUP, "Unsupported preallocation mode: %s",
+                         prealloc_names[prealloc]);
     }
 }
 

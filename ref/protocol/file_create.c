@@ -1,9 +1,9 @@
 /*
  * Making a file for an image.
  *
- * Models: create or empty the file under the locks of a writer that does not share resizing, set attributes of file
- * systems that have them, then give it its size.  Leaves out: removing the file when its size is refused:
- * who creates an image in it does that.
+ * Models: create or empty the file under the locks of a writer that does not share resizing, set
+ * attributes of file systems that have them, then give it its size.  Leaves out: removing the file
+ * when its size is refused: who creates an image in it does that.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,13 +14,20 @@
 #define SECTOR 512
 
 const struct opt_desc file_create_options[] = {
-    { .name = "size", .type = OPT_SIZE, .def = "0", .help = "Virtual disk size" },
-    { .name = "nocow", .type = OPT_BOOL, .def = "off", .help = "Turn off copy-on-write (valid only on btrfs)" },
-    { .name = "preallocation", .type = OPT_STRING, .def = "off",
-      .help = "Preallocation mode (allowed values: off, falloc, full)" },
-    { .name = "extent_size_hint", .type = OPT_SIZE, .def = "1M",
-      .help = "Extent size hint for the image file, 0 to disable" },
-    { .name = NULL },
+    {.name = "size", .type = OPT_SIZE, .def = "0", .help = "Virtual disk size"},
+    {.name = "nocow",
+     .type = OPT_BOOL,
+     .def = "off",
+     .help = "Turn off copy-on-write (valid only on btrfs)"},
+    {.name = "preallocation",
+     .type = OPT_STRING,
+     .def = "off",
+     .help = "Preallocation mode (allowed values: off, falloc, full)"},
+    {.name = "extent_size_hint",
+     .type = OPT_SIZE,
+     .def = "1M",
+     .help = "Extent size hint for the image file, 0 to disable"},
+    {.name = NULL},
 };
 
 struct create_options {
@@ -41,7 +48,8 @@ static int parse_prealloc(const char *name, enum prealloc *out, struct error **e
     return error_set(err, EINVAL, "invalid parameter value: %s", name);
 }
 
-static int parse_create_options(const struct value *opts, struct create_options *o, struct error **err)
+static int parse_create_options(const struct value *opts, struct create_options *o,
+                                struct error **err)
 {
     const struct opt_desc *t = file_create_options;
     uint64_t size = 0;
@@ -91,10 +99,11 @@ static int set_attributes(void *arg)
     return 0;
 }
 
-static int fill_file(struct world *w, int fd, const char *filename, const struct create_options *o, struct error **err)
+static int fill_file(struct world *w, int fd, const char *filename, const struct create_options *o,
+                     struct error **err)
 {
     unsigned used = PERM_WRITE | PERM_RESIZE, unshared = PERM_RESIZE;
-    struct attr_call attrs = { .fd = fd, .o = o };
+    struct attr_call attrs = {.fd = fd, .o = o};
     int ret = 0;
 
     if (file_locks_work(fd)) {
@@ -106,7 +115,7 @@ static int fill_file(struct world *w, int fd, const char *filename, const struct
     if (ret < 0) {
         return ret;
     }
-    ret = file_resize(w, fd, 0, PREALLOC_OFF, err);     /* whatever it held is gone */
+    ret = file_resize(w, fd, 0, PREALLOC_OFF, err); /* whatever it held is gone */
     if (ret < 0) {
         return ret;
     }
@@ -114,9 +123,10 @@ static int fill_file(struct world *w, int fd, const char *filename, const struct
     return file_resize(w, fd, o->size, o->prealloc, err);
 }
 
-static int create_at(struct world *w, const char *filename, const struct value *opts, struct error **err)
+static int create_at(struct world *w, const char *filename, const struct value *opts,
+                     struct error **err)
 {
-    struct create_options o = { .size = 0 };
+    struct create_options o = {.size = 0};
     int ret = parse_create_options(opts, &o, err);
     if (ret < 0) {
         return ret;

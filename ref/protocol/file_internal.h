@@ -1,5 +1,6 @@
 /*
- * What the parts of the file driver share: the open file, its locks, its ways to allocate and deallocate.
+ * What the parts of the file driver share: the open file, its locks, its ways to allocate and
+ * deallocate.
  */
 #ifndef BLKREF_PROTOCOL_FILE_INTERNAL_H
 #define BLKREF_PROTOCOL_FILE_INTERNAL_H
@@ -16,14 +17,14 @@ struct file_reopen {
 struct file_state {
     char *filename;
     int fd;
-    int oflags;                 /* as given to host_open() */
+    int oflags; /* as given to host_open() */
     bool is_device;
     bool use_locks;
-    bool drop_cache;            /* forget the host's cache when another host may have written */
-    unsigned held, held_against;    /* enum perm bits whose use, whose unsharing is locked on fd */
-    int perm_fd, perm_oflags;   /* what a permission change will use; -1: stays with fd */
+    bool drop_cache;             /* forget the host's cache when another host may have written */
+    unsigned held, held_against; /* enum perm bits whose use, whose unsharing is locked on fd */
+    int perm_fd, perm_oflags;    /* what a permission change will use; -1: stays with fd */
     struct file_reopen *reopen;
-    bool no_punch, no_zero_range, no_fallocate;     /* the host said that it cannot */
+    bool no_punch, no_zero_range, no_fallocate; /* the host said that it cannot */
 };
 
 /* Locks (file_lock.c).  `path` goes into messages. */
@@ -35,7 +36,8 @@ bool file_locks_work(int fd);
 int file_lock(int fd, unsigned used, unsigned unshared, struct error **err);
 /* Unlocks all other bytes. */
 void file_unlock_except(int fd, unsigned used, unsigned unshared);
-/* -EAGAIN with err when another open file uses what is unshared here, or unshares what is used here. */
+/* -EAGAIN with err when another open file uses what is unshared here, or unshares what is used
+ * here. */
 int file_lock_check(int fd, unsigned used, unsigned unshared, const char *path, struct error **err);
 
 /* Allocation (file_alloc.c). */

@@ -1,30 +1,33 @@
 /*
- * Image locks: open-file-description locks by which programs that use one image file at once keep out of each other's way.
+ * Image locks: open-file-description locks by which programs that use one image file at once keep
+ * out of each other's way.
  *
- * Models: for each permission two bytes of the file, one that users of it lock, one that those lock who do
- * not share it.  All locks are read locks, so any number can hold them; a conflict is found by asking whether
- * somebody else holds the opposite byte.  The bytes are those that QEMU 7.2 uses (observed with strace), so
- * both programs exclude each other.  Leaves out: waiting for a lock.
+ * Models: for each permission two bytes of the file, one that users of it lock, one that those lock
+ * who do not share it.  All locks are read locks, so any number can hold them; a conflict is found
+ * by asking whether somebody else holds the opposite byte.  The bytes are those that QEMU 7.2 uses
+ * (observed with strace), so both programs exclude each other.  Leaves out: waiting for a lock.
  *
- * fcntl() on locks does not wait, and these calls must happen at once: they do not go through host_call().
+ * fcntl() on locks does not wait, and these calls must happen at once: they do not go through
+ * host_call().
  */
 #include <errno.h>
 #include <fcntl.h>
 #include "ref/block/graph.h"
 #include "ref/protocol/file_internal.h"
 
-#define LOCK_USED 100           /* + number of the permission bit */
+#define LOCK_USED     100 /* + number of the permission bit */
 #define LOCK_UNSHARED 200
-#define LOCK_PERMS 4            /* consistent read, write, write unchanged, resize */
+#define LOCK_PERMS    4 /* consistent read, write, write unchanged, resize */
 
 _Static_assert(PERM_ALL == (1 << LOCK_PERMS) - 1, "one byte a permission");
-_Static_assert(PERM_CONSISTENT_READ == 1 && PERM_WRITE == 2 && PERM_WRITE_UNCHANGED == 4 && PERM_RESIZE == 8,
+_Static_assert(PERM_CONSISTENT_READ == 1 && PERM_WRITE == 2 && PERM_WRITE_UNCHANGED == 4 &&
+                   PERM_RESIZE == 8,
                "the bytes' order is interface");
 
 static int lock_call(int fd, int cmd, struct flock *fl, int type, off_t byte)
 {
     int ret;
-    *fl = (struct flock){ .l_type = (short)type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+    *fl = (struct flock){.l_type = (short)type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
     do {
         ret = fcntl(fd, cmd, fl);
     } while (ret < 0 && errno == EINTR);
@@ -85,7 +88,8 @@ int file_lock_check(int fd, unsigned used, unsigned unshared, const char *path, 
         }
         int ret = lock_is_free(fd, (using ? LOCK_UNSHARED : LOCK_USED) + bit);
         if (ret < 0) {
-            error_set(err, -ret, using ? "Failed to get \"%s\" lock" : "Failed to get shared \"%s\" lock",
+            error_set(err, -ret,
+                      using ? "Failed to get \"%s\" lock" : "Failed to get shared \"%s\" lock",
                       perm_name(1u << bit));
             error_hint(err, "Is another process using the image [%s]?\n", path);
             return ret;

@@ -1,9 +1,9 @@
 /*
  * null-co and null-aio: a disk that takes everything and keeps nothing.
  *
- * Models: size, latency (a sleep on the real clock for every request), and reads that leave the buffer as it is,
- * or fill it with zeroes on demand.  Both drivers behave alike: completions are coroutine wake-ups anyway.
- * Leaves out: creation and resizing, which null disks do not have.
+ * Models: size, latency (a sleep on the real clock for every request), and reads that leave the
+ * buffer as it is, or fill it with zeroes on demand.  Both drivers behave alike: completions are
+ * coroutine wake-ups anyway. Leaves out: creation and resizing, which null disks do not have.
  */
 #include <errno.h>
 #include "ref/block/node.h"
@@ -11,22 +11,25 @@
 #include "ref/protocol/protocol.h"
 
 struct null_state {
-    int64_t length;         /* bytes */
+    int64_t length; /* bytes */
     int64_t latency_ns;
     bool read_zeroes;
 };
 
 static const struct opt_desc null_options[] = {
-    { .name = "size", .type = OPT_SIZE, .def = "1G", .help = "size of the null block" },
-    { .name = "latency-ns", .type = OPT_NUMBER, .def = "0",
-      .help = "nanoseconds (approximated) to wait before completing request" },
-    { .name = "read-zeroes", .type = OPT_BOOL, .def = "off", .help = "return zeroes when read" },
-    { .name = NULL },
+    {.name = "size", .type = OPT_SIZE, .def = "1G", .help = "size of the null block"},
+    {.name = "latency-ns",
+     .type = OPT_NUMBER,
+     .def = "0",
+     .help = "nanoseconds (approximated) to wait before completing request"},
+    {.name = "read-zeroes", .type = OPT_BOOL, .def = "off", .help = "return zeroes when read"},
+    {.name = NULL},
 };
 
-static const char *const null_strong_options[] = { "size", "read-zeroes", NULL };
+static const char *const null_strong_options[] = {"size", "read-zeroes", NULL};
 
-/* Only the bare name "null-co://" or "null-aio://" is one: it has no parts that could say anything. */
+/* Only the bare name "null-co://" or "null-aio://" is one: it has no parts that could say anything.
+ */
 static int null_parse_name(const char *proto, const char *filename, struct error **err)
 {
     size_t n = strlen(proto);
@@ -102,10 +105,11 @@ static int null_swallow(struct node *n, const struct request *r)
     return null_wait(n);
 }
 
-static int null_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+static int null_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                             struct status *out)
 {
     const struct null_state *s = n->state;
-    *out = (struct status){ .flags = STATUS_OFFSET_VALID, .bytes = bytes, .map = offset, .file = n };
+    *out = (struct status){.flags = STATUS_OFFSET_VALID, .bytes = bytes, .map = offset, .file = n};
     if (s->read_zeroes) {
         out->flags |= STATUS_ZERO;
     }
@@ -126,20 +130,21 @@ static int64_t null_allocated_size(struct node *n)
 /* A plain name can stand for the options only if no option changes what the guest sees. */
 static void null_refresh_filename(struct node *n)
 {
-    bool plain = !dict_has(n->full_open_options, "size") && !dict_has(n->full_open_options, "read-zeroes");
+    bool plain =
+        !dict_has(n->full_open_options, "size") && !dict_has(n->full_open_options, "read-zeroes");
     mem_free(n->exact_filename);
     n->exact_filename = plain ? str_fmt("%s://", n->drv->name) : str_dup("");
 }
 
-#define NULL_DRIVER(driver_name, parse)                                                                          \
-    {                                                                                                            \
-        .name = driver_name, .protocol = driver_name, .kind = DRIVER_PROTOCOL,                                   \
-        .state_size = sizeof(struct null_state), .open_options = null_options,                                   \
-        .strong_options = null_strong_options, .parse_filename = parse, .open = null_open,                       \
-        .reopen_prepare = null_reopen_prepare, .read = null_read, .write = null_swallow,                         \
-        .write_zeroes = null_swallow, .discard = null_swallow, .flush_to_disk = null_swallow,                    \
-        .block_status = null_block_status, .length = null_length, .allocated_size = null_allocated_size,         \
-        .refresh_filename = null_refresh_filename,                                                               \
+#define NULL_DRIVER(driver_name, parse)                                                            \
+    {                                                                                              \
+        .name = driver_name, .protocol = driver_name, .kind = DRIVER_PROTOCOL,                     \
+        .state_size = sizeof(struct null_state), .open_options = null_options,                     \
+        .strong_options = null_strong_options, .parse_filename = parse, .open = null_open,         \
+        .reopen_prepare = null_reopen_prepare, .read = null_read, .write = null_swallow,           \
+        .write_zeroes = null_swallow, .discard = null_swallow, .flush_to_disk = null_swallow,      \
+        .block_status = null_block_status, .length = null_length,                                  \
+        .allocated_size = null_allocated_size, .refresh_filename = null_refresh_filename,          \
     }
 
 const struct block_driver driver_null_co = NULL_DRIVER("null-co", null_co_parse_filename);

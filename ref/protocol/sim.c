@@ -1,11 +1,12 @@
 /*
  * sim: a simulated disk (fault/disk.h) as a protocol.
  *
- * Models: requests become operations of the disk's log, stamped when they are submitted and when they complete, with their
- * labels and tags, so that crash states can be derived; a fault plan decides what goes wrong with each request.
- * What a verdict owes is in fault/verdict.h; a request may be delayed by `arg` scheduling points, or, from
- * DELAY_IS_TIME on, by `arg` nanoseconds of the real clock (which costs nothing where time is simulated).
- * Leaves out: making disks, and everything about power cuts.
+ * Models: requests become operations of the disk's log, stamped when they are submitted and when
+ * they complete, with their labels and tags, so that crash states can be derived; a fault plan
+ * decides what goes wrong with each request. What a verdict owes is in fault/verdict.h; a request
+ * may be delayed by `arg` scheduling points, or, from DELAY_IS_TIME on, by `arg` nanoseconds of the
+ * real clock (which costs nothing where time is simulated). Leaves out: making disks, and
+ * everything about power cuts.
  */
 #include <assert.h>
 #include <errno.h>
@@ -40,7 +41,7 @@ static void registry_free(void *p)
 {
     struct sim_registry *g = p;
     struct sim_entry *e, *tmp;
-    LIST_FOREACH_SAFE(e, tmp, &g->entries, link) {
+    LIST_FOREACH_SAFE (e, tmp, &g->entries, link) {
         if (e->owns_past) {
             disk_free(e->d.past);
         }
@@ -64,7 +65,7 @@ static struct sim_registry *registry(struct world *w)
 static struct sim_entry *find_entry(struct world *w, const char *name)
 {
     struct sim_entry *e;
-    LIST_FOREACH(e, &registry(w)->entries, link) {
+    LIST_FOREACH (e, &registry(w)->entries, link) {
         if (!strcmp(e->name, name)) {
             return e;
         }
@@ -128,14 +129,15 @@ static bool plan_has(const struct fault_plan *p, enum fault_kind kind)
     return false;
 }
 
-static struct fault_verdict decide(struct sim_entry *e, enum fault_iotype type, const struct request *r)
+static struct fault_verdict decide(struct sim_entry *e, enum fault_iotype type,
+                                   const struct request *r)
 {
     if (!e->d.plan) {
-        return (struct fault_verdict){ .kind = FAULT_NONE, .entry = -1 };
+        return (struct fault_verdict){.kind = FAULT_NONE, .entry = -1};
     }
     struct fault_event ev = {
         .label = r->label,
-        .req = { .iotype = type, .offset = r->offset, .bytes = r->bytes, .tag = r->tag },
+        .req = {.iotype = type, .offset = r->offset, .bytes = r->bytes, .tag = r->tag},
     };
     struct fault_verdict v = fault_plan_decide(e->d.plan, &ev);
     if (v.error <= 0) {
@@ -159,7 +161,7 @@ static int linger(struct node *n, const struct fault_verdict *v)
             return co_sleep(n->w, CLOCK_REAL, v->arg);
         }
         for (int64_t i = 0; i < v->arg; i++) {
-            co_yield(n->w);
+            co_yield (n->w);
         }
     }
     return 0;
@@ -171,7 +173,7 @@ struct change {
     enum disk_op_kind kind;
     unsigned flags;
     int64_t offset, bytes;
-    const void *data;           /* writes */
+    const void *data; /* writes */
 };
 
 /* For stale reads: what the range holds now is its past from now on. */
@@ -189,7 +191,7 @@ static void keep_past(struct sim_entry *e, const struct change *c)
         size_t len = (size_t)MIN(c->bytes - done, (int64_t)sizeof(page));
         disk_read(e->d.disk, c->offset + done, page, len);
         if (disk_write(e->d.past, c->offset + done, page, len) < 0) {
-            return;         /* pool exhausted: a stale read sees the present there */
+            return; /* pool exhausted: a stale read sees the present there */
         }
         done += (int64_t)len;
     }
@@ -215,16 +217,21 @@ static int apply_unlogged(struct disk *d, const struct change *c, int64_t bytes)
 /* The point between submission and completion, where a schedule may let others run. */
 static void in_flight(struct node *n, const struct change *c, enum label label)
 {
-    struct point pt = { .kind = POINT_EVENT, .object = n, .offset = c->offset, .bytes = c->bytes, .write = true,
-                        .name = label_name(label) };
+    struct point pt = {.kind = POINT_EVENT,
+                       .object = n,
+                       .offset = c->offset,
+                       .bytes = c->bytes,
+                       .write = true,
+                       .name = label_name(label)};
     sched_point(n->w, &pt);
 }
 
 /*
- * Does the change, or only its first `part` bytes, and logs it.  failed: it is logged as an op that did not complete.
+ * Does the change, or only its first `part` bytes, and logs it.  failed: it is logged as an op that
+ * did not complete.
  */
-static int carry_out(struct node *n, struct sim_entry *e, const struct change *c, const struct request *r,
-                     int64_t part, bool failed)
+static int carry_out(struct node *n, struct sim_entry *e, const struct change *c,
+                     const struct request *r, int64_t part, bool failed)
 {
     struct disk_log *log = e->d.log;
     if (!log) {
@@ -232,8 +239,13 @@ static int carry_out(struct node *n, struct sim_entry *e, const struct change *c
         in_flight(n, c, r->label);
         return apply_unlogged(e->d.disk, c, part);
     }
-    struct disk_op op = { .kind = c->kind, .flags = c->flags, .disk = e->d.index, .label = r->label, .tag = r->tag,
-                          .offset = c->offset, .bytes = failed ? c->bytes : part };
+    struct disk_op op = {.kind = c->kind,
+                         .flags = c->flags,
+                         .disk = e->d.index,
+                         .label = r->label,
+                         .tag = r->tag,
+                         .offset = c->offset,
+                         .bytes = failed ? c->bytes : part};
     size_t i = disk_log_begin(log, &op, c->data);
     in_flight(n, c, r->label);
     keep_past(e, c);
@@ -256,7 +268,8 @@ static int64_t clamp(int64_t v, int64_t max)
     return v < 0 ? 0 : MIN(v, max);
 }
 
-static int change_disk(struct node *n, struct change *c, enum fault_iotype type, const struct request *r)
+static int change_disk(struct node *n, struct change *c, enum fault_iotype type,
+                       const struct request *r)
 {
     struct sim_entry *e = node_disk(n);
     if (!e) {
@@ -264,7 +277,7 @@ static int change_disk(struct node *n, struct change *c, enum fault_iotype type,
     }
     struct fault_verdict v = decide(e, type, r);
     int ret = linger(n, &v);
-    e = node_disk(n);           /* the harness may have worked meanwhile */
+    e = node_disk(n); /* the harness may have worked meanwhile */
     if (ret < 0 || !e) {
         return ret < 0 ? ret : -ENODEV;
     }
@@ -286,7 +299,7 @@ static int change_disk(struct node *n, struct change *c, enum fault_iotype type,
         break;
     case FAULT_MISDIRECTED:
         if (v.arg < -c->offset || v.arg > DISK_MAX - c->bytes - c->offset) {
-            return -v.error;    /* nowhere to go */
+            return -v.error; /* nowhere to go */
         }
         c->offset += v.arg;
         break;
@@ -299,16 +312,16 @@ static int change_disk(struct node *n, struct change *c, enum fault_iotype type,
 /* ---- the driver ---- */
 
 static const struct opt_desc sim_options[] = {
-    { .name = "disk", .type = OPT_STRING, .help = "Name of a simulated disk" },
-    { .name = NULL },
+    {.name = "disk", .type = OPT_STRING, .help = "Name of a simulated disk"},
+    {.name = NULL},
 };
 
 static const struct opt_desc sim_create_options[] = {
-    { .name = "size", .type = OPT_SIZE, .def = "0", .help = "Virtual disk size" },
-    { .name = NULL },
+    {.name = "size", .type = OPT_SIZE, .def = "0", .help = "Virtual disk size"},
+    {.name = NULL},
 };
 
-static const char *const sim_strong_options[] = { "disk", NULL };
+static const char *const sim_strong_options[] = {"disk", NULL};
 
 static const char *disk_name(const char *filename)
 {
@@ -417,7 +430,8 @@ static unsigned fua_flag(const struct request *r)
 /* The log wants a write's bytes in one piece. */
 static int sim_write(struct node *n, const struct request *r)
 {
-    struct change c = { .kind = DISK_OP_WRITE, .flags = fua_flag(r), .offset = r->offset, .bytes = r->bytes };
+    struct change c = {
+        .kind = DISK_OP_WRITE, .flags = fua_flag(r), .offset = r->offset, .bytes = r->bytes};
     size_t bytes = (size_t)r->bytes;
     void *copy = NULL;
     if (r->iov->n == 1) {
@@ -437,43 +451,48 @@ static int sim_write(struct node *n, const struct request *r)
 
 static int sim_write_zeroes(struct node *n, const struct request *r)
 {
-    struct change c = { .kind = DISK_OP_ZERO, .offset = r->offset, .bytes = r->bytes,
-                        .flags = fua_flag(r) | (r->flags & REQ_MAY_UNMAP ? 0 : DISK_OP_ALLOCATE) };
+    struct change c = {.kind = DISK_OP_ZERO,
+                       .offset = r->offset,
+                       .bytes = r->bytes,
+                       .flags = fua_flag(r) | (r->flags & REQ_MAY_UNMAP ? 0 : DISK_OP_ALLOCATE)};
     const struct sim_entry *e = node_disk(n);
     return e && e->d.no_zeroes ? -ENOTSUP : change_disk(n, &c, FAULT_IO_WRITE_ZEROES, r);
 }
 
 static int sim_discard(struct node *n, const struct request *r)
 {
-    struct change c = { .kind = DISK_OP_DISCARD, .offset = r->offset, .bytes = r->bytes };
+    struct change c = {.kind = DISK_OP_DISCARD, .offset = r->offset, .bytes = r->bytes};
     return change_disk(n, &c, FAULT_IO_DISCARD, r);
 }
 
 static int sim_flush_to_disk(struct node *n, const struct request *r)
 {
-    struct change c = { .kind = DISK_OP_FLUSH };
+    struct change c = {.kind = DISK_OP_FLUSH};
     return change_disk(n, &c, FAULT_IO_FLUSH, r);
 }
 
-static int sim_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
-                        struct error **err)
+static int sim_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc,
+                        unsigned flags, struct error **err)
 {
-    struct change c = { .kind = DISK_OP_TRUNCATE, .offset = size };
-    struct request r = { .op = REQ_WRITE, .label = LABEL_RESIZE, .offset = size };
+    struct change c = {.kind = DISK_OP_TRUNCATE, .offset = size};
+    struct request r = {.op = REQ_WRITE, .label = LABEL_RESIZE, .offset = size};
     if (prealloc != PREALLOC_OFF) {
-        return error_set(err, ENOTSUP, "Unsupported preallocation mode: %s", prealloc_names[prealloc]);
+        return error_set(err, ENOTSUP, "Unsupported preallocation mode: %s",
+                         prealloc_names[prealloc]);
     }
     int ret = change_disk(n, &c, FAULT_IO_WRITE, &r);
     return ret < 0 ? error_set_errno(err, -ret, "Could not resize file") : 0;
 }
 
-static int sim_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+static int sim_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                            struct status *out)
 {
     const struct sim_entry *e = node_disk(n);
     if (!e) {
         return -ENODEV;
     }
-    *out = (struct status){ .flags = STATUS_OFFSET_VALID | STATUS_ALLOCATED, .map = offset, .file = n };
+    *out =
+        (struct status){.flags = STATUS_OFFSET_VALID | STATUS_ALLOCATED, .map = offset, .file = n};
     enum disk_status st = disk_block_status(e->d.disk, offset, bytes, &out->bytes);
     out->flags |= st == DISK_HOLE ? STATUS_ZERO : STATUS_DATA;
     /* A hole ends on a page, what is behind the end may not: whole units only. */
@@ -527,11 +546,13 @@ static int sim_create(struct world *w, const char *filename, struct value *opts,
     if (size > DISK_MAX) {
         return error_set(err, EFBIG, "Image size is too large");
     }
-    const int64_t sizes[] = { 0, (int64_t)size };
+    const int64_t sizes[] = {0, (int64_t)size};
     for (int i = 0; i < 2 && ret == 0; i++) {
         if (d->log) {
-            struct disk_op op = { .kind = DISK_OP_TRUNCATE, .disk = d->index, .label = LABEL_CREATE_WRITE,
-                                  .offset = sizes[i] };
+            struct disk_op op = {.kind = DISK_OP_TRUNCATE,
+                                 .disk = d->index,
+                                 .label = LABEL_CREATE_WRITE,
+                                 .offset = sizes[i]};
             disk_log_add(d->log, &op, NULL);
         }
         ret = disk_truncate(d->disk, sizes[i]);

@@ -1,5 +1,6 @@
 /*
- * blkdebug on simulated disks: rules from file and options, limits, permissions, breakpoints, names.
+ * blkdebug on simulated disks: rules from file and options, limits, permissions, breakpoints,
+ * names.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,8 +16,8 @@
 #include "ref/protocol/protocol.h"
 #include "ref/protocol/tests/rig.h"
 
-static const struct block_driver *const drivers[] = { &driver_sim, &driver_blkdebug, NULL };
-#define RW (OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP | OPEN_PROTOCOL)
+static const struct block_driver *const drivers[] = {&driver_sim, &driver_blkdebug, NULL};
+#define RW    (OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP | OPEN_PROTOCOL)
 #define ON_D0 "driver=blkdebug,image.driver=sim,image.disk=d0"
 
 /* A rule file in the working directory's place; the caller frees and removes. */
@@ -63,7 +64,8 @@ static void passes(struct rig *r)
 
 static void rules_of_a_file(struct rig *r)
 {
-    char *path = config("[inject-error]\nevent = \"write_aio\"\nerrno = \"28\"\niotype = \"write\"\n");
+    char *path =
+        config("[inject-error]\nevent = \"write_aio\"\nerrno = \"28\"\niotype = \"write\"\n");
     char *name = str_fmt("blkdebug:%s:sim:d0", path);
     rig_disk(r, 0, 64 * KiB);
     struct blk *b = rig_open(r, name, NULL, RW);
@@ -82,15 +84,18 @@ static void rules_of_a_file(struct rig *r)
 static void rules_of_options(struct rig *r)
 {
     rig_disk(r, 0, 64 * KiB);
-    struct blk *b = rig_open(r, NULL, ON_D0 ",inject-error.0.event=none,inject-error.0.iotype=read,"
-                             "inject-error.0.sector=3,inject-error.0.once=on", RW);
+    struct blk *b = rig_open(r, NULL,
+                             ON_D0 ",inject-error.0.event=none,inject-error.0.iotype=read,"
+                                   "inject-error.0.sector=3,inject-error.0.once=on",
+                             RW);
     uint8_t buf[1024];
     rig_check(b, 0, 1536, 0);
     assert_int_equal(blk_pread(b, 1024, buf, 1024), -EIO);
     assert_int_equal(blk_pread(b, 1024, buf, 1024), 0);
     node_refresh_filename(blk_node(b));
     assert_string_equal(blk_node(b)->filename,
-                        "json:{\"inject-error.0.once\": \"on\", \"image\": {\"driver\": \"sim\", \"disk\": \"d0\"}, "
+                        "json:{\"inject-error.0.once\": \"on\", \"image\": {\"driver\": \"sim\", "
+                        "\"disk\": \"d0\"}, "
                         "\"driver\": \"blkdebug\", \"inject-error.0.iotype\": \"read\", "
                         "\"inject-error.0.event\": \"none\", \"inject-error.0.sector\": \"3\"}");
     blk_unref(b);
@@ -100,10 +105,14 @@ static void flush_and_status(struct rig *r)
 {
     rig_disk(r, 0, 64 * KiB);
     struct status st;
-    struct blk *b = rig_open(r, NULL, ON_D0 ",inject-error.0.event=none,inject-error.0.iotype=flush,"
-                             "inject-error.1.event=none,inject-error.1.iotype=block-status,inject-error.1.errno=12,"
-                             "inject-error.2.event=none,inject-error.2.iotype=discard,"
-                             "inject-error.2.immediately=on", RW);
+    struct blk *b = rig_open(
+        r, NULL,
+        ON_D0
+        ",inject-error.0.event=none,inject-error.0.iotype=flush,"
+        "inject-error.1.event=none,inject-error.1.iotype=block-status,inject-error.1.errno=12,"
+        "inject-error.2.event=none,inject-error.2.iotype=discard,"
+        "inject-error.2.immediately=on",
+        RW);
     assert_int_equal(rig_fill(b, 0, 512, 1), 0);
     assert_int_equal(blk_flush(b, NULL), -EIO);
     assert_int_equal(node_block_status(blk_node(b), true, 0, 4096, &st), -ENOMEM);
@@ -115,8 +124,11 @@ static void flush_and_status(struct rig *r)
 static void limits(struct rig *r)
 {
     rig_disk(r, 0, 64 * KiB);
-    struct blk *b = rig_open(r, NULL, ON_D0 ",align=512,max-transfer=4096,opt-write-zero=4k,max-write-zero=8k,"
-                             "opt-discard=4k,max-discard=8k", RW);
+    struct blk *b =
+        rig_open(r, NULL,
+                 ON_D0 ",align=512,max-transfer=4096,opt-write-zero=4k,max-write-zero=8k,"
+                       "opt-discard=4k,max-discard=8k",
+                 RW);
     assert_int_equal(blk_node(b)->limits.request_alignment, 512);
     assert_int_equal(rig_fill(b, 512, 16384, 1), 0);
     for (size_t i = 0; i < disk_log_len(r->log); i++) {
@@ -138,13 +150,16 @@ static void bad_limits(struct rig *r)
     rig_disk(r, 0, 64 * KiB);
     rig_open_fails(r, NULL, ON_D0 ",align=3", RW, "Cannot meet constraints with align 3");
     rig_open_fails(r, NULL, ON_D0 ",align=2G", RW, "Cannot meet constraints with align 2147483648");
-    rig_open_fails(r, NULL, ON_D0 ",align=512,max-transfer=1000", RW, "Cannot meet constraints with max-transfer 1000");
+    rig_open_fails(r, NULL, ON_D0 ",align=512,max-transfer=1000", RW,
+                   "Cannot meet constraints with max-transfer 1000");
     rig_open_fails(r, NULL, ON_D0 ",opt-write-zero=512,align=1k", RW,
                    "Cannot meet constraints with opt-write-zero 512");
     rig_open_fails(r, NULL, ON_D0 ",opt-write-zero=512,max-write-zero=700", RW,
                    "Cannot meet constraints with max-write-zero 700");
-    rig_open_fails(r, NULL, ON_D0 ",opt-discard=1000,align=512", RW, "Cannot meet constraints with opt-discard 1000");
-    rig_open_fails(r, NULL, ON_D0 ",max-discard=4G", RW, "Cannot meet constraints with max-discard 4294967296");
+    rig_open_fails(r, NULL, ON_D0 ",opt-discard=1000,align=512", RW,
+                   "Cannot meet constraints with opt-discard 1000");
+    rig_open_fails(r, NULL, ON_D0 ",max-discard=4G", RW,
+                   "Cannot meet constraints with max-discard 4294967296");
 }
 
 static void refusals(struct rig *r)
@@ -152,19 +167,24 @@ static void refusals(struct rig *r)
     rig_disk(r, 0, 64 * KiB);
     rig_open_fails(r, "blkdebug:", NULL, RW, "blkdebug requires both config file and image path");
     rig_open_fails(r, "blkdebug:x", NULL, RW, "blkdebug requires both config file and image path");
-    rig_open_fails(r, NULL, "driver=blkdebug", RW, "A block device must be specified for \"image\"");
+    rig_open_fails(r, NULL, "driver=blkdebug", RW,
+                   "A block device must be specified for \"image\"");
     rig_open_fails(r, "blkdebug:/nonexistent:sim:d0", NULL, RW,
                    "Could not read blkdebug config file: No such file or directory");
     rig_open_fails(r, NULL, ON_D0 ",inject-error.0.event=foo", RW, "invalid parameter value: foo");
-    rig_open_fails(r, NULL, ON_D0 ",foo=bar", RW, "Block protocol 'blkdebug' doesn't support the option 'foo'");
-    rig_open_fails(r, NULL, ON_D0 ",unshare-child-perms.0=foo", RW, "Parameter 'null' does not accept value 'foo'");
+    rig_open_fails(r, NULL, ON_D0 ",foo=bar", RW,
+                   "Block protocol 'blkdebug' doesn't support the option 'foo'");
+    rig_open_fails(r, NULL, ON_D0 ",unshare-child-perms.0=foo", RW,
+                   "Parameter 'null' does not accept value 'foo'");
 }
 
 static void permissions(struct rig *r)
 {
     rig_disk(r, 0, 64 * KiB);
-    struct blk *b = rig_open(r, NULL, ON_D0 ",take-child-perms.0=resize,unshare-child-perms.0=write,"
-                             "unshare-child-perms.1=write-unchanged", OPEN_RDWR);
+    struct blk *b = rig_open(r, NULL,
+                             ON_D0 ",take-child-perms.0=resize,unshare-child-perms.0=write,"
+                                   "unshare-child-perms.1=write-unchanged",
+                             OPEN_RDWR);
     const struct child *c = blk_node(b)->file;
     assert_string_equal(c->name, "image");
     assert_int_equal(c->perm, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE);
@@ -184,9 +204,9 @@ struct writer {
 static void announced_write(void *arg)
 {
     struct writer *w = arg;
-    uint8_t byte[512] = { 1 };
+    uint8_t byte[512] = {1};
     struct iov q;
-    struct request parent = { .op = REQ_WRITE, .label = LABEL_NONE, .bytes = 512, .tag = w->tag };
+    struct request parent = {.op = REQ_WRITE, .label = LABEL_NONE, .bytes = 512, .tag = w->tag};
     iov_single(&q, byte, sizeof(byte));
     node_event(blk_node(w->b), w->label, &parent);
     assert_int_equal(blk_pwritev(w->b, 0, 512, &q, 0, w->tag), 0);
@@ -196,7 +216,7 @@ static void announced_write(void *arg)
 static void settle(struct rig *r)
 {
     for (int i = 0; i < 8; i++) {
-        co_yield(r->w);
+        co_yield (r->w);
     }
 }
 
@@ -205,7 +225,7 @@ static void breakpoints(struct rig *r)
     rig_disk(r, 0, 64 * KiB);
     struct blk *b = rig_open(r, "blkdebug::sim:d0", NULL, RW);
     struct node *n = blk_node(b);
-    struct writer w = { .b = b, .label = LABEL_WRITE_AIO };
+    struct writer w = {.b = b, .label = LABEL_WRITE_AIO};
     assert_int_equal(node_break_set(n, "nonsense", "A"), -ENOENT);
     assert_int_equal(node_break_resume(n, "A"), -ENOENT);
     assert_int_equal(node_break_set(n, "write_aio", "A"), 0);
@@ -217,7 +237,8 @@ static void breakpoints(struct rig *r)
     assert_int_equal(node_break_resume(n, "A"), 0);
     settle(r);
     assert_true(w.done);
-    assert_string_equal(r->out.s, "blkdebug: Suspended request 'A'\nblkdebug: Resuming request 'A'\n");
+    assert_string_equal(r->out.s,
+                        "blkdebug: Suspended request 'A'\nblkdebug: Resuming request 'A'\n");
     assert_int_equal(node_break_remove(n, "A"), -ENOENT);
     blk_unref(b);
 }
@@ -228,8 +249,8 @@ static void break_filters(struct rig *r)
     rig_disk(r, 0, 64 * KiB);
     struct blk *b = rig_open(r, "blkdebug::sim:d0", NULL, RW);
     struct node *n = blk_node(b);
-    struct writer a = { .b = b, .label = LABEL_WRITE_AIO, .tag = "alpha" };
-    struct writer z = { .b = b, .label = LABEL_WRITE_AIO, .tag = "zeta" };
+    struct writer a = {.b = b, .label = LABEL_WRITE_AIO, .tag = "alpha"};
+    struct writer z = {.b = b, .label = LABEL_WRITE_AIO, .tag = "zeta"};
     assert_int_equal(node_break_set(n, "write_aio,label", "A"), -EINVAL);
     assert_int_equal(node_break_set(n, "write_aio,nth=x", "A"), -EINVAL);
     assert_int_equal(node_break_set(n, "write_aio,label=ze*,nth=1,sector=0", "A"), 0);
@@ -254,7 +275,11 @@ static void break_filters(struct rig *r)
     blk_unref(b);
 }
 
-#define TEST(name) static void test_##name(void **state) { rig_run(drivers, name); }
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        rig_run(drivers, name);                                                                    \
+    }
 TEST(passes)
 TEST(rules_of_a_file)
 TEST(rules_of_options)
@@ -269,10 +294,11 @@ TEST(break_filters)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_passes), cmocka_unit_test(test_rules_of_a_file),
+        cmocka_unit_test(test_passes),           cmocka_unit_test(test_rules_of_a_file),
         cmocka_unit_test(test_rules_of_options), cmocka_unit_test(test_flush_and_status),
-        cmocka_unit_test(test_limits), cmocka_unit_test(test_bad_limits), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_permissions), cmocka_unit_test(test_breakpoints), cmocka_unit_test(test_break_filters),
+        cmocka_unit_test(test_limits),           cmocka_unit_test(test_bad_limits),
+        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_permissions),
+        cmocka_unit_test(test_breakpoints),      cmocka_unit_test(test_break_filters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,8 +11,8 @@
 #include "ref/protocol/protocol.h"
 #include "ref/protocol/tests/rig.h"
 
-static const struct block_driver *const drivers[] = { &driver_sim, &driver_blkverify, NULL };
-#define RW (OPEN_RDWR | OPEN_PROTOCOL)
+static const struct block_driver *const drivers[] = {&driver_sim, &driver_blkverify, NULL};
+#define RW   (OPEN_RDWR | OPEN_PROTOCOL)
 #define BOTH "driver=blkverify,raw.driver=sim,raw.disk=d0,test.driver=sim,test.disk=d1"
 
 static struct blk *open_both(struct rig *r)
@@ -44,7 +44,8 @@ static void contents_differ(struct rig *r)
     assert_int_equal(disk_write(r->disk[0], 5000, &one, 1), 0);
     rig_check(b, 0, 4096, 0);
     assert_int_equal(blk_pread(b, 4096, buf, sizeof(buf)), -EIO);
-    assert_string_equal(r->out.s, "blkverify: read offset=4096 bytes=4096 contents mismatch at offset 5000\n");
+    assert_string_equal(
+        r->out.s, "blkverify: read offset=4096 bytes=4096 contents mismatch at offset 5000\n");
     blk_unref(b);
 }
 
@@ -55,23 +56,30 @@ static void results_differ(struct rig *r)
     /* The test image is written first. */
     assert_int_equal(fault_plan_parse(&r->plan, "error,errno=28,io=write", &err), 0);
     assert_int_equal(rig_fill(b, 0, 512, 1), -EIO);
-    assert_string_equal(r->out.s, "blkverify: write offset=0 bytes=512 return value mismatch -28 != 0\n");
+    assert_string_equal(r->out.s,
+                        "blkverify: write offset=0 bytes=512 return value mismatch -28 != 0\n");
     blk_unref(b);
 }
 
 static void refusals(struct rig *r)
 {
-    rig_open_fails(r, "blkverify:", NULL, RW, "blkverify requires raw copy and original image path");
+    rig_open_fails(r, "blkverify:", NULL, RW,
+                   "blkverify requires raw copy and original image path");
     rig_open_fails(r, NULL, "driver=blkverify", RW, "A block device must be specified for \"raw\"");
     rig_disk(r, 0, 64 * KiB);
     rig_open_fails(r, NULL, "driver=blkverify,raw.driver=sim,raw.disk=d0", RW,
                    "A block device must be specified for \"test\"");
     rig_disk(r, 1, 128 * KiB);
-    rig_open_fails(r, NULL, BOTH, RW,
-                   "blkverify cannot compare a test image of 131072 bytes with a raw image of 65536 bytes");
+    rig_open_fails(
+        r, NULL, BOTH, RW,
+        "blkverify cannot compare a test image of 131072 bytes with a raw image of 65536 bytes");
 }
 
-#define TEST(name) static void test_##name(void **state) { rig_run(drivers, name); }
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        rig_run(drivers, name);                                                                    \
+    }
 TEST(agreement)
 TEST(contents_differ)
 TEST(results_differ)
@@ -80,8 +88,10 @@ TEST(refusals)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_agreement), cmocka_unit_test(test_contents_differ),
-        cmocka_unit_test(test_results_differ), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_agreement),
+        cmocka_unit_test(test_contents_differ),
+        cmocka_unit_test(test_results_differ),
+        cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /*
- * raw on simulated disks: passing through, windows, guessed formats, labels, measuring; blkdebug below it.
+ * raw on simulated disks: passing through, windows, guessed formats, labels, measuring; blkdebug
+ * below it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,9 +20,10 @@ static int toy_probe(const uint8_t *buf, size_t len, const char *filename)
     return len >= 4 && !memcmp(buf, "TOY!", 4) ? 100 : 0;
 }
 
-static const struct block_driver toy = { .name = "toy", .kind = DRIVER_FORMAT, .probe = toy_probe };
-static const struct block_driver *const drivers[] = { &driver_sim, &driver_blkdebug, &driver_raw, &toy, NULL };
-#define RW (OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP)
+static const struct block_driver toy = {.name = "toy", .kind = DRIVER_FORMAT, .probe = toy_probe};
+static const struct block_driver *const drivers[] = {&driver_sim, &driver_blkdebug, &driver_raw,
+                                                     &toy, NULL};
+#define RW    (OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP)
 #define ON_D0 "driver=raw,file.driver=sim,file.disk=d0"
 
 static void passes(struct rig *r)
@@ -69,7 +71,8 @@ static void window(struct rig *r)
     /* Not the window's: nobody may change the file's size. */
     assert_int_equal(blk_node(b)->file->shared, PERM_ALL & ~PERM_RESIZE);
     node_refresh_filename(blk_node(b));
-    assert_string_equal(blk_node(b)->filename, "json:{\"offset\": \"4096\", \"driver\": \"raw\", \"size\": \"8k\", "
+    assert_string_equal(blk_node(b)->filename,
+                        "json:{\"offset\": \"4096\", \"driver\": \"raw\", \"size\": \"8k\", "
                         "\"file\": {\"driver\": \"sim\", \"disk\": \"d0\"}}");
     blk_unref(b);
 
@@ -89,14 +92,17 @@ static void bad_windows(struct rig *r)
 {
     rig_disk(r, 0, 64 * KiB);
     rig_open_fails(r, NULL, ON_D0 ",size=1000", RW, "Specified size is not multiple of 512");
-    rig_open_fails(r, NULL, ON_D0 ",size=1M", RW, "The sum of offset (0) and size (1048576) has to be smaller or equal "
+    rig_open_fails(r, NULL, ON_D0 ",size=1M", RW,
+                   "The sum of offset (0) and size (1048576) has to be smaller or equal "
                    "to the  actual size of the containing file (65536)");
-    rig_open_fails(r, NULL, ON_D0 ",offset=60k,size=8k", RW, "The sum of offset (61440) and size (8192) has to be "
+    rig_open_fails(r, NULL, ON_D0 ",offset=60k,size=8k", RW,
+                   "The sum of offset (61440) and size (8192) has to be "
                    "smaller or equal to the  actual size of the containing file (65536)");
     rig_open_fails(r, NULL, ON_D0 ",offset=1M", RW,
                    "Offset (1048576) cannot be greater than size of the containing file (65536)");
-    rig_open_fails(r, NULL, ON_D0 ",offset=9223372036854775296,size=512", RW,
-                   "Offset (9223372036854775296) cannot be greater than size of the containing file (65536)");
+    rig_open_fails(
+        r, NULL, ON_D0 ",offset=9223372036854775296,size=512", RW,
+        "Offset (9223372036854775296) cannot be greater than size of the containing file (65536)");
 }
 
 static void window_reopened(struct rig *r)
@@ -110,8 +116,9 @@ static void window_reopened(struct rig *r)
     assert_int_equal(disk_log_op(r->log, 0)->offset, 8192);
     opts = opts_parse("size=1M", NULL, &err);
     assert_int_equal(node_reopen(blk_node(b), opts, true, &err), -EINVAL);
-    rig_expect(&err, "The sum of offset (8192) and size (1048576) has to be smaller or equal to the  actual size of the "
-               "containing file (65536)");
+    rig_expect(&err, "The sum of offset (8192) and size (1048576) has to be smaller or equal to "
+                     "the  actual size of the "
+                     "containing file (65536)");
     assert_int_equal(blk_length(b), 8192);
     blk_unref(b);
 }
@@ -121,13 +128,15 @@ static void guessed_format(struct rig *r)
     uint8_t sector[512] = "TOY!", more[1024] = "TOY!";
     rig_disk(r, 0, 64 * KiB);
     struct blk *b = rig_open(r, "sim:d0", NULL, RW);
-    assert_string_equal(r->out.s, "WARNING: Image format was not specified for 'sim:d0' and probing guessed raw.\n"
-                        "         Automatically detecting the format is dangerous for raw images, write operations on "
-                        "block 0 will be restricted.\n"
-                        "         Specify the 'raw' format explicitly to remove the restrictions.\n");
+    assert_string_equal(
+        r->out.s, "WARNING: Image format was not specified for 'sim:d0' and probing guessed raw.\n"
+                  "         Automatically detecting the format is dangerous for raw images, write "
+                  "operations on "
+                  "block 0 will be restricted.\n"
+                  "         Specify the 'raw' format explicitly to remove the restrictions.\n");
     assert_int_equal(blk_pwrite(b, 0, sector, 512, 0), -EPERM);
     assert_int_equal(blk_pwrite(b, 0, more, 1024, 0), -EPERM);
-    assert_int_equal(blk_pwrite(b, 0, sector, 4, 0), -EPERM);       /* through read, modify, write */
+    assert_int_equal(blk_pwrite(b, 0, sector, 4, 0), -EPERM); /* through read, modify, write */
     assert_int_equal(blk_pwrite(b, 512, sector, 512, 0), 0);
     assert_int_equal(rig_fill(b, 0, 512, 1), 0);
     rig_check(b, 0, 512, 1);
@@ -162,10 +171,13 @@ static void creation_and_measure(struct rig *r)
 static void labels_reach_blkdebug(struct rig *r)
 {
     rig_disk(r, 0, 64 * KiB);
-    struct blk *b = rig_open(r, NULL, "driver=raw,file.driver=blkdebug,file.image.driver=sim,file.image.disk=d0,"
-                             "file.set-state.0.event=write_aio,file.set-state.0.state=1,file.set-state.0.new_state=2,"
-                             "file.inject-error.0.event=write_aio,file.inject-error.0.state=2,"
-                             "file.inject-error.0.once=on,file.inject-error.0.errno=28", RW);
+    struct blk *b = rig_open(
+        r, NULL,
+        "driver=raw,file.driver=blkdebug,file.image.driver=sim,file.image.disk=d0,"
+        "file.set-state.0.event=write_aio,file.set-state.0.state=1,file.set-state.0.new_state=2,"
+        "file.inject-error.0.event=write_aio,file.inject-error.0.state=2,"
+        "file.inject-error.0.once=on,file.inject-error.0.errno=28",
+        RW);
     assert_int_equal(rig_fill(b, 0, 512, 1), 0);
     assert_int_equal(rig_fill(b, 0, 512, 2), -ENOSPC);
     assert_int_equal(rig_fill(b, 512, 512, 3), 0);
@@ -174,7 +186,11 @@ static void labels_reach_blkdebug(struct rig *r)
     blk_unref(b);
 }
 
-#define TEST(name) static void test_##name(void **state) { rig_run(drivers, name); }
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        rig_run(drivers, name);                                                                    \
+    }
 TEST(passes)
 TEST(window)
 TEST(bad_windows)
@@ -186,9 +202,13 @@ TEST(labels_reach_blkdebug)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_passes), cmocka_unit_test(test_window), cmocka_unit_test(test_bad_windows),
-        cmocka_unit_test(test_window_reopened), cmocka_unit_test(test_guessed_format),
-        cmocka_unit_test(test_creation_and_measure), cmocka_unit_test(test_labels_reach_blkdebug),
+        cmocka_unit_test(test_passes),
+        cmocka_unit_test(test_window),
+        cmocka_unit_test(test_bad_windows),
+        cmocka_unit_test(test_window_reopened),
+        cmocka_unit_test(test_guessed_format),
+        cmocka_unit_test(test_creation_and_measure),
+        cmocka_unit_test(test_labels_reach_blkdebug),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,9 +28,10 @@ static void enter(void *arg)
 
 void rig_run(const struct block_driver *const *drivers, void (*fn)(struct rig *r))
 {
-    struct rig r = { .process = process_new() };
-    struct world_config cfg = { .report = collect, .report_opaque = &r, .simulated_time = true, .seed = 1 };
-    struct call c = { &r, fn };
+    struct rig r = {.process = process_new()};
+    struct world_config cfg = {
+        .report = collect, .report_opaque = &r, .simulated_time = true, .seed = 1};
+    struct call c = {&r, fn};
 
     r.w = world_new(r.process, &cfg);
     for (size_t i = 0; drivers[i]; i++) {
@@ -62,13 +63,13 @@ void rig_disk(struct rig *r, int i, int64_t size)
     char name[8];
     assert_null(r->disk[i]);
     r->disk[i] = disk_new(r->pool, size);
-    struct sim_disk d = { .disk = r->disk[i], .log = r->log, .index = i, .plan = &r->plan };
+    struct sim_disk d = {.disk = r->disk[i], .log = r->log, .index = i, .plan = &r->plan};
     snprintf(name, sizeof(name), "d%d", i);
     sim_register(r->w, name, &d);
 }
 
-static struct blk *try_open(struct rig *r, const char *filename, const char *options, unsigned flags,
-                            struct error **err)
+static struct blk *try_open(struct rig *r, const char *filename, const char *options,
+                            unsigned flags, struct error **err)
 {
     struct value *opts = NULL;
     if (options) {
@@ -98,7 +99,8 @@ void rig_expect(struct error **err, const char *msg)
     error_clear(err);
 }
 
-void rig_open_fails(struct rig *r, const char *filename, const char *options, unsigned flags, const char *msg)
+void rig_open_fails(struct rig *r, const char *filename, const char *options, unsigned flags,
+                    const char *msg)
 {
     struct error *err = NULL;
     assert_null(try_open(r, filename, options, flags, &err));

@@ -1,5 +1,6 @@
 /*
- * A rig for driver tests: a fresh world that knows chosen drivers, simulated disks, and what was reported.
+ * A rig for driver tests: a fresh world that knows chosen drivers, simulated disks, and what was
+ * reported.
  */
 #ifndef BLKREF_PROTOCOL_TESTS_RIG_H
 #define BLKREF_PROTOCOL_TESTS_RIG_H
@@ -14,23 +15,25 @@
 struct rig {
     struct process *process;
     struct world *w;
-    struct strbuf out;                  /* everything reported */
+    struct strbuf out; /* everything reported */
     struct driver_entry entries[16];
     struct driver_list drivers;
     struct disk_pool *pool;
     struct disk_log *log;
     struct fault_plan plan;
-    struct disk *disk[RIG_DISKS];       /* "sim:d0", "sim:d1", ... */
+    struct disk *disk[RIG_DISKS]; /* "sim:d0", "sim:d1", ... */
 };
 
-/* Runs fn in a coroutine of a fresh world; `drivers` ends with NULL.  Nothing may be left behind. */
+/* Runs fn in a coroutine of a fresh world; `drivers` ends with NULL.  Nothing may be left behind.
+ */
 void rig_run(const struct block_driver *const *drivers, void (*fn)(struct rig *r));
 /* Registers disk i, `size` bytes long, on the rig's log and plan. */
 void rig_disk(struct rig *r, int i, int64_t size);
 /* Opens with options "key=value,..." (or NULL), all permissions shared; must succeed. */
 struct blk *rig_open(struct rig *r, const char *filename, const char *options, unsigned flags);
 /* Opening fails with just this message. */
-void rig_open_fails(struct rig *r, const char *filename, const char *options, unsigned flags, const char *msg);
+void rig_open_fails(struct rig *r, const char *filename, const char *options, unsigned flags,
+                    const char *msg);
 void rig_expect(struct error **err, const char *msg);
 /* Writes or checks `bytes` bytes of one value. */
 int rig_fill(struct blk *b, int64_t offset, int64_t bytes, uint8_t value);

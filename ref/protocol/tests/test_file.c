@@ -16,7 +16,7 @@
 #include "ref/protocol/protocol.h"
 #include "ref/protocol/tests/rig.h"
 
-static const struct block_driver *const drivers[] = { &driver_file, &driver_host_device, NULL };
+static const struct block_driver *const drivers[] = {&driver_file, &driver_host_device, NULL};
 #define RW (OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP | OPEN_PROTOCOL)
 
 /* A directory of its own for each test, entered and left again. */
@@ -30,7 +30,7 @@ static int enter_dir(void **state)
 
 static int leave_dir(void **state)
 {
-    static const char *const names[] = { "a", "b" };
+    static const char *const names[] = {"a", "b"};
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         unlink(names[i]);
     }
@@ -88,7 +88,7 @@ static void unaligned_end(struct rig *r)
     struct blk *b = rig_open(r, "a", NULL, RW);
     int64_t n;
     assert_int_equal(blk_length(b), 512);
-    rig_check(b, 0, 512, 0);            /* behind the end of the file there are zeroes */
+    rig_check(b, 0, 512, 0); /* behind the end of the file there are zeroes */
     assert_int_equal(rig_fill(b, 256, 256, 3), 0);
     assert_int_equal(stat_of("a").st_size, 512);
     assert_int_equal(status(b, 0, 512, &n), STATUS_DATA);
@@ -122,7 +122,7 @@ static void zeroes(struct rig *r)
     assert_int_equal(rig_fill(b, 0, 65536, 1), 0);
     blkcnt_t before = stat_of("a").st_blocks;
     assert_int_equal(blk_pwrite_zeroes(b, 0, 32768, 0, NULL), 0);
-    assert_int_equal(stat_of("a").st_blocks, before);          /* stays allocated */
+    assert_int_equal(stat_of("a").st_blocks, before); /* stays allocated */
     rig_check(b, 0, 32768, 0);
     assert_int_equal(blk_pwrite_zeroes(b, 32768, 32768, REQ_MAY_UNMAP, NULL), 0);
     assert_true(stat_of("a").st_blocks < before);
@@ -136,7 +136,7 @@ static void resizing(struct rig *r)
     make(r, "a", "size=0");
     struct blk *b = rig_open(r, "a", NULL, RW);
     assert_int_equal(blk_truncate(b, 1 * MiB, true, PREALLOC_OFF, 0, &err), 0);
-    assert_true(stat_of("a").st_blocks > 0);                    /* the first block is there */
+    assert_true(stat_of("a").st_blocks > 0); /* the first block is there */
     assert_true(stat_of("a").st_blocks * 512 < 1 * MiB);
     assert_int_equal(blk_truncate(b, 2 * MiB, true, PREALLOC_FALLOC, 0, &err), 0);
     assert_true(stat_of("a").st_blocks * 512 >= 1 * MiB);
@@ -161,9 +161,11 @@ static void creation(struct rig *r)
     make(r, "a", "size=64k,nocow=on,extent_size_hint=0");
     assert_int_equal(stat_of("a").st_size, 65536);
     make_fails(r, "a", "size=1M,preallocation=bogus", EINVAL, "invalid parameter value: bogus");
-    make_fails(r, "a", "size=1M,preallocation=metadata", ENOTSUP, "Unsupported preallocation mode: metadata");
+    make_fails(r, "a", "size=1M,preallocation=metadata", ENOTSUP,
+               "Unsupported preallocation mode: metadata");
     make_fails(r, "a", "size=1M,extent_size_hint=8G", EINVAL, "Extent size hint is too large");
-    make_fails(r, "nowhere/a", "size=1M", ENOENT, "Could not create 'nowhere/a': No such file or directory");
+    make_fails(r, "nowhere/a", "size=1M", ENOENT,
+               "Could not create 'nowhere/a': No such file or directory");
 }
 
 static void refusals(struct rig *r)
@@ -172,20 +174,24 @@ static void refusals(struct rig *r)
     rig_open_fails(r, "b", NULL, RW, "Could not open 'b': No such file or directory");
     rig_open_fails(r, NULL, "driver=file", RW, "The 'file' block driver requires a file name");
     rig_open_fails(r, NULL, "driver=file,filename=a,aio=foo", RW, "invalid parameter value: foo");
-    rig_open_fails(r, NULL, "driver=file,filename=a,aio=native", RW,
-                   "aio=native was specified, but it requires cache.direct=on, which was not specified.");
+    rig_open_fails(
+        r, NULL, "driver=file,filename=a,aio=native", RW,
+        "aio=native was specified, but it requires cache.direct=on, which was not specified.");
     rig_open_fails(r, NULL, "driver=file,filename=a,locking=x", RW, "invalid parameter value: x");
-    rig_open_fails(r, NULL, "driver=file,filename=a,pr-manager=p", RW, "No persistent reservation manager with id 'p'");
+    rig_open_fails(r, NULL, "driver=file,filename=a,pr-manager=p", RW,
+                   "No persistent reservation manager with id 'p'");
     rig_open_fails(r, NULL, "driver=file,filename=a,x-check-cache-dropped=on", RW,
                    "x-check-cache-dropped=on is not supported");
-    rig_open_fails(r, NULL, "driver=file,filename=.", 0, "'file' driver requires '.' to be a regular file");
+    rig_open_fails(r, NULL, "driver=file,filename=.", 0,
+                   "'file' driver requires '.' to be a regular file");
     rig_open_fails(r, NULL, "driver=host_device,filename=a", 0,
                    "'host_device' driver requires 'a' to be either a character or block device");
     rig_open_fails(r, NULL, "driver=file,filename=/dev/fdset/1", RW,
                    "Could not dup FD for /dev/fdset/1 flags 2: Function not implemented");
 }
 
-/* The access mode of the one descriptor that this process has on `name`; -1 when there are none or two. */
+/* The access mode of the one descriptor that this process has on `name`; -1 when there are none or
+ * two. */
 static int access_of(const char *name)
 {
     struct stat want = stat_of(name), st;
@@ -245,18 +251,19 @@ static void reopening(struct rig *r)
 /* Is the byte locked by somebody else than fd? */
 static bool locked(int fd, off_t byte)
 {
-    struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+    struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
     assert_int_equal(fcntl(fd, F_OFD_GETLK, &fl), 0);
     return fl.l_type != F_UNLCK;
 }
 
 static void set_lock(int fd, off_t byte, short type)
 {
-    struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1 };
+    struct flock fl = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
     assert_int_equal(fcntl(fd, F_OFD_SETLK, &fl), 0);
 }
 
-/* 1 for each of the bytes 100 to 103 (used) and 200 to 203 (not shared), as a number of eight bits. */
+/* 1 for each of the bytes 100 to 103 (used) and 200 to 203 (not shared), as a number of eight bits.
+ */
 static unsigned locked_bytes(int fd)
 {
     unsigned bits = 0;
@@ -314,7 +321,11 @@ static void locks_survive_reopen(struct rig *r)
     close(fd);
 }
 
-#define TEST(name) static void test_##name(void **state) { rig_run(drivers, name); }
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        rig_run(drivers, name);                                                                    \
+    }
 TEST(data)
 TEST(unaligned_end)
 TEST(holes)
@@ -331,8 +342,17 @@ TEST(locks_survive_reopen)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        UNIT(data), UNIT(unaligned_end), UNIT(holes), UNIT(zeroes), UNIT(resizing), UNIT(creation), UNIT(refusals),
-        UNIT(access_follows_permissions), UNIT(reopening), UNIT(lock_bytes), UNIT(locks_survive_reopen),
+        UNIT(data),
+        UNIT(unaligned_end),
+        UNIT(holes),
+        UNIT(zeroes),
+        UNIT(resizing),
+        UNIT(creation),
+        UNIT(refusals),
+        UNIT(access_follows_permissions),
+        UNIT(reopening),
+        UNIT(lock_bytes),
+        UNIT(locks_survive_reopen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

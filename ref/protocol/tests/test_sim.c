@@ -12,7 +12,7 @@
 #include "ref/protocol/protocol.h"
 #include "ref/protocol/tests/rig.h"
 
-static const struct block_driver *const drivers[] = { &driver_sim, NULL };
+static const struct block_driver *const drivers[] = {&driver_sim, NULL};
 #define RW (OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL)
 
 static struct blk *open_d0(struct rig *r)
@@ -31,7 +31,7 @@ static void data_and_log(struct rig *r)
 {
     struct blk *b = open_d0(r);
     uint8_t two[2][100];
-    struct iovec v[] = { { two[0], 100 }, { two[1], 100 } };
+    struct iovec v[] = {{two[0], 100}, {two[1], 100}};
     struct iov q;
     memset(two[0], 7, 100);
     memset(two[1], 8, 100);
@@ -129,7 +129,8 @@ static void stale_and_misdirected(struct rig *r)
     assert_int_equal(rig_fill(b, 1024, 512, 9), 0);
     rig_check(b, 0, 512, 2);
     rig_check(b, 0, 512, 2);
-    rig_check(b, 0, 512, 1);        /* the third read: what was there before the last write of that range */
+    rig_check(b, 0, 512,
+              1); /* the third read: what was there before the last write of that range */
     rig_check(b, 0, 512, 2);
 
     assert_int_equal(rig_fill(b, 16384, 512, 5), 0);
@@ -157,15 +158,15 @@ static void delayed_and_hung(struct rig *r)
     assert_int_equal(rig_fill(b, 0, 512, 1), 0);
     assert_int_equal(clock_now(r->w, CLOCK_REAL) - before, 2000000);
 
-    struct hung_write h = { b, 1 };
+    struct hung_write h = {b, 1};
     co_spawn(r->w, "hung", write_hung, &h);
     for (int i = 0; i < 10; i++) {
-        co_yield(r->w);
+        co_yield (r->w);
     }
     assert_int_equal(h.ret, 1);
     sim_release_hung(r->w);
     blk_drain(b);
-    co_yield(r->w);
+    co_yield (r->w);
     assert_int_equal(h.ret, -ECANCELED);
     blk_unref(b);
 }
@@ -181,7 +182,7 @@ static void limits(struct rig *r)
     uint8_t byte = 1;
     assert_int_equal(blk_pwrite(b, 700, &byte, 1, REQ_FUA), 0);
     const struct disk_op *op = disk_log_op(r->log, 0);
-    assert_int_equal(op->offset, 512);      /* read, modified, written */
+    assert_int_equal(op->offset, 512); /* read, modified, written */
     assert_int_equal(op->bytes, 512);
     assert_int_equal(rig_count(r, DISK_OP_FLUSH), 1);
     assert_int_equal(blk_pwrite_zeroes(b, 0, 4096, 0, NULL), 0);
@@ -191,7 +192,11 @@ static void limits(struct rig *r)
     blk_unref(b);
 }
 
-#define TEST(name) static void test_##name(void **state) { rig_run(drivers, name); }
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        rig_run(drivers, name);                                                                    \
+    }
 TEST(data_and_log)
 TEST(holes_and_sizes)
 TEST(names_and_creation)
@@ -203,9 +208,12 @@ TEST(limits)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_data_and_log), cmocka_unit_test(test_holes_and_sizes),
-        cmocka_unit_test(test_names_and_creation), cmocka_unit_test(test_error_short_torn_lost),
-        cmocka_unit_test(test_stale_and_misdirected), cmocka_unit_test(test_delayed_and_hung),
+        cmocka_unit_test(test_data_and_log),
+        cmocka_unit_test(test_holes_and_sizes),
+        cmocka_unit_test(test_names_and_creation),
+        cmocka_unit_test(test_error_short_torn_lost),
+        cmocka_unit_test(test_stale_and_misdirected),
+        cmocka_unit_test(test_delayed_and_hung),
         cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
