@@ -152,6 +152,7 @@ static void creation_and_measure(struct rig *r)
     rig_disk(r, 0, 0);
     struct value *opts = opts_parse("size=8k", NULL, &err);
     assert_int_equal(image_create(r->w, &driver_raw, "sim:d0", opts, &err), 0);
+    value_free(opts);
     assert_int_equal(disk_size(r->disk[0]), 8192);
 
     opts = opts_parse("size=1000", NULL, &err);

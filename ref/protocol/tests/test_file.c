@@ -43,6 +43,7 @@ static void make(struct rig *r, const char *name, const char *text)
     struct value *opts = opts_parse(text, NULL, &err);
     assert_int_equal(image_create(r->w, &driver_file, name, opts, &err), 0);
     assert_null(err);
+    value_free(opts);
 }
 
 static void make_fails(struct rig *r, const char *name, const char *text, int code, const char *msg)
@@ -50,6 +51,7 @@ static void make_fails(struct rig *r, const char *name, const char *text, int co
     struct error *err = NULL;
     struct value *opts = opts_parse(text, NULL, &err);
     assert_int_equal(image_create(r->w, &driver_file, name, opts, &err), -code);
+    value_free(opts);
     rig_expect(&err, msg);
 }
 

@@ -87,6 +87,7 @@ static void names_and_creation(struct rig *r)
     struct value *opts = value_dict();
     dict_put_str(opts, "size", "8k");
     assert_int_equal(image_create(r->w, &driver_sim, "sim:d0", opts, &err), 0);
+    value_free(opts);
     assert_int_equal(disk_size(r->disk[0]), 8192);
     assert_int_equal(rig_count(r, DISK_OP_TRUNCATE), 2);
     struct blk *b = rig_open(r, NULL, "driver=sim,disk=d0", RW);
