@@ -46,6 +46,9 @@ int child_copy_range_to(struct child *src, int64_t src_off, struct child *dst, i
         ret = n->drv->copy_range_to(n, src, src_off, dst, dst_off, bytes, read_flags, write_flags);
         write_finish(&io, REQ_WRITE, dst_off, bytes, ret);
     }
+    if (ret == 0 && (write_flags & REQ_FUA) && n->drv->kind == DRIVER_PROTOCOL) {
+        ret = node_flush(n, NULL);
+    }
     io_end(&io);
     return ret;
 }

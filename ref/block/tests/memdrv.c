@@ -75,6 +75,9 @@ static int disk_write(struct node *n, const struct request *r)
     struct memdisk *d = n->state;
     log_call(d, "W", r);
     d->writes++;
+    if (d->widen) {
+        tracked_make_serialising(n, tracked_self(n), (uint64_t)d->widen);
+    }
     while (d->stopped) {
         waitq_wait(n->w, &d->gate);
     }
@@ -110,6 +113,22 @@ static int disk_discard(struct node *n, const struct request *r)
     log_call(d, "D", r);
     give_way(n);
     return injected(d, REQ_DISCARD);
+}
+
+static int disk_copy_from(struct node *n, struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
+                          int64_t bytes, unsigned read_flags, unsigned write_flags)
+{
+    return child_copy_range_to(src, src_off, dst, dst_off, bytes, read_flags, write_flags);
+}
+
+static int disk_copy_to(struct node *n, struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
+                        int64_t bytes, unsigned read_flags, unsigned write_flags)
+{
+    struct memdisk *to = n->state, *from = src->node->state;
+    struct request r = { .offset = dst_off, .bytes = bytes };
+    log_call(to, "C", &r);
+    memcpy(to->data + dst_off, from->data + src_off, (size_t)bytes);
+    return 0;
 }
 
 static int disk_flush(struct node *n, const struct request *r)
@@ -185,7 +204,8 @@ static void disk_drain_end(struct node *n)
 const struct block_driver driver_memdisk = {
     .name = "memdisk", .kind = DRIVER_PROTOCOL, .state_size = sizeof(struct memdisk), .variable_length = true,
     .close = disk_close, .read = disk_read, .write = disk_write, .write_zeroes = disk_write_zeroes,
-    .discard = disk_discard, .flush_to_disk = disk_flush, .length = disk_length, .truncate = disk_truncate,
+    .discard = disk_discard, .copy_range_from = disk_copy_from, .copy_range_to = disk_copy_to,
+    .flush_to_disk = disk_flush, .length = disk_length, .truncate = disk_truncate,
     .refresh_limits = disk_refresh_limits, .event = disk_event, .drain_begin = disk_drain_begin,
     .drain_end = disk_drain_end,
 };
@@ -491,7 +511,13 @@ void mem_root_drop(struct child *c)
 
 void mem_world_init(struct mem_world *m, uint64_t seed)
 {
-    struct world_config cfg = { .simulated_time = true, .seed = seed };
+    mem_world_init_profile(m, seed, &profile_reference);
+}
+
+void mem_world_init_profile(struct mem_world *m, uint64_t seed, const struct profile *profile)
+{
+    struct world_config cfg = { .simulated_time = true, .seed = seed, .profile = profile, .io = IO_SYNC,
+                                .io_set = true };
     *m = (struct mem_world){ .p = process_new() };
     if (seed) {
         sched_seeded_init(&m->seeded, seed, 300);

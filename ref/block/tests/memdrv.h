@@ -25,6 +25,7 @@ struct memdisk {
     bool log_events;
     bool stopped;                  /* writes wait in `gate` */
     struct waitq gate;
+    int64_t widen;                 /* not 0: writes make themselves serialising by so many bytes */
     unsigned drained;
 };
 
@@ -61,6 +62,7 @@ struct mem_world {
     struct sched_seeded seeded;
 };
 void mem_world_init(struct mem_world *m, uint64_t seed);    /* seed 0: FIFO */
+void mem_world_init_profile(struct mem_world *m, uint64_t seed, const struct profile *profile);
 void mem_world_exec(struct mem_world *m, void (*fn)(void *), void *arg);
 void mem_world_destroy(struct mem_world *m);
 

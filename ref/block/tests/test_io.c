@@ -362,6 +362,77 @@ TEST(test_bad_alignment_refused)
     mem_root_drop(f->c);
 }
 
+/* ---- copy offload ---- */
+
+struct pair {
+    struct fixture *f;
+    struct node *src, *dst;
+    struct child *from, *to;
+};
+
+static void with_pair(struct fixture *f, struct pair *p)
+{
+    *p = (struct pair){ f, memdisk_new(f->m.w, "src", 64 * K), memdisk_new(f->m.w, "dst", 64 * K), NULL, NULL };
+    p->from = mem_root(p->src);
+    p->to = mem_root(p->dst);
+    memdisk_of(p->dst)->log = &f->log;
+    memset(memdisk_of(p->src)->data, 0x44, 64 * K);
+}
+
+static void drop_pair(struct pair *p)
+{
+    mem_root_drop(p->from);
+    mem_root_drop(p->to);
+}
+
+TEST(test_copy_range_refused)
+{
+    struct fixture *f = arg;
+    struct pair p;
+    with_pair(f, &p);
+    /* The reference profile has no offload. */
+    assert_int_equal(child_copy_range(p.from, 0, p.to, 0, 512, 0, 0), -ENOTSUP);
+    drop_pair(&p);
+}
+
+static void copy_range_body(void *arg)
+{
+    struct fixture *f = arg;
+    struct pair p;
+    struct watch w = { .ww = { .written = on_write } };
+    with_pair(f, &p);
+    node_watch_writes(p.dst, &w.ww);
+    assert_int_equal(child_copy_range(p.from, 512, p.to, 1024, 2048, 0, REQ_FUA), 0);
+    expect_log(f, "C 1024+2048 F");
+    assert_int_equal(memdisk_of(p.dst)->data[1024], 0x44);
+    assert_int_equal(memdisk_of(p.dst)->data[3072], 0);
+    assert_int_equal(w.offset, 1024);
+    assert_int_equal(w.bytes, 2048);
+    assert_int_equal(child_copy_range(p.from, -1, p.to, 0, 512, 0, 0), -EIO);
+    assert_int_equal(child_copy_range(p.from, 0, p.to, -1, 512, 0, 0), -EIO);
+    assert_int_equal(child_copy_range(p.from, 0, p.to, 0, 0, 0, 0), 0);
+    p.dst->read_only = true;
+    assert_int_equal(child_copy_range(p.from, 0, p.to, 0, 512, 0, 0), -EPERM);
+    p.dst->read_only = false;
+    p.src->encrypted = true;
+    assert_int_equal(child_copy_range(p.from, 0, p.to, 0, 512, 0, 0), -ENOTSUP);
+    memdisk_of(p.dst)->limits.request_alignment = 512;
+    mem_refresh_limits(p.dst);
+    p.src->encrypted = false;
+    assert_int_equal(child_copy_range(p.from, 0, p.to, 1, 512, 0, 0), -ENOTSUP);
+    node_unwatch_writes(&w.ww);
+    drop_pair(&p);
+}
+
+static void test_copy_range(void **state)
+{
+    struct fixture f = { .n = NULL };
+    mem_world_init_profile(&f.m, 0, &profile_optimized);
+    mem_world_exec(&f.m, copy_range_body, &f);
+    mem_world_destroy(&f.m);
+    strbuf_free(&f.log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,7 +440,7 @@ int main(void)
         T(test_unaligned_read), T(test_unaligned_write), T(test_rmw_events), T(test_label_announced),
         T(test_max_transfer), T(test_max_iov), T(test_fua), T(test_flags_masked), T(test_read_only),
         T(test_detect_zeroes), T(test_growth_and_watch), T(test_cancelled), T(test_limits),
-        T(test_bad_alignment_refused),
+        T(test_bad_alignment_refused), T(test_copy_range_refused), cmocka_unit_test(test_copy_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

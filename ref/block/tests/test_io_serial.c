@@ -278,11 +278,66 @@ TEST(test_tracked_self)
     mem_root_drop(f->c);
 }
 
+/* A driver finds out late that it touches more (writes that extend a file): it waits then. */
+TEST(test_late_widening)
+{
+    struct fixture *f = arg;
+    with_disk(f);
+    f->d->stopped = true;
+    co_spawn(f->m.w, "slow", slow_write, f);
+    turns(f, 2);
+    f->d->widen = 4096;
+    co_spawn(f->m.w, "other", write_block_1, f);
+    turns(f, 2);
+    f->d->stopped = false;
+    turns(f, 5);
+    expect_log(f, "W 0+512 W 512+512");
+    waitq_wake_all(f->m.w, &f->d->gate);
+    turns(f, 5);
+    expect_log(f, " other-done");
+    assert_int_equal(f->n->serialising, 0);
+    mem_root_drop(f->c);
+}
+
+static void grow_it(void *arg)
+{
+    struct fixture *f = arg;
+    assert_int_equal(child_truncate(f->c, 80 * K, false, PREALLOC_OFF, 0, NULL), 0);
+    strbuf_puts(&f->log, " grown");
+}
+
+static void write_behind_end(void *arg)
+{
+    struct fixture *f = arg;
+    uint8_t b[512] = { 0 };
+    assert_int_equal(child_pwrite(f->c, 72 * K, b, 512, LABEL_NONE, NULL), 0);
+    strbuf_puts(&f->log, " written");
+}
+
+/* Growth waits for writes to the part that it adds. */
+TEST(test_truncate_serialises)
+{
+    struct fixture *f = arg;
+    with_disk(f);
+    f->d->stopped = true;
+    co_spawn(f->m.w, "w", write_behind_end, f);
+    turns(f, 2);
+    co_spawn(f->m.w, "t", grow_it, f);
+    turns(f, 5);
+    expect_log(f, "W 73728+512");
+    f->d->stopped = false;
+    waitq_wake_all(f->m.w, &f->d->gate);
+    turns(f, 5);
+    expect_log(f, " written grown");
+    mem_root_drop(f->c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rmw_storm), cmocka_unit_test(test_cor_storm),
-        T(test_overlap_waits), T(test_no_wait), T(test_no_deadlock), T(test_tracked_self),
+        T(test_overlap_waits), T(test_no_wait), T(test_no_deadlock), T(test_tracked_self), T(test_late_widening),
+        T(test_truncate_serialises),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -148,7 +148,9 @@ TEST(test_copy_on_read)
     memdisk_of(ch.top_file)->log = &f->log;
     memdisk_of(ch.top_file)->log_events = true;
     set_map(ch.top, 2, 3, 1);
+    uint64_t gen = ch.top->write_gen;
     assert_int_equal(cor_read(&ch, C + 100, 50, f->buf, REQ_COPY_ON_READ), 0);
+    assert_int_not_equal(ch.top->write_gen, gen);      /* there is something to flush */
     assert_int_equal(f->buf[49], 0xb0);
     assert_int_equal(map_at(ch.top, 0), 0);
     assert_int_equal(map_at(ch.top, 1), 1);
