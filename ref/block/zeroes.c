@@ -87,7 +87,6 @@ static int zeroes_padded(struct io *io, int64_t offset, int64_t bytes, unsigned 
     if (ret < 0) {
         return ret;
     }
-    unsigned block_flags = flags & ~(unsigned)REQ_MAY_UNMAP;
     tracked_make_serialising(n, &io->t, (uint64_t)align);
     ret = pad_read(&p, io);
     if (ret < 0) {
@@ -96,14 +95,14 @@ static int zeroes_padded(struct io *io, int64_t offset, int64_t bytes, unsigned 
     if (p.one) {
         memset(p.buf + p.head, 0, (size_t)bytes);
         iov_single(&q, p.buf, (size_t)p.bytes);
-        ret = write_aligned(io, REQ_WRITE, p.offset, p.bytes, &q, 0, block_flags);
+        ret = write_aligned(io, REQ_WRITE, p.offset, p.bytes, &q, 0, flags);
         goto out;
     }
     int64_t at = p.offset, end = p.offset + p.bytes - (p.tail ? align : 0);
     if (p.head) {
         memset(p.buf + p.head, 0, (size_t)(align - p.head));
         iov_single(&q, p.buf, (size_t)align);
-        ret = write_aligned(io, REQ_WRITE, at, align, &q, 0, block_flags);
+        ret = write_aligned(io, REQ_WRITE, at, align, &q, 0, flags);
         at += align;
     }
     if (ret == 0 && at < end) {
@@ -112,7 +111,7 @@ static int zeroes_padded(struct io *io, int64_t offset, int64_t bytes, unsigned 
     if (ret == 0 && p.tail) {
         memset(p.tail_block, 0, (size_t)(align - p.tail));
         iov_single(&q, p.tail_block, (size_t)align);
-        ret = write_aligned(io, REQ_WRITE, end, align, &q, 0, block_flags);
+        ret = write_aligned(io, REQ_WRITE, end, align, &q, 0, flags);
     }
 out:
     pad_destroy(&p);

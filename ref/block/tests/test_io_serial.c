@@ -287,9 +287,8 @@ TEST(test_late_widening)
     co_spawn(f->m.w, "slow", slow_write, f);
     turns(f, 2);
     f->d->widen = 4096;
-    co_spawn(f->m.w, "other", write_block_1, f);
-    turns(f, 2);
     f->d->stopped = false;
+    co_spawn(f->m.w, "other", write_block_1, f);
     turns(f, 5);
     expect_log(f, "W 0+512 W 512+512");
     waitq_wake_all(f->m.w, &f->d->gate);
