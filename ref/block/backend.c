@@ -14,8 +14,8 @@ struct blk {
     struct world *w;
     int refcnt;
     struct list all_link;
-    char *name;                       /* NULL: not the monitor's */
-    struct child *root;               /* NULL: no medium */
+    char *name;         /* NULL: not the monitor's */
+    struct child *root; /* NULL: no medium */
     unsigned perm, shared;
     bool write_cache, beyond_eof, no_queuing;
     unsigned in_flight, quiesce;
@@ -62,7 +62,7 @@ static const struct child_class blk_class = {
 const char *node_device_name(const struct node *n)
 {
     const struct child *c;
-    LIST_FOREACH(c, &n->parents, parents_link) {
+    LIST_FOREACH (c, &n->parents, parents_link) {
         if (c->class == &blk_class) {
             const struct blk *b = c->parent;
             if (b->name) {
@@ -100,7 +100,7 @@ void blk_unref(struct blk *b)
     }
     assert(b->refcnt == 0);
     if (b->root) {
-        b->refcnt = 1;                /* closing may suspend */
+        b->refcnt = 1; /* closing may suspend */
         blk_remove(b);
         b->refcnt = 0;
     }
@@ -110,8 +110,8 @@ void blk_unref(struct blk *b)
     mem_free(b);
 }
 
-struct blk *blk_open(struct world *w, const char *filename, const char *reference, struct value *options,
-                     unsigned flags, struct error **err)
+struct blk *blk_open(struct world *w, const char *filename, const char *reference,
+                     struct value *options, unsigned flags, struct error **err)
 {
     unsigned perm = PERM_CONSISTENT_READ;
     if (flags & OPEN_RDWR) {
@@ -125,7 +125,8 @@ struct blk *blk_open(struct world *w, const char *filename, const char *referenc
         return NULL;
     }
     struct blk *b = blk_new(w, perm, PERM_ALL);
-    b->root = graph_attach_root(n, "root", &blk_class, ROLE_FILTERED | ROLE_PRIMARY, perm, PERM_ALL, b, err);
+    b->root = graph_attach_root(n, "root", &blk_class, ROLE_FILTERED | ROLE_PRIMARY, perm, PERM_ALL,
+                                b, err);
     if (!b->root) {
         blk_unref(b);
         return NULL;
@@ -137,7 +138,8 @@ int blk_insert(struct blk *b, struct node *n, struct error **err)
 {
     assert(!b->root);
     node_ref(n);
-    b->root = graph_attach_root(n, "root", &blk_class, ROLE_FILTERED | ROLE_PRIMARY, b->perm, b->shared, b, err);
+    b->root = graph_attach_root(n, "root", &blk_class, ROLE_FILTERED | ROLE_PRIMARY, b->perm,
+                                b->shared, b, err);
     return b->root ? 0 : -EPERM;
 }
 
@@ -181,7 +183,7 @@ struct world *blk_world(const struct blk *b)
 struct blk *blk_find(struct world *w, const char *name)
 {
     struct blk *b;
-    LIST_FOREACH(b, &block_state(w)->backends, all_link) {
+    LIST_FOREACH (b, &block_state(w)->backends, all_link) {
         if (b->name && strcmp(b->name, name) == 0) {
             return b;
         }
@@ -202,7 +204,8 @@ int blk_set_name(struct blk *b, const char *name, struct error **err)
         return error_set(err, EEXIST, "Device with id '%s' already exists", name);
     }
     if (node_find(b->w, name)) {
-        return error_set(err, EEXIST, "Device name '%s' conflicts with an existing node name", name);
+        return error_set(err, EEXIST, "Device name '%s' conflicts with an existing node name",
+                         name);
     }
     mem_free(b->name);
     b->name = str_dup(name);
@@ -252,7 +255,8 @@ unsigned blk_in_flight(const struct blk *b)
     return b->in_flight;
 }
 
-struct node *node_lookup(struct world *w, const char *device, const char *node_name, struct error **err)
+struct node *node_lookup(struct world *w, const char *device, const char *node_name,
+                         struct error **err)
 {
     struct blk *b = device ? blk_find(w, device) : NULL;
     if (b) {
@@ -313,17 +317,21 @@ static int end(struct blk *b, int r)
 
 static struct request guest_request(enum req_op op, const char *tag)
 {
-    return (struct request){ .op = op, .label = LABEL_NONE, .tag = tag, .origin = ORIGIN_GUEST };
+    return (struct request){.op = op, .label = LABEL_NONE, .tag = tag, .origin = ORIGIN_GUEST};
 }
 
-int blk_preadv(struct blk *b, int64_t offset, int64_t bytes, const struct iov *q, unsigned flags, const char *tag)
+int blk_preadv(struct blk *b, int64_t offset, int64_t bytes, const struct iov *q, unsigned flags,
+               const char *tag)
 {
     struct request g = guest_request(REQ_READ, tag);
     int r = begin(b, offset, bytes, true);
-    return r < 0 ? r : end(b, child_preadv(b->root, offset, bytes, q, 0, flags, LABEL_NONE, tag ? &g : NULL));
+    return r < 0 ? r
+                 : end(b, child_preadv(b->root, offset, bytes, q, 0, flags, LABEL_NONE,
+                                       tag ? &g : NULL));
 }
 
-int blk_pwritev(struct blk *b, int64_t offset, int64_t bytes, const struct iov *q, unsigned flags, const char *tag)
+int blk_pwritev(struct blk *b, int64_t offset, int64_t bytes, const struct iov *q, unsigned flags,
+                const char *tag)
 {
     struct request g = guest_request(REQ_WRITE, tag);
     int r = begin(b, offset, bytes, true);
@@ -383,7 +391,8 @@ int blk_flush(struct blk *b, const char *tag)
     return r < 0 ? r : end(b, child_flush(b->root, tag ? &g : NULL));
 }
 
-int blk_truncate(struct blk *b, int64_t size, bool exact, enum prealloc prealloc, unsigned flags, struct error **err)
+int blk_truncate(struct blk *b, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
+                 struct error **err)
 {
     int r = begin(b, 0, 0, false);
     if (r < 0) {

@@ -1,8 +1,8 @@
 /*
  * Backing chains: opening what an image's header names, level by level.
  *
- * A loop, not a recursion: the stack does not grow with the chain.  A name that was already followed on the
- * way here means that the chain never ends, and is refused.
+ * A loop, not a recursion: the stack does not grow with the chain.  A name that was already
+ * followed on the way here means that the chain never ends, and is refused.
  */
 #include <assert.h>
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include "ref/block/io.h"
 #include "ref/block/open_impl.h"
 
-#define MAX_CHAIN 1000               /* levels; names may differ and still lead in circles */
+#define MAX_CHAIN 1000 /* levels; names may differ and still lead in circles */
 
 static const char *text(const char *s)
 {
@@ -18,15 +18,16 @@ static const char *text(const char *s)
 }
 
 /*
- * `full` is what n's header names; were we here before?  Options end with the node they were given for, so
- * only what headers alone lead to can go on for ever.
+ * `full` is what n's header names; were we here before?  Options end with the node they were given
+ * for, so only what headers alone lead to can go on for ever.
  */
 static int check_loop(const struct node *n, const char *full, struct error **err)
 {
     int levels = 0;
     for (const struct node *a = n; a; a = a->inherits_from) {
         if (++levels > MAX_CHAIN) {
-            return error_set(err, ELOOP, "Backing chain of '%s' is longer than %d images", full, MAX_CHAIN);
+            return error_set(err, ELOOP, "Backing chain of '%s' is longer than %d images", full,
+                             MAX_CHAIN);
         }
         if (!a->followed_header) {
             continue;
@@ -59,16 +60,18 @@ static int header_name(struct node *n, const struct value *sub, char **full, str
         return 0;
     }
     if (world_denies_names(n->w) && strncmp(*full, "sim:", 4) != 0) {
-        return error_set(err, EPERM, "Backing file '%s' named by image '%s' is not opened: names in images are denied",
-                         *full, text(n->filename));
+        return error_set(
+            err, EPERM,
+            "Backing file '%s' named by image '%s' is not opened: names in images are denied",
+            *full, text(n->filename));
     }
     n->followed_header = dict_len(sub) == 0;
     return check_loop(n, *full, err);
 }
 
 /* One level: 0 with *below NULL when there is none. `opts`: "backing" keys of n, consumed. */
-static int open_level(struct node *n, struct value *opts, struct node **below, struct value **below_opts,
-                      bool *prefix, struct error **err)
+static int open_level(struct node *n, struct value *opts, struct node **below,
+                      struct value **below_opts, bool *prefix, struct error **err)
 {
     *below = NULL;
     *below_opts = NULL;
@@ -88,9 +91,15 @@ static int open_level(struct node *n, struct value *opts, struct node **below, s
             dict_put_str(sub, "driver", n->backing_format);
         }
         struct open_request q = {
-            .w = n->w, .filename = full, .reference = reference, .options = sub,
-            .flags = inherit_flags(n->open_flags, ROLE_COW, true), .parent = n, .depth = n->open_depth,
-            .no_chain = true, .backing_options = below_opts,
+            .w = n->w,
+            .filename = full,
+            .reference = reference,
+            .options = sub,
+            .flags = inherit_flags(n->open_flags, ROLE_COW, true),
+            .parent = n,
+            .depth = n->open_depth,
+            .no_chain = true,
+            .backing_options = below_opts,
         };
         sub = NULL;
         struct node *b = open_request_run(&q, err);
@@ -101,7 +110,7 @@ static int open_level(struct node *n, struct value *opts, struct node **below, s
             n->auto_backing_file = str_dup(full);
         }
         if (b && graph_attach(n, b, "backing", ROLE_COW, err)) {
-            *below = reference ? NULL : b;   /* a node that was there has its chain already */
+            *below = reference ? NULL : b; /* a node that was there has its chain already */
             r = node_refresh_limits(n, err);
         }
     }
@@ -137,7 +146,8 @@ int open_backing_chain(struct node *n, struct value *opts, struct error **err)
     }
 }
 
-int node_open_backing(struct node *n, struct value *parent_options, const char *bdref_key, struct error **err)
+int node_open_backing(struct node *n, struct value *parent_options, const char *bdref_key,
+                      struct error **err)
 {
     struct value *opts = NULL;
     assert(strcmp(bdref_key, "backing") == 0);
@@ -146,7 +156,7 @@ int node_open_backing(struct node *n, struct value *parent_options, const char *
         struct value *ref = dict_take(parent_options, "backing");
         struct value *sub = dict_extract(parent_options, "backing.");
         struct dict_iter it;
-        DICT_FOREACH(it, sub) {
+        DICT_FOREACH (it, sub) {
             char *key = str_fmt("backing.%s", it.key);
             dict_put(opts, key, value_clone(it.value));
             mem_free(key);

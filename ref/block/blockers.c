@@ -1,7 +1,8 @@
 /*
  * Op blockers: which operation may run beside which.
  *
- * A user of a node blocks operations on it with a reason; the reason's address identifies the blocker.
+ * A user of a node blocks operations on it with a reason; the reason's address identifies the
+ * blocker.
  */
 #include <assert.h>
 #include <errno.h>
@@ -12,7 +13,8 @@ struct blocker {
     const struct error *reason;
 };
 
-_Static_assert(BLOCK_OP_COUNT <= ARRAY_SIZE(((struct node *)0)->blockers), "room for every operation");
+_Static_assert(BLOCK_OP_COUNT <= ARRAY_SIZE(((struct node *)0)->blockers),
+               "room for every operation");
 
 void node_block_op(struct node *n, enum blocker_op op, const struct error *reason)
 {
@@ -25,7 +27,7 @@ void node_block_op(struct node *n, enum blocker_op op, const struct error *reaso
 void node_unblock_op(struct node *n, enum blocker_op op, const struct error *reason)
 {
     struct blocker *b, *next;
-    LIST_FOREACH_SAFE(b, next, &n->blockers[op], link) {
+    LIST_FOREACH_SAFE (b, next, &n->blockers[op], link) {
         if (b->reason == reason) {
             list_remove(&b->link);
             mem_free(b);

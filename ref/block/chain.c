@@ -50,10 +50,12 @@ struct node *graph_find_backing_image(struct node *n, const char *name)
     for (; cur && (below = node_backing_chain_next(cur)) != NULL; cur = below) {
         node_refresh_filename(cur);
         node_refresh_filename(below);
-        if (strcmp(name, below->filename) == 0 || (cur->backing_file && strcmp(name, cur->backing_file) == 0)) {
+        if (strcmp(name, below->filename) == 0 ||
+            (cur->backing_file && strcmp(name, cur->backing_file) == 0)) {
             return below;
         }
-        char *full = full_backing_filename(cur->exact_filename ? cur->exact_filename : "", name, NULL);
+        char *full =
+            full_backing_filename(cur->exact_filename ? cur->exact_filename : "", name, NULL);
         bool same = full && strcmp(full, below->filename) == 0;
         mem_free(full);
         if (same) {
@@ -73,7 +75,8 @@ int graph_freeze_chain(struct node *top, struct node *base, struct error **err)
             return r;
         }
         if (c && c->node->never_freeze) {
-            return error_set(err, EPERM, "Cannot freeze '%s' link to '%s'", c->name, c->node->node_name);
+            return error_set(err, EPERM, "Cannot freeze '%s' link to '%s'", c->name,
+                             c->node->node_name);
         }
     }
     for (n = top; n && n != base; n = chain_next(n)) {
@@ -97,7 +100,8 @@ void graph_unfreeze_chain(struct node *top, struct node *base)
 }
 
 /* The overlay's header names its new backing file; it is writable for as long as that takes. */
-static int rename_backing(struct node *overlay, const char *name, const char *format, struct error **err)
+static int rename_backing(struct node *overlay, const char *name, const char *format,
+                          struct error **err)
 {
     bool was_read_only = overlay->read_only;
     int r = was_read_only ? node_set_read_only(overlay, false, err) : 0;
@@ -115,18 +119,18 @@ static int rename_backing(struct node *overlay, const char *name, const char *fo
 }
 
 /* Moves every parent of top to base; overlays among them get a new name in their headers. */
-static int move_and_rename(struct graph_tx *tx, struct node *top, struct node *base, const char *name,
-                           struct error **err)
+static int move_and_rename(struct graph_tx *tx, struct node *top, struct node *base,
+                           const char *name, struct error **err)
 {
     struct child *c, *next;
-    struct node *both[2] = { base, top };
+    struct node *both[2] = {base, top};
     size_t n = 0, count = 0;
     int r = 0;
-    LIST_FOREACH(c, &top->parents, parents_link) {
+    LIST_FOREACH (c, &top->parents, parents_link) {
         count++;
     }
     struct node **overlays = mem_array(count + 1, sizeof(*overlays));
-    LIST_FOREACH_SAFE(c, next, &top->parents, parents_link) {
+    LIST_FOREACH_SAFE (c, next, &top->parents, parents_link) {
         struct node *overlay = child_parent_node(c);
         r = edge_check_frozen(c, err);
         if (r < 0) {
@@ -147,13 +151,15 @@ static int move_and_rename(struct graph_tx *tx, struct node *top, struct node *b
     return r;
 }
 
-int graph_drop_intermediate(struct node *top, struct node *base, const char *backing_file_str, struct error **err)
+int graph_drop_intermediate(struct node *top, struct node *base, const char *backing_file_str,
+                            struct error **err)
 {
     if (!top->drv || !base->drv) {
         return error_set(err, ENOMEDIUM, "No medium inserted");
     }
     if (top == base || !graph_chain_contains(top, base)) {
-        return error_set(err, EINVAL, "Node '%s' is not a backing image of '%s'", base->node_name, top->node_name);
+        return error_set(err, EINVAL, "Node '%s' is not a backing image of '%s'", base->node_name,
+                         top->node_name);
     }
     if (!backing_file_str) {
         node_refresh_filename(base);

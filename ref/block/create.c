@@ -1,8 +1,9 @@
 /*
- * Creating images: checks the options against the driver's table and the protocol's, then calls the driver.
+ * Creating images: checks the options against the driver's table and the protocol's, then calls the
+ * driver.
  *
- * Options that only the protocol driver below knows ("nocow") are allowed for formats and handed down.
- * Leaves out: what `create` prints, and the size taken from a backing file (the tools').
+ * Options that only the protocol driver below knows ("nocow") are allowed for formats and handed
+ * down. Leaves out: what `create` prints, and the size taken from a backing file (the tools').
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@ static size_t table_len(const struct opt_desc *t)
     return n;
 }
 
-struct opt_desc *image_create_table(const struct block_driver *drv, const struct block_driver *protocol)
+struct opt_desc *image_create_table(const struct block_driver *drv,
+                                    const struct block_driver *protocol)
 {
     const struct opt_desc *a = drv->create_options;
     const struct opt_desc *b = protocol && protocol != drv ? protocol->create_options : NULL;
@@ -42,7 +44,8 @@ static int find_protocol(struct world *w, const struct block_driver *drv, const 
 {
     *protocol = NULL;
     if (!drv->create) {
-        return error_set(err, ENOTSUP, "Format driver '%s' does not support image creation", drv->name);
+        return error_set(err, ENOTSUP, "Format driver '%s' does not support image creation",
+                         drv->name);
     }
     if (drv->kind == DRIVER_PROTOCOL) {
         return 0;
@@ -52,7 +55,8 @@ static int find_protocol(struct world *w, const struct block_driver *drv, const 
         return -EINVAL;
     }
     if (!(*protocol)->create_options && !(*protocol)->create) {
-        return error_set(err, ENOTSUP, "Protocol driver '%s' does not support image creation", (*protocol)->name);
+        return error_set(err, ENOTSUP, "Protocol driver '%s' does not support image creation",
+                         (*protocol)->name);
     }
     return 0;
 }
@@ -77,8 +81,8 @@ int image_create_check(struct world *w, const struct block_driver *drv, const ch
     return r;
 }
 
-int image_create(struct world *w, const struct block_driver *drv, const char *filename, struct value *opts,
-                 struct error **err)
+int image_create(struct world *w, const struct block_driver *drv, const char *filename,
+                 struct value *opts, struct error **err)
 {
     const struct block_driver *protocol;
     struct error *local = NULL;
@@ -101,15 +105,19 @@ int image_create(struct world *w, const struct block_driver *drv, const char *fi
 }
 
 /* A protocol that cannot create may still have the file: it is cut to nothing and written anew. */
-static int reuse_file(struct world *w, const struct block_driver *drv, const char *filename, struct error **err)
+static int reuse_file(struct world *w, const struct block_driver *drv, const char *filename,
+                      struct error **err)
 {
     struct error *local = NULL;
     struct value *o = value_dict();
     dict_put_str(o, "driver", drv->name);
-    struct node *n = node_open(w, filename, NULL, o, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, &local);
+    struct node *n =
+        node_open(w, filename, NULL, o, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, &local);
     if (!n) {
-        error_prepend(&local, "Protocol driver '%s' does not support image creation, and opening the image failed: ",
-                      drv->name);
+        error_prepend(
+            &local,
+            "Protocol driver '%s' does not support image creation, and opening the image failed: ",
+            drv->name);
         error_propagate(err, local);
         return -EINVAL;
     }
@@ -130,7 +138,7 @@ int image_create_file(struct world *w, const char *filename, struct value *opts,
     struct value *own = value_dict();
     struct dict_iter it;
     if (opts) {
-        DICT_FOREACH(it, opts) {
+        DICT_FOREACH (it, opts) {
             if (opts_find(drv->create_options, it.key)) {
                 dict_put(own, it.key, value_clone(it.value));
             }

@@ -1,8 +1,8 @@
 /*
  * The registry of drivers: by name, by "proto:" prefix, by what an image starts with.
  *
- * The list itself is given by the program (ref/tools/drivers.c).  Leaves out: modules (an entry without a
- * driver is skipped until something can load it).
+ * The list itself is given by the program (ref/tools/drivers.c).  Leaves out: modules (an entry
+ * without a driver is skipped until something can load it).
  */
 #include "ref/block/driver.h"
 
@@ -59,8 +59,8 @@ static const struct block_driver *driver_for_device(struct world *w, const char 
     return best;
 }
 
-const struct block_driver *driver_for_filename(struct world *w, const char *filename, bool allow_prefix,
-                                               struct error **err)
+const struct block_driver *driver_for_filename(struct world *w, const char *filename,
+                                               bool allow_prefix, struct error **err)
 {
     const struct block_driver *d = driver_for_device(w, filename);
     if (d) {
@@ -83,7 +83,8 @@ const struct block_driver *driver_for_filename(struct world *w, const char *file
     return NULL;
 }
 
-const struct block_driver *driver_probe(struct world *w, const uint8_t *buf, size_t len, const char *filename)
+const struct block_driver *driver_probe(struct world *w, const uint8_t *buf, size_t len,
+                                        const char *filename)
 {
     const struct block_driver *d, *best = NULL;
     int best_score = 0;

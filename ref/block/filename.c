@@ -1,9 +1,9 @@
 /*
  * What a node is called: a plain name when that opens the same graph, else json:{...}.
  *
- * Not kept up to date by every change: who wants a current name calls node_refresh_filename().  What goes into
- * json: are the driver, its strong options as the user gave them, and the children; the backing child only when
- * it is not the one that the image's header leads to.
+ * Not kept up to date by every change: who wants a current name calls node_refresh_filename(). What
+ * goes into json: are the driver, its strong options as the user gave them, and the children; the
+ * backing child only when it is not the one that the image's header leads to.
  */
 #include <assert.h>
 #include <errno.h>
@@ -23,7 +23,7 @@ static void set_string(char **p, const char *s)
 static bool backing_overridden(const struct node *n)
 {
     if (n->open_flags & OPEN_NO_IO) {
-        return false;                 /* opened for its metadata alone, without a chain */
+        return false; /* opened for its metadata alone, without a chain */
     }
     const char *expected = n->auto_backing_file ? n->auto_backing_file : "";
     if (n->backing) {
@@ -50,7 +50,7 @@ static bool add_strong_options(struct value *target, const struct node *n)
     bool any = false;
     struct dict_iter it;
     if (n->options && n->drv->strong_options) {
-        DICT_FOREACH(it, n->options) {
+        DICT_FOREACH (it, n->options) {
             if (is_strong(n->drv, it.key)) {
                 dict_put(target, it.key, value_clone(it.value));
                 any = true;
@@ -70,7 +70,7 @@ static void add_children(struct value *target, struct node *n, bool overridden)
         return;
     }
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         if (c == n->backing && !overridden && !node_is_filter(n)) {
             continue;
         }
@@ -89,13 +89,15 @@ static void inherit_exact_name(struct node *n, bool must_be_json)
         p = n->file;
     }
     if (!p) {
-        return;                       /* a protocol keeps the name it was opened with */
+        return; /* a protocol keeps the name it was opened with */
     }
     set_string(&n->exact_filename, "");
-    /* A name leads to a protocol and one format on it; what is stacked higher must be spelled out. */
+    /* A name leads to a protocol and one format on it; what is stacked higher must be spelled out.
+     */
     const struct block_driver *below = p->node->drv;
     bool named = below && (below->kind == DRIVER_PROTOCOL || below->protocol);
-    if (!must_be_json && named && p->node->exact_filename && p == n->file && n->drv->kind != DRIVER_FILTER) {
+    if (!must_be_json && named && p->node->exact_filename && p == n->file &&
+        n->drv->kind != DRIVER_FILTER) {
         set_string(&n->exact_filename, p->node->exact_filename);
     }
 }
@@ -115,7 +117,7 @@ void node_refresh_filename(struct node *n)
     if (!n->drv) {
         return;
     }
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         node_refresh_filename(c->node);
     }
     if (n->implicit && !list_empty(&n->children)) {
@@ -153,7 +155,8 @@ struct value *node_full_open_options(struct node *n)
     return n->full_open_options;
 }
 
-/* The directory that relative names in this image start from, ending in '/', or "" for the current one. */
+/* The directory that relative names in this image start from, ending in '/', or "" for the current
+ * one. */
 static char *node_dirname(struct node *n, struct error **err)
 {
     if (!n->drv) {

@@ -1,8 +1,8 @@
 /*
  * Edges: attach, detach, replace, as steps that can be taken back.
  *
- * Every public function is one change list: move edges, refresh permissions, then commit or abort.  Leaves out:
- * permissions (perm.c), walks along backing chains (chain.c), opening (open.c).
+ * Every public function is one change list: move edges, refresh permissions, then commit or abort.
+ * Leaves out: permissions (perm.c), walks along backing chains (chain.c), opening (open.c).
  */
 #include "ref/block/graph.h"
 
@@ -94,8 +94,9 @@ static void set_shortcuts(struct node *n)
 {
     struct child *c;
     n->file = n->backing = NULL;
-    LIST_FOREACH(c, &n->children, children_link) {
-        bool backing = c->role & ROLE_COW || ((c->role & ROLE_FILTERED) && n->drv && n->drv->filter_of_backing);
+    LIST_FOREACH (c, &n->children, children_link) {
+        bool backing = c->role & ROLE_COW ||
+                       ((c->role & ROLE_FILTERED) && n->drv && n->drv->filter_of_backing);
         if (backing) {
             n->backing = n->backing ? n->backing : c;
         } else if (c->role & (ROLE_PRIMARY | ROLE_FILTERED)) {
@@ -106,7 +107,8 @@ static void set_shortcuts(struct node *n)
     }
 }
 
-static struct child *edge_new(const struct child_class *cls, void *parent, const char *name, unsigned role)
+static struct child *edge_new(const struct child_class *cls, void *parent, const char *name,
+                              unsigned role)
 {
     struct child *c = mem_zalloc(sizeof(*c));
     c->class = cls;
@@ -148,19 +150,20 @@ static void children_remove(struct child *c)
 
 /* ---- steps ---- */
 
-/* References are dropped in clean: the permission steps of the same list still look at the nodes. */
+/* References are dropped in clean: the permission steps of the same list still look at the nodes.
+ */
 struct edge_move {
     struct child *c;
-    struct node *old, *new;          /* before and after */
-    struct node *drop;               /* reference to drop in the end */
-    bool dead;                       /* the edge is gone in the end */
+    struct node *old, *new; /* before and after */
+    struct node *drop;      /* reference to drop in the end */
+    bool dead;              /* the edge is gone in the end */
 };
 
-static void move_step(struct graph_tx *tx, const struct graph_action *a, struct child *c, struct node *old,
-                      struct node *new)
+static void move_step(struct graph_tx *tx, const struct graph_action *a, struct child *c,
+                      struct node *old, struct node *new)
 {
     struct edge_move *m = mem_alloc(sizeof(*m));
-    *m = (struct edge_move){ .c = c, .old = old, .new = new };
+    *m = (struct edge_move){.c = c, .old = old, .new = new};
     graph_tx_add(tx, a, m);
 }
 
@@ -183,10 +186,11 @@ static void attach_abort(void *arg)
     m->drop = m->new;
 }
 
-static const struct graph_action attach_action = { .abort = attach_abort, .clean = move_clean };
+static const struct graph_action attach_action = {.abort = attach_abort, .clean = move_clean};
 
-struct child *edge_attach(struct graph_tx *tx, struct node *n, const char *name, const struct child_class *cls,
-                          unsigned role, unsigned perm, unsigned shared, void *parent)
+struct child *edge_attach(struct graph_tx *tx, struct node *n, const char *name,
+                          const struct child_class *cls, unsigned role, unsigned perm,
+                          unsigned shared, void *parent)
 {
     struct child *c = edge_new(cls, parent, name, role);
     c->perm = perm;
@@ -212,7 +216,7 @@ static void detach_abort(void *arg)
     children_add(m->c);
 }
 
-static const struct graph_action detach_action = { detach_commit, detach_abort, move_clean };
+static const struct graph_action detach_action = {detach_commit, detach_abort, move_clean};
 
 void edge_detach(struct graph_tx *tx, struct child *c)
 {
@@ -235,7 +239,7 @@ static void replace_abort(void *arg)
     m->drop = m->new;
 }
 
-static const struct graph_action replace_action = { replace_commit, replace_abort, move_clean };
+static const struct graph_action replace_action = {replace_commit, replace_abort, move_clean};
 
 void edge_replace(struct graph_tx *tx, struct child *c, struct node *n)
 {
@@ -279,7 +283,7 @@ static bool reaches(struct node *n, const struct node *target, unsigned mark)
     }
     n->perm_mark = mark;
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         if (reaches(c->node, target, mark)) {
             return true;
         }
@@ -287,22 +291,24 @@ static bool reaches(struct node *n, const struct node *target, unsigned mark)
     return false;
 }
 
-int edge_check_cycle(const struct node *parent, struct node *child, const char *name, struct error **err)
+int edge_check_cycle(const struct node *parent, struct node *child, const char *name,
+                     struct error **err)
 {
     if (list_empty(&parent->parents) && parent != child) {
-        return 0;                     /* nothing can lead up to it */
+        return 0; /* nothing can lead up to it */
     }
     if (reaches(child, parent, ++block_state(child->w)->perm_walks)) {
-        return error_set(err, EINVAL, "Making '%s' a %s child of '%s' would create a cycle", child->node_name, name,
-                         parent->node_name);
+        return error_set(err, EINVAL, "Making '%s' a %s child of '%s' would create a cycle",
+                         child->node_name, name, parent->node_name);
     }
     return 0;
 }
 
 /* ---- attach and detach ---- */
 
-struct child *graph_attach_root(struct node *n, const char *name, const struct child_class *cls, unsigned role,
-                                unsigned perm, unsigned shared, void *parent, struct error **err)
+struct child *graph_attach_root(struct node *n, const char *name, const struct child_class *cls,
+                                unsigned role, unsigned perm, unsigned shared, void *parent,
+                                struct error **err)
 {
     struct graph_tx *tx = graph_tx_new(n->w);
     struct child *c = edge_attach(tx, n, name, cls, role, perm, shared, parent);
@@ -314,7 +320,7 @@ struct child *graph_attach_root(struct node *n, const char *name, const struct c
 int graph_replace_root(struct child *c, struct node *n, struct error **err)
 {
     struct graph_tx *tx = graph_tx_new(n->w);
-    struct node *both[2] = { n, c->node };
+    struct node *both[2] = {n, c->node};
     node_ref(c->node);
     edge_replace(tx, c, n);
     int r = graph_tx_finish(tx, perm_refresh(tx, both, 2, err));
@@ -330,7 +336,7 @@ static void drop_edge(struct child *c)
     edge_point(c, NULL);
     edge_free(c);
     if (n->refcnt > 1) {
-        perm_refresh_now(n, NULL);    /* loosens; cannot matter when it fails */
+        perm_refresh_now(n, NULL); /* loosens; cannot matter when it fails */
     }
     node_unref(n);
 }
@@ -341,7 +347,8 @@ void graph_detach_root(struct child *c)
     drop_edge(c);
 }
 
-struct child *graph_attach(struct node *n, struct node *child, const char *name, unsigned role, struct error **err)
+struct child *graph_attach(struct node *n, struct node *child, const char *name, unsigned role,
+                           struct error **err)
 {
     struct child *c = NULL;
     int r = edge_check_cycle(n, child, name, err);
@@ -384,7 +391,9 @@ int edge_set(struct graph_tx *tx, struct node *n, bool backing, struct node *to,
     } else if (c) {
         edge_detach(tx, c);
     } else {
-        unsigned role = node_is_filter(n) ? ROLE_FILTERED | ROLE_PRIMARY : backing ? ROLE_COW : ROLE_IMAGE | ROLE_PRIMARY;
+        unsigned role = node_is_filter(n) ? ROLE_FILTERED | ROLE_PRIMARY
+                        : backing         ? ROLE_COW
+                                          : ROLE_IMAGE | ROLE_PRIMARY;
         edge_attach(tx, to, name, &child_of_node, role, 0, PERM_ALL, n);
     }
     return 0;
@@ -406,13 +415,14 @@ static void copy_backing_names(struct node *n)
 
 static int set_child(struct node *n, bool backing, struct node *to, struct error **err)
 {
-    struct node *old = backing ? (n->backing ? n->backing->node : NULL) : (n->file ? n->file->node : NULL);
+    struct node *old =
+        backing ? (n->backing ? n->backing->node : NULL) : (n->file ? n->file->node : NULL);
     if (backing && to && n->drv && !n->drv->supports_backing && !n->drv->filter_of_backing) {
-        return error_set(err, EINVAL, "Driver '%s' of node '%s' does not support backing files", n->drv->name,
-                         n->node_name);
+        return error_set(err, EINVAL, "Driver '%s' of node '%s' does not support backing files",
+                         n->drv->name, n->node_name);
     }
     struct graph_tx *tx = graph_tx_new(n->w);
-    struct node *both[2] = { n, old };
+    struct node *both[2] = {n, old};
     int r = edge_set(tx, n, backing, to, err);
     if (r == 0) {
         r = perm_refresh(tx, both, old ? 2 : 1, err);
@@ -446,15 +456,17 @@ static bool should_follow(struct child *c, struct node *to)
     return !parent || !reaches(to, parent, ++block_state(to->w)->perm_walks);
 }
 
-static int move_parents(struct graph_tx *tx, struct node *from, struct node *to, bool auto_skip, struct error **err)
+static int move_parents(struct graph_tx *tx, struct node *from, struct node *to, bool auto_skip,
+                        struct error **err)
 {
     struct child *c, *next;
-    LIST_FOREACH_SAFE(c, next, &from->parents, parents_link) {
+    LIST_FOREACH_SAFE (c, next, &from->parents, parents_link) {
         if (!should_follow(c, to)) {
             if (auto_skip) {
                 continue;
             }
-            return error_set(err, EINVAL, "Should not change '%s' link to '%s'", c->name, from->node_name);
+            return error_set(err, EINVAL, "Should not change '%s' link to '%s'", c->name,
+                             from->node_name);
         }
         int r = edge_check_frozen(c, err);
         if (r < 0) {
@@ -468,7 +480,7 @@ static int move_parents(struct graph_tx *tx, struct node *from, struct node *to,
 int graph_replace_node(struct node *from, struct node *to, struct error **err)
 {
     struct graph_tx *tx = graph_tx_new(from->w);
-    struct node *both[2] = { to, from };
+    struct node *both[2] = {to, from};
     node_ref(from);
     int r = move_parents(tx, from, to, true, err);
     if (r == 0) {
@@ -483,7 +495,7 @@ int graph_append(struct node *top, struct node *n, struct error **err)
 {
     bool backing = !node_is_filter(top) || top->drv->filter_of_backing;
     struct graph_tx *tx = graph_tx_new(n->w);
-    struct node *both[2] = { top, n };
+    struct node *both[2] = {top, n};
     assert(backing ? !top->backing : !top->file);
     int r = edge_set(tx, top, backing, n, err);
     if (r == 0) {

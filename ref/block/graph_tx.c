@@ -1,8 +1,8 @@
 /*
  * Change lists: steps that were done and can be committed or taken back together.
  *
- * Each step does its work when it is added; commit finishes it, abort undoes it, in reverse order; clean frees
- * its argument either way.
+ * Each step does its work when it is added; commit finishes it, abort undoes it, in reverse order;
+ * clean frees its argument either way.
  */
 #include "ref/block/graph.h"
 
@@ -13,7 +13,7 @@ struct step {
 };
 
 struct graph_tx {
-    struct list steps;                /* oldest first */
+    struct list steps; /* oldest first */
 };
 
 struct graph_tx *graph_tx_new(struct world *w)
@@ -35,7 +35,7 @@ void graph_tx_add(struct graph_tx *tx, const struct graph_action *a, void *arg)
 static void clean_up(struct graph_tx *tx)
 {
     struct step *s, *next;
-    LIST_FOREACH_SAFE(s, next, &tx->steps, link) {
+    LIST_FOREACH_SAFE (s, next, &tx->steps, link) {
         if (s->action->clean) {
             s->action->clean(s->arg);
         }
@@ -47,7 +47,7 @@ static void clean_up(struct graph_tx *tx)
 void graph_tx_commit(struct graph_tx *tx)
 {
     struct step *s;
-    LIST_FOREACH(s, &tx->steps, link) {
+    LIST_FOREACH (s, &tx->steps, link) {
         if (s->action->commit) {
             s->action->commit(s->arg);
         }

@@ -1,5 +1,6 @@
 /*
- * Whole-image operations that only ask the driver: check, empty, change of the backing name, (in)activation.
+ * Whole-image operations that only ask the driver: check, empty, change of the backing name,
+ * (in)activation.
  */
 #include <errno.h>
 #include "ref/block/block_state.h"
@@ -10,7 +11,7 @@
 
 int node_check(struct node *n, struct check_result *res, unsigned fix)
 {
-    *res = (struct check_result){ 0 };
+    *res = (struct check_result){0};
     if (!n->drv) {
         return -ENOMEDIUM;
     }
@@ -71,7 +72,7 @@ static int inactivate(struct node *n)
     if (!n->drv || (n->open_flags & OPEN_INACTIVE)) {
         return 0;
     }
-    LIST_FOREACH(c, &n->parents, parents_link) {
+    LIST_FOREACH (c, &n->parents, parents_link) {
         int r = c->class->inactivate ? c->class->inactivate(c) : 0;
         if (r < 0) {
             return r;
@@ -88,7 +89,7 @@ static int inactivate(struct node *n)
     }
     n->open_flags |= OPEN_INACTIVE;
     node_refresh_perms(n, NULL);
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         r = inactivate(c->node);
         if (r < 0) {
             return r;
@@ -100,7 +101,7 @@ static int inactivate(struct node *n)
 static bool has_node_parent(const struct node *n)
 {
     const struct child *c;
-    LIST_FOREACH(c, &n->parents, parents_link) {
+    LIST_FOREACH (c, &n->parents, parents_link) {
         if (c->class->parent_is_node) {
             return true;
         }
@@ -131,13 +132,13 @@ static int activate(struct node *n, struct error **err)
     bool inactive = (n->open_flags & OPEN_INACTIVE) != 0;
     n->open_flags &= ~(unsigned)OPEN_INACTIVE;
     int r = inactive ? node_refresh_perms(n, err) : 0;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         r = r < 0 ? r : activate(c->node, err);
     }
     if (r == 0 && inactive && n->drv->activate) {
         n->drv->activate(n, &local);
     }
-    LIST_FOREACH(c, &n->parents, parents_link) {
+    LIST_FOREACH (c, &n->parents, parents_link) {
         if (r == 0 && !local && inactive && c->class->activate) {
             c->class->activate(c, &local);
         }

@@ -24,7 +24,7 @@ char *path_combine(const char *base, const char *filename)
     if (path_is_absolute(filename) || path_has_protocol(filename)) {
         return str_dup(filename);
     }
-    const char *keep = base;          /* end of the part that stays */
+    const char *keep = base; /* end of the part that stays */
     if (path_has_protocol(base)) {
         keep = strchr(base, ':') + 1;
     }

@@ -1,8 +1,9 @@
 /*
  * Nodes: lifetime, names, and looking around in the graph.
  *
- * A node lives as long as someone holds a reference: every edge to it does, and whoever opened it.  The last
- * reference flushes, closes the driver and drops the children.  Leaves out: how edges change (graph.c).
+ * A node lives as long as someone holds a reference: every edge to it does, and whoever opened it.
+ * The last reference flushes, closes the driver and drops the children.  Leaves out: how edges
+ * change (graph.c).
  */
 #include "ref/block/node.h"
 
@@ -41,8 +42,8 @@ static bool name_is_well_formed(const char *name)
         return false;
     }
     for (p++; *p; p++) {
-        bool ok = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
-                  *p == '-' || *p == '.' || *p == '_';
+        bool ok = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                  (*p >= '0' && *p <= '9') || *p == '-' || *p == '.' || *p == '_';
         if (!ok) {
             return false;
         }
@@ -74,7 +75,8 @@ static int assign_name(struct node *n, const char *name, struct error **err)
     return 0;
 }
 
-struct node *node_new(struct world *w, const struct block_driver *drv, const char *node_name, struct error **err)
+struct node *node_new(struct world *w, const struct block_driver *drv, const char *node_name,
+                      struct error **err)
 {
     struct node *n = mem_zalloc(sizeof(*n));
     n->w = w;
@@ -126,7 +128,7 @@ static void free_node(struct node *n)
     }
     list_remove(&n->all_link);
     struct node *other;
-    LIST_FOREACH(other, &block_state(n->w)->nodes, all_link) {
+    LIST_FOREACH (other, &block_state(n->w)->nodes, all_link) {
         if (other->inherits_from == n) {
             other->inherits_from = NULL;
         }
@@ -169,7 +171,8 @@ void node_unref(struct node *n)
         n->refcnt--;
         return;
     }
-    /* Still referenced while it winds down, so that its own requests may hold and drop references. */
+    /* Still referenced while it winds down, so that its own requests may hold and drop references.
+     */
     bool quiesced = n->in_flight > 0;
     if (quiesced) {
         node_drain_begin(n);
@@ -192,7 +195,7 @@ void node_unref(struct node *n)
 struct node *node_find(struct world *w, const char *node_name)
 {
     struct node *n;
-    LIST_FOREACH(n, &block_state(w)->nodes, all_link) {
+    LIST_FOREACH (n, &block_state(w)->nodes, all_link) {
         if (strcmp(n->node_name, node_name) == 0) {
             return n;
         }
@@ -218,7 +221,7 @@ struct child *node_filtered(const struct node *n)
     if (!node_is_filter(n)) {
         return NULL;
     }
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         if (c->role & ROLE_FILTERED) {
             return c;
         }
@@ -234,7 +237,7 @@ struct child *node_cow_child(const struct node *n)
 struct child *node_primary(const struct node *n)
 {
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         if (c->role & ROLE_PRIMARY) {
             return c;
         }

@@ -1,8 +1,9 @@
 /*
  * Opening: from names and options to a node.
  *
- * Order: json: name, driver (named, by protocol prefix, or probed on the file below), generic options, the
- * driver's own open, unknown options, the backing chain.  Leaves out: the chain (backing.c), names (names.c).
+ * Order: json: name, driver (named, by protocol prefix, or probed on the file below), generic
+ * options, the driver's own open, unknown options, the backing chain.  Leaves out: the chain
+ * (backing.c), names (names.c).
  */
 #include <assert.h>
 #include <errno.h>
@@ -12,19 +13,19 @@
 #include "ref/block/io.h"
 #include "ref/block/open_impl.h"
 
-#define MAX_OPEN_DEPTH 32            /* nested opens: a bound on stack, not on chains */
+#define MAX_OPEN_DEPTH 32 /* nested opens: a bound on stack, not on chains */
 
 /* One open in progress. */
 struct opening {
     const struct open_request *q;
-    struct value *opts;               /* taken apart while opening */
-    const char *filename;             /* what is still to be opened, or NULL */
+    struct value *opts;   /* taken apart while opening */
+    const char *filename; /* what is still to be opened, or NULL */
     unsigned flags;
     const struct block_driver *drv;
-    struct node *file;                /* opened ahead; owned */
+    struct node *file; /* opened ahead; owned */
     bool guessed_raw;
-    bool file_inherits;               /* it was opened for this node */
-    char *name;                       /* of the node, until it has one */
+    bool file_inherits; /* it was opened for this node */
+    char *name;         /* of the node, until it has one */
 };
 
 /* Options without a nested dict, and the json: name merged in (what was given beside it wins). */
@@ -64,7 +65,8 @@ static int resolve_protocol(struct opening *o, struct error **err)
 {
     const char *filename = o->filename ? o->filename : dict_get_str(o->opts, "filename");
     if (o->filename && dict_has(o->opts, "filename")) {
-        return error_set(err, EINVAL, "Can't specify 'file' and 'filename' options at the same time");
+        return error_set(err, EINVAL,
+                         "Can't specify 'file' and 'filename' options at the same time");
     }
     if (!o->drv) {
         if (!filename) {
@@ -95,7 +97,8 @@ static int resolve_protocol(struct opening *o, struct error **err)
     if (o->drv->needs_filename) {
         const char *f = dict_get_str(o->opts, "filename");
         if (!f || !*f) {
-            return error_set(err, EINVAL, "The '%s' block driver requires a file name", o->drv->name);
+            return error_set(err, EINVAL, "The '%s' block driver requires a file name",
+                             o->drv->name);
         }
         mem_free(o->name);
         o->name = str_dup(f);
@@ -109,7 +112,7 @@ static int open_file_ahead(struct opening *o, struct error **err)
     bool format = !o->drv || o->drv->kind == DRIVER_FORMAT;
     const char *ref = dict_get_str(o->opts, "file");
     if (!ref) {
-        dict_del(o->opts, "file");    /* null and the like name nothing */
+        dict_del(o->opts, "file"); /* null and the like name nothing */
     }
     if (!o->filename && !has_child_options(o->opts, "file")) {
         return o->drv ? 0 : error_set(err, EINVAL, "Must specify either driver or file");
@@ -117,9 +120,13 @@ static int open_file_ahead(struct opening *o, struct error **err)
     char *reference = str_dup(ref);
     dict_del(o->opts, "file");
     struct open_request q = {
-        .w = o->q->w, .filename = o->filename, .reference = reference, .options = dict_extract(o->opts, "file."),
+        .w = o->q->w,
+        .filename = o->filename,
+        .reference = reference,
+        .options = dict_extract(o->opts, "file."),
         .flags = inherit_flags(o->flags, ROLE_IMAGE | ROLE_PRIMARY, format),
-        .parent = o->q->parent, .depth = o->q->depth + 1,
+        .parent = o->q->parent,
+        .depth = o->q->depth + 1,
     };
     o->file = open_request_run(&q, err);
     o->file_inherits = !reference;
@@ -135,8 +142,9 @@ static int choose_driver(struct opening *o, struct error **err)
     if (r < 0) {
         return r;
     }
-    bool names_protocol = o->drv ? o->drv->kind == DRIVER_PROTOCOL || (o->drv->protocol && o->filename)
-                                 : (o->flags & OPEN_PROTOCOL) != 0;
+    bool names_protocol = o->drv
+                              ? o->drv->kind == DRIVER_PROTOCOL || (o->drv->protocol && o->filename)
+                              : (o->flags & OPEN_PROTOCOL) != 0;
     if (names_protocol) {
         return resolve_protocol(o, err);
     }
@@ -160,14 +168,17 @@ static int choose_driver(struct opening *o, struct error **err)
 static int refuse_leftovers(const struct node *n, const struct value *opts, struct error **err)
 {
     struct dict_iter it;
-    DICT_FOREACH(it, opts) {
+    DICT_FOREACH (it, opts) {
         if (n->open_flags & OPEN_PROTOCOL) {
-            return error_set(err, EINVAL, "Block protocol '%s' doesn't support the option '%s'", n->drv->name, it.key);
+            return error_set(err, EINVAL, "Block protocol '%s' doesn't support the option '%s'",
+                             n->drv->name, it.key);
         }
-        return error_set(err, EINVAL, "Block format '%s' does not support the option '%s'", n->drv->name, it.key);
+        return error_set(err, EINVAL, "Block format '%s' does not support the option '%s'",
+                         n->drv->name, it.key);
     }
     if (n->pending_file) {
-        return error_set(err, EINVAL, "Block format '%s' does not support the option 'file'", n->drv->name);
+        return error_set(err, EINVAL, "Block format '%s' does not support the option 'file'",
+                         n->drv->name);
     }
     return 0;
 }
@@ -180,7 +191,8 @@ static const char *name_for_messages(const struct node *n)
     return name && *name ? name : NULL;
 }
 
-/* The driver's own open on a fresh node; opts loses what it takes.  *opened: there is something to close. */
+/* The driver's own open on a fresh node; opts loses what it takes.  *opened: there is something to
+ * close. */
 static int run_driver_open(struct node *n, struct value *opts, bool *opened, struct error **err)
 {
     struct error *local = NULL;
@@ -200,10 +212,11 @@ static int run_driver_open(struct node *n, struct value *opts, bool *opened, str
     *opened = true;
     if (!n->filename || !*n->filename) {
         mem_free(n->filename);
-        n->filename = str_dup(node_child(n) && node_child(n)->filename ? node_child(n)->filename : "");
+        n->filename =
+            str_dup(node_child(n) && node_child(n)->filename ? node_child(n)->filename : "");
     }
     if (!*n->filename) {
-        node_refresh_filename(n);     /* options alone: messages call it json:{...} */
+        node_refresh_filename(n); /* options alone: messages call it json:{...} */
     }
     r = node_refresh_length(n);
     if (r < 0) {
@@ -215,7 +228,7 @@ static int run_driver_open(struct node *n, struct value *opts, bool *opened, str
 static void trim_options(struct node *n)
 {
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         drop_child_options(n->options, c->name);
     }
     drop_child_options(n->options, "backing");
@@ -231,7 +244,7 @@ static struct value *take_backing_options(struct value *opts)
     struct value *all = value_dict();
     struct value *ref = dict_take(opts, "backing");
     struct dict_iter it;
-    DICT_FOREACH(it, b) {
+    DICT_FOREACH (it, b) {
         char *key = str_fmt("backing.%s", it.key);
         dict_put(all, key, value_clone(it.value));
         mem_free(key);
@@ -256,7 +269,7 @@ static struct node *fail_open_node(struct node *n, bool driver_open)
 
 static struct node *build_node(struct opening *o, struct error **err)
 {
-    struct generic g = { o->flags, DETECT_ZEROES_OFF };
+    struct generic g = {o->flags, DETECT_ZEROES_OFF};
     const char *name = dict_get_str(o->opts, "node-name");
     struct node *n = node_new(o->q->w, o->drv, name, err);
     if (!n) {
@@ -312,7 +325,9 @@ static struct node *build_node(struct opening *o, struct error **err)
 static struct node *open_reference(const struct open_request *q, struct error **err)
 {
     if (q->filename || (q->options && dict_len(q->options) > 0)) {
-        error_set(err, EINVAL, "Cannot reference an existing block device with additional options or a new filename");
+        error_set(
+            err, EINVAL,
+            "Cannot reference an existing block device with additional options or a new filename");
         return NULL;
     }
     struct node *n = node_lookup(q->w, q->reference, q->reference, err);
@@ -347,7 +362,7 @@ static struct node *open_options(struct opening *o, struct error **err)
 struct node *open_request_run(const struct open_request *q, struct error **err)
 {
     struct node *n = NULL;
-    struct opening o = { .q = q, .filename = q->filename, .flags = q->flags };
+    struct opening o = {.q = q, .filename = q->filename, .flags = q->flags};
     if (q->no_chain) {
         *q->backing_options = NULL;
     }
@@ -368,11 +383,11 @@ struct node *open_request_run(const struct open_request *q, struct error **err)
     return n;
 }
 
-struct node *node_open(struct world *w, const char *filename, const char *reference, struct value *options,
-                       unsigned flags, struct error **err)
+struct node *node_open(struct world *w, const char *filename, const char *reference,
+                       struct value *options, unsigned flags, struct error **err)
 {
-    struct open_request q = { .w = w, .filename = filename, .reference = reference, .options = options,
-                              .flags = flags };
+    struct open_request q = {
+        .w = w, .filename = filename, .reference = reference, .options = options, .flags = flags};
     if (options) {
         dict_flatten(options);
     }
@@ -389,8 +404,8 @@ struct node *node_open(struct world *w, const char *filename, const char *refere
 
 /* ---- children, for drivers ---- */
 
-struct child *open_child(struct node *n, const char *filename, struct value *opts, const char *key, unsigned role,
-                         bool allow_none, struct error **err)
+struct child *open_child(struct node *n, const char *filename, struct value *opts, const char *key,
+                         unsigned role, bool allow_none, struct error **err)
 {
     struct node *child;
     if (n->pending_file && strcmp(key, "file") == 0) {
@@ -413,8 +428,12 @@ struct child *open_child(struct node *n, const char *filename, struct value *opt
         return NULL;
     }
     struct open_request q = {
-        .w = n->w, .filename = filename, .reference = is_ref ? value_get_str(ref) : NULL, .options = sub,
-        .flags = inherit_flags(n->open_flags, role, n->drv->kind == DRIVER_FORMAT), .parent = n,
+        .w = n->w,
+        .filename = filename,
+        .reference = is_ref ? value_get_str(ref) : NULL,
+        .options = sub,
+        .flags = inherit_flags(n->open_flags, role, n->drv->kind == DRIVER_FORMAT),
+        .parent = n,
         .depth = n->open_depth + 1,
     };
     child = open_request_run(&q, err);
@@ -427,9 +446,11 @@ int open_file_child(struct node *n, struct value *opts, struct error **err)
     return open_child(n, NULL, opts, "file", ROLE_IMAGE | ROLE_PRIMARY, false, err) ? 0 : -EINVAL;
 }
 
-int open_filtered_child(struct node *n, const char *filename, struct value *opts, const char *key, struct error **err)
+int open_filtered_child(struct node *n, const char *filename, struct value *opts, const char *key,
+                        struct error **err)
 {
-    return open_child(n, filename, opts, key, ROLE_FILTERED | ROLE_PRIMARY, false, err) ? 0 : -EINVAL;
+    return open_child(n, filename, opts, key, ROLE_FILTERED | ROLE_PRIMARY, false, err) ? 0
+                                                                                        : -EINVAL;
 }
 
 int node_apply_auto_read_only(struct node *n, const char *reason, struct error **err)

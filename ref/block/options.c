@@ -1,39 +1,52 @@
 /*
  * Options that every node has, and what children inherit.
  *
- * Inherited values live in the child's open_flags only; node->options holds what was really given, so that a
- * reopen of the parent can hand down new values.
+ * Inherited values live in the child's open_flags only; node->options holds what was really given,
+ * so that a reopen of the parent can hand down new values.
  */
 #include <errno.h>
 #include "ref/base/options.h"
 #include "ref/block/open_impl.h"
 
-static const char *const detect_zeroes_names[] = { "off", "on", "unmap", NULL };
+static const char *const detect_zeroes_names[] = {"off", "on", "unmap", NULL};
 
 const struct opt_desc node_generic_options[] = {
-    { .name = "driver", .type = OPT_STRING, .help = "Block driver to use for the node" },
-    { .name = "node-name", .type = OPT_STRING, .help = "Node name of the block device node" },
-    { .name = "cache.direct", .type = OPT_BOOL, .help = "Bypass software writeback cache on the host", .runtime = true },
-    { .name = "cache.no-flush", .type = OPT_BOOL, .help = "Ignore flush requests", .runtime = true },
-    { .name = "read-only", .type = OPT_BOOL, .help = "Node is opened in read-only mode", .runtime = true },
-    { .name = "auto-read-only", .type = OPT_BOOL, .help = "Node can become read-only if opening read-write fails",
-      .runtime = true },
-    { .name = "force-share", .type = OPT_BOOL, .help = "always accept other writers (default: off)" },
-    { .name = "detect-zeroes", .type = OPT_STRING, .help = "try to optimize zero writes (off, on, unmap)",
-      .runtime = true },
-    { .name = "discard", .type = OPT_STRING, .help = "discard operation (ignore/off, unmap/on)", .runtime = true },
-    { .name = NULL },
+    {.name = "driver", .type = OPT_STRING, .help = "Block driver to use for the node"},
+    {.name = "node-name", .type = OPT_STRING, .help = "Node name of the block device node"},
+    {.name = "cache.direct",
+     .type = OPT_BOOL,
+     .help = "Bypass software writeback cache on the host",
+     .runtime = true},
+    {.name = "cache.no-flush", .type = OPT_BOOL, .help = "Ignore flush requests", .runtime = true},
+    {.name = "read-only",
+     .type = OPT_BOOL,
+     .help = "Node is opened in read-only mode",
+     .runtime = true},
+    {.name = "auto-read-only",
+     .type = OPT_BOOL,
+     .help = "Node can become read-only if opening read-write fails",
+     .runtime = true},
+    {.name = "force-share", .type = OPT_BOOL, .help = "always accept other writers (default: off)"},
+    {.name = "detect-zeroes",
+     .type = OPT_STRING,
+     .help = "try to optimize zero writes (off, on, unmap)",
+     .runtime = true},
+    {.name = "discard",
+     .type = OPT_STRING,
+     .help = "discard operation (ignore/off, unmap/on)",
+     .runtime = true},
+    {.name = NULL},
 };
 
 unsigned inherit_flags(unsigned parent, unsigned role, bool parent_is_format)
 {
-    unsigned f = parent & (OPEN_NO_CACHE | OPEN_NO_FLUSH | OPEN_FORCE_SHARE | OPEN_INACTIVE | OPEN_NATIVE_AIO |
-                           OPEN_IO_URING);
+    unsigned f = parent & (OPEN_NO_CACHE | OPEN_NO_FLUSH | OPEN_FORCE_SHARE | OPEN_INACTIVE |
+                           OPEN_NATIVE_AIO | OPEN_IO_URING);
     if (role & ROLE_COW) {
         return f | (parent & (OPEN_NO_IO | OPEN_UNMAP));
     }
     f |= parent & (OPEN_RDWR | OPEN_AUTO_RDONLY);
-    f |= OPEN_UNMAP;                  /* upper layers decide; below, discard is on */
+    f |= OPEN_UNMAP; /* upper layers decide; below, discard is on */
     if (!(role & ROLE_METADATA)) {
         f |= parent & OPEN_NO_IO;
     }
@@ -46,9 +59,9 @@ static const struct {
     unsigned bit;
     bool inverse;
 } flag_options[] = {
-    { "cache.no-flush", OPEN_NO_FLUSH, false },      { "auto-read-only", OPEN_AUTO_RDONLY, false },
-    { "read-only", OPEN_RDWR, true },                { "cache.direct", OPEN_NO_CACHE, false },
-    { "force-share", OPEN_FORCE_SHARE, false },
+    {"cache.no-flush", OPEN_NO_FLUSH, false}, {"auto-read-only", OPEN_AUTO_RDONLY, false},
+    {"read-only", OPEN_RDWR, true},           {"cache.direct", OPEN_NO_CACHE, false},
+    {"force-share", OPEN_FORCE_SHARE, false},
 };
 
 int read_flag_options(const struct value *opts, unsigned *flags, struct error **err)
@@ -109,7 +122,8 @@ int take_generic_options(struct value *opts, struct generic *g, struct error **e
         return r;
     }
     if (g->detect_zeroes == DETECT_ZEROES_UNMAP && !(g->flags & OPEN_UNMAP)) {
-        return error_set(err, EINVAL, "setting detect-zeroes to unmap is not allowed without setting discard "
+        return error_set(err, EINVAL,
+                         "setting detect-zeroes to unmap is not allowed without setting discard "
                          "operation to unmap");
     }
     return 0;
@@ -134,7 +148,7 @@ bool has_child_options(const struct value *opts, const char *key)
 {
     size_t len = strlen(key);
     struct dict_iter it;
-    DICT_FOREACH(it, opts) {
+    DICT_FOREACH (it, opts) {
         if (strncmp(it.key, key, len) == 0 && (it.key[len] == '.' || !it.key[len])) {
             return true;
         }
@@ -150,7 +164,7 @@ void drop_child_options(struct value *d, const char *key)
     dict_del(d, key);
     do {
         found = false;
-        DICT_FOREACH(it, d) {
+        DICT_FOREACH (it, d) {
             if (strncmp(it.key, key, len) == 0 && it.key[len] == '.') {
                 found = true;
                 break;
@@ -164,10 +178,14 @@ void drop_child_options(struct value *d, const char *key)
 
 bool parse_cache_mode(const char *mode, unsigned *flags, bool *writethrough)
 {
-    static const struct { const char *name; unsigned flags; bool writethrough; } modes[] = {
-        { "none", OPEN_NO_CACHE, false },   { "off", OPEN_NO_CACHE, false },
-        { "directsync", OPEN_NO_CACHE, true }, { "writeback", 0, false },
-        { "unsafe", OPEN_NO_FLUSH, false }, { "writethrough", 0, true },
+    static const struct {
+        const char *name;
+        unsigned flags;
+        bool writethrough;
+    } modes[] = {
+        {"none", OPEN_NO_CACHE, false},      {"off", OPEN_NO_CACHE, false},
+        {"directsync", OPEN_NO_CACHE, true}, {"writeback", 0, false},
+        {"unsafe", OPEN_NO_FLUSH, false},    {"writethrough", 0, true},
     };
     for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
         if (strcmp(modes[i].name, mode) == 0) {

@@ -1,8 +1,8 @@
 /*
  * Temporary overlays: an image opened so that what is written vanishes when it is closed.
  *
- * A qcow2 file in the directory for temporary files, unlinked as soon as it is open, with the image as its backing
- * file.  Leaves out: TMPDIR.
+ * A qcow2 file in the directory for temporary files, unlinked as soon as it is open, with the image
+ * as its backing file.  Leaves out: TMPDIR.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,8 +42,8 @@ static int unlink_file(void *arg)
     return unlink(arg) < 0 ? -errno : 0;
 }
 
-static struct node *open_overlay(struct world *w, const struct block_driver *qcow2, const char *name, int64_t size,
-                                 unsigned flags, struct error **err)
+static struct node *open_overlay(struct world *w, const struct block_driver *qcow2,
+                                 const char *name, int64_t size, unsigned flags, struct error **err)
 {
     struct value *o = value_dict();
     char *text = str_fmt("%lld", (long long)size);

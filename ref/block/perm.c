@@ -1,10 +1,11 @@
 /*
  * Cumulative permissions.
  *
- * What a node may be used for is the union of what its parents' edges use, which must lie within what every other
- * edge shares.  The driver's child_perm translates the sum into what the node needs of each child, and so on down,
- * parents before children.  A node whose sums did not change and which nobody marked dirty is skipped.
- * Leaves out: edges themselves (graph.c), host locks (the drivers' check_perm/set_perm).
+ * What a node may be used for is the union of what its parents' edges use, which must lie within
+ * what every other edge shares.  The driver's child_perm translates the sum into what the node
+ * needs of each child, and so on down, parents before children.  A node whose sums did not change
+ * and which nobody marked dirty is skipped. Leaves out: edges themselves (graph.c), host locks (the
+ * drivers' check_perm/set_perm).
  */
 #include "ref/block/perm.h"
 
@@ -14,7 +15,7 @@
 #include "ref/block/block_state.h"
 #include "ref/block/open.h"
 
-static const char *const names[] = { "consistent read", "write", "write unchanged", "resize" };
+static const char *const names[] = {"consistent read", "write", "write unchanged", "resize"};
 
 const char *perm_name(enum perm p)
 {
@@ -43,7 +44,8 @@ static int conflict(const struct child *a, const struct child *b, struct error *
     char *user = a->class->describe(a), *other = b->class->describe(b);
     const char *name = a->node->node_name;
     error_set(err, EPERM,
-              "Permission conflict on node '%s': permissions '%s' are both required by %s (uses node '%s' as '%s' "
+              "Permission conflict on node '%s': permissions '%s' are both required by %s (uses "
+              "node '%s' as '%s' "
               "child) and unshared by %s (uses node '%s' as '%s' child).",
               name, what, user, name, a->name, other, name, b->name);
     mem_free(what);
@@ -57,7 +59,7 @@ static int sum_parents(struct node *n, unsigned *perm, unsigned *shared, struct 
 {
     struct child *a, *b;
     unsigned p = 0, s = PERM_ALL;
-    LIST_FOREACH(a, &n->parents, parents_link) {
+    LIST_FOREACH (a, &n->parents, parents_link) {
         p |= a->perm;
         s &= a->shared;
     }
@@ -66,8 +68,8 @@ static int sum_parents(struct node *n, unsigned *perm, unsigned *shared, struct 
     if (!(p & ~s)) {
         return 0;
     }
-    LIST_FOREACH(a, &n->parents, parents_link) {
-        LIST_FOREACH(b, &n->parents, parents_link) {
+    LIST_FOREACH (a, &n->parents, parents_link) {
+        LIST_FOREACH (b, &n->parents, parents_link) {
             if (a != b && (a->perm & ~b->shared)) {
                 return conflict(a, b, err);
             }
@@ -90,14 +92,14 @@ static void edge_abort(void *arg)
     s->c->shared = s->shared;
 }
 
-static const struct graph_action edge_action = { .abort = edge_abort, .clean = mem_free };
+static const struct graph_action edge_action = {.abort = edge_abort, .clean = mem_free};
 
 void perm_set_edge(struct graph_tx *tx, struct child *c, unsigned perm, unsigned shared)
 {
     assert(!(perm & ~PERM_ALL) && !(shared & ~PERM_ALL));
     if (tx) {
         struct edge_step *s = mem_alloc(sizeof(*s));
-        *s = (struct edge_step){ c, c->perm, c->shared };
+        *s = (struct edge_step){c, c->perm, c->shared};
         graph_tx_add(tx, &edge_action, s);
     }
     c->perm = perm;
@@ -107,8 +109,8 @@ void perm_set_edge(struct graph_tx *tx, struct child *c, unsigned perm, unsigned
 
 struct node_step {
     struct node *n;
-    unsigned perm, shared;           /* before */
-    bool driver;                     /* its check_perm agreed */
+    unsigned perm, shared; /* before */
+    bool driver;           /* its check_perm agreed */
 };
 
 static void node_commit(void *arg)
@@ -124,13 +126,14 @@ static void node_abort(void *arg)
     struct node_step *s = arg;
     s->n->used_perm = s->perm;
     s->n->shared_perm = s->shared;
-    s->n->perm_dirty = true;         /* the edges below may have to change back */
+    s->n->perm_dirty = true; /* the edges below may have to change back */
     if (s->driver && s->n->drv && s->n->drv->abort_perm) {
         s->n->drv->abort_perm(s->n);
     }
 }
 
-static const struct graph_action node_action = { .commit = node_commit, .abort = node_abort, .clean = mem_free };
+static const struct graph_action node_action = {
+    .commit = node_commit, .abort = node_abort, .clean = mem_free};
 
 /* ---- one node ---- */
 
@@ -145,12 +148,14 @@ static int check_writers(struct node *n, unsigned perm, struct error **err)
         return 0;
     }
     if (!n->read_only) {
-        return error_set(err, EPERM, "Read-only block node '%s' cannot support read-write users", n->node_name);
+        return error_set(err, EPERM, "Read-only block node '%s' cannot support read-write users",
+                         n->node_name);
     }
     return error_set(err, EPERM, "Block node is read-only");
 }
 
-static void child_needs(struct node *n, struct child *c, unsigned perm, unsigned shared, unsigned *np, unsigned *ns)
+static void child_needs(struct node *n, struct child *c, unsigned perm, unsigned shared,
+                        unsigned *np, unsigned *ns)
 {
     if (n->drv->child_perm) {
         n->drv->child_perm(n, c, c->role, n->reopening, perm, shared, np, ns);
@@ -163,9 +168,12 @@ static void child_needs(struct node *n, struct child *c, unsigned perm, unsigned
 static int check_alignment(const struct node *n, unsigned perm, struct error **err)
 {
     uint32_t align = n->limits.request_alignment;
-    if ((perm & (PERM_WRITE | PERM_WRITE_UNCHANGED)) && !(perm & PERM_RESIZE) && align && n->length % align) {
-        return error_set(err, EPERM, "Cannot get 'write' permission without 'resize': Image size is not a multiple of "
-                         "request alignment");
+    if ((perm & (PERM_WRITE | PERM_WRITE_UNCHANGED)) && !(perm & PERM_RESIZE) && align &&
+        n->length % align) {
+        return error_set(
+            err, EPERM,
+            "Cannot get 'write' permission without 'resize': Image size is not a multiple of "
+            "request alignment");
     }
     return 0;
 }
@@ -184,7 +192,7 @@ static int refresh_node(struct graph_tx *tx, struct node *n, struct error **err)
         return r;
     }
     struct node_step *s = mem_alloc(sizeof(*s));
-    *s = (struct node_step){ n, n->used_perm, n->shared_perm, false };
+    *s = (struct node_step){n, n->used_perm, n->shared_perm, false};
     graph_tx_add(tx, &node_action, s);
     n->used_perm = perm;
     n->shared_perm = shared;
@@ -199,7 +207,7 @@ static int refresh_node(struct graph_tx *tx, struct node *n, struct error **err)
     }
     s->driver = true;
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         unsigned np = c->perm, ns = c->shared;
         child_needs(n, c, perm, shared, &np, &ns);
         if (np != c->perm || ns != c->shared) {
@@ -226,7 +234,7 @@ static void visit(struct walk *k, struct node *n)
     }
     n->perm_mark = k->mark;
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         visit(k, c->node);
     }
     if (k->n == k->cap) {
@@ -246,7 +254,7 @@ int perm_refresh(struct graph_tx *tx, struct node *const *nodes, size_t count, s
     if (count == 0) {
         return 0;
     }
-    struct walk k = { .cap = ARRAY_SIZE(k.small), .mark = ++block_state(nodes[0]->w)->perm_walks };
+    struct walk k = {.cap = ARRAY_SIZE(k.small), .mark = ++block_state(nodes[0]->w)->perm_walks};
     int r = 0;
     k.v = k.small;
     for (size_t i = 0; i < count; i++) {
@@ -301,7 +309,7 @@ void node_cumulative_perms(const struct node *n, unsigned *perm, unsigned *share
     const struct child *c;
     *perm = 0;
     *shared = PERM_ALL;
-    LIST_FOREACH(c, &n->parents, parents_link) {
+    LIST_FOREACH (c, &n->parents, parents_link) {
         *perm |= c->perm;
         *shared &= c->shared;
     }
@@ -315,7 +323,8 @@ static void filter_perm(unsigned perm, unsigned shared, unsigned *np, unsigned *
     *ns = shared;
 }
 
-/* Backing: read as far as the parent is read; who tolerates changing data tolerates a changing backing file. */
+/* Backing: read as far as the parent is read; who tolerates changing data tolerates a changing
+ * backing file. */
 static void cow_perm(unsigned perm, unsigned shared, unsigned *np, unsigned *ns)
 {
     *np = perm & PERM_CONSISTENT_READ;
@@ -325,8 +334,8 @@ static void cow_perm(unsigned perm, unsigned shared, unsigned *np, unsigned *ns)
     }
 }
 
-static void storage_perm(struct node *n, unsigned role, unsigned flags, unsigned perm, unsigned shared,
-                         unsigned *np, unsigned *ns)
+static void storage_perm(struct node *n, unsigned role, unsigned flags, unsigned perm,
+                         unsigned shared, unsigned *np, unsigned *ns)
 {
     if (role & ROLE_METADATA) {
         /* A writable format writes its metadata whenever it likes, and nobody else may. */
@@ -341,7 +350,7 @@ static void storage_perm(struct node *n, unsigned role, unsigned flags, unsigned
     if (role & ROLE_DATA) {
         shared &= ~PERM_RESIZE;
         if (perm & PERM_WRITE_UNCHANGED) {
-            perm |= PERM_WRITE;       /* the format may have to allocate for it */
+            perm |= PERM_WRITE; /* the format may have to allocate for it */
         }
         if (perm & PERM_WRITE) {
             perm |= PERM_RESIZE;
@@ -352,8 +361,8 @@ static void storage_perm(struct node *n, unsigned role, unsigned flags, unsigned
     (void)n;
 }
 
-void child_perm_default(struct node *n, struct child *c, unsigned role, struct reopen *r, unsigned perm, unsigned shared,
-                        unsigned *nperm, unsigned *nshared)
+void child_perm_default(struct node *n, struct child *c, unsigned role, struct reopen *r,
+                        unsigned perm, unsigned shared, unsigned *nperm, unsigned *nshared)
 {
     unsigned flags = r ? r->flags : n->open_flags;
     (void)c;

@@ -7,8 +7,8 @@
 #include "ref/block/graph.h"
 
 /*
- * Brings used and shared permissions of everything below the given nodes in line with their parents' edges
- * as they are now.  The steps go to tx; on failure the caller aborts tx.
+ * Brings used and shared permissions of everything below the given nodes in line with their
+ * parents' edges as they are now.  The steps go to tx; on failure the caller aborts tx.
  */
 int perm_refresh(struct graph_tx *tx, struct node *const *nodes, size_t count, struct error **err);
 /* The same, committed or aborted at once. */

@@ -1,8 +1,8 @@
 /*
  * Guessing an image's format from its first bytes.
  *
- * What no driver recognises is raw.  Leaves out: the warning about that, and the guard against turning a
- * guessed raw image into something else (both the raw driver's).
+ * What no driver recognises is raw.  Leaves out: the warning about that, and the guard against
+ * turning a guessed raw image into something else (both the raw driver's).
  */
 #include <errno.h>
 #include "ref/block/graph.h"
@@ -16,7 +16,7 @@ static char *probe_describe(const struct child *c)
     return str_fmt("format probing of node '%s'", c->node->node_name);
 }
 
-static const struct child_class probe_class = { .name = "probe", .describe = probe_describe };
+static const struct child_class probe_class = {.name = "probe", .describe = probe_describe};
 
 static int read_start(struct node *file, uint8_t *buf, size_t size, struct error **err)
 {
@@ -29,8 +29,8 @@ static int read_start(struct node *file, uint8_t *buf, size_t size, struct error
         return 0;
     }
     node_ref(file);
-    struct child *c = graph_attach_root(file, "probe", &probe_class, ROLE_DATA | ROLE_PRIMARY, PERM_CONSISTENT_READ,
-                                        PERM_ALL, NULL, err);
+    struct child *c = graph_attach_root(file, "probe", &probe_class, ROLE_DATA | ROLE_PRIMARY,
+                                        PERM_CONSISTENT_READ, PERM_ALL, NULL, err);
     if (!c) {
         return -EPERM;
     }
@@ -41,7 +41,7 @@ static int read_start(struct node *file, uint8_t *buf, size_t size, struct error
 
 const struct block_driver *probe_node(struct node *file, bool *guessed_raw, struct error **err)
 {
-    uint8_t buf[PROBE_SIZE] = { 0 };
+    uint8_t buf[PROBE_SIZE] = {0};
     struct error *local = NULL;
     const struct block_driver *drv = NULL;
     *guessed_raw = false;

@@ -1,9 +1,10 @@
 /*
  * Reopening: changing the options of open nodes, all or nothing.
  *
- * A queue holds the nodes that were named and the children that inherit from them, parents first.  Every driver
- * prepares, edges move, permissions are refreshed as if it had happened already; then all commit, children first,
- * or all abort.  Leaves out: changing children other than "file" and "backing".
+ * A queue holds the nodes that were named and the children that inherit from them, parents first.
+ * Every driver prepares, edges move, permissions are refreshed as if it had happened already; then
+ * all commit, children first, or all abort.  Leaves out: changing children other than "file" and
+ * "backing".
  */
 #include <assert.h>
 #include <errno.h>
@@ -17,17 +18,17 @@
 struct item {
     struct list link;
     struct reopen r;
-    struct item *parent;              /* whose flags it inherits, or NULL */
+    struct item *parent; /* whose flags it inherits, or NULL */
     unsigned role;
     bool keep_old, prepared;
-    struct value *full;               /* the node's options afterwards, without its children's */
-    struct value *file, *backing;     /* new children: name, or null; NULL: unchanged */
+    struct value *full;           /* the node's options afterwards, without its children's */
+    struct value *file, *backing; /* new children: name, or null; NULL: unchanged */
 };
 
 static struct item *find(struct list *queue, const struct node *n)
 {
     struct item *i;
-    LIST_FOREACH(i, queue, link) {
+    LIST_FOREACH (i, queue, link) {
         if (i->r.node == n) {
             return i;
         }
@@ -37,15 +38,16 @@ static struct item *find(struct list *queue, const struct node *n)
 
 /* ---- the queue ---- */
 
-static void collect(struct list *queue, struct node *n, struct value *opts, bool keep_old, struct item *parent,
-                    unsigned role);
+static void collect(struct list *queue, struct node *n, struct value *opts, bool keep_old,
+                    struct item *parent, unsigned role);
 
 /* One child: its part of opts goes to an item of its own when it inherits. */
 static void collect_child(struct list *queue, struct item *i, struct child *c)
 {
     char *prefix = str_fmt("%s.", c->name);
     struct value *ref = dict_get(i->full, c->name);
-    bool named = ref && value_type(ref) == VALUE_STRING && strcmp(value_get_str(ref), c->node->node_name) == 0;
+    bool named = ref && value_type(ref) == VALUE_STRING &&
+                 strcmp(value_get_str(ref), c->node->node_name) == 0;
     if (named) {
         dict_del(i->full, c->name);
     }
@@ -55,8 +57,8 @@ static void collect_child(struct list *queue, struct item *i, struct child *c)
     mem_free(prefix);
 }
 
-static void collect(struct list *queue, struct node *n, struct value *opts, bool keep_old, struct item *parent,
-                    unsigned role)
+static void collect(struct list *queue, struct node *n, struct value *opts, bool keep_old,
+                    struct item *parent, unsigned role)
 {
     struct item *i = find(queue, n);
     if (i) {
@@ -73,7 +75,7 @@ static void collect(struct list *queue, struct node *n, struct value *opts, bool
     i->full = opts;
     list_push(queue, &i->link);
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         collect_child(queue, i, c);
     }
 }
@@ -120,7 +122,8 @@ static unsigned base_flags(const struct item *i)
     const struct node *n = i->r.node;
     if (i->parent) {
         const struct node *p = i->parent->r.node;
-        unsigned own = OPEN_PROTOCOL | OPEN_NO_BACKING | OPEN_CHECK | OPEN_NO_IO | OPEN_INACTIVE | OPEN_FORCE_SHARE;
+        unsigned own = OPEN_PROTOCOL | OPEN_NO_BACKING | OPEN_CHECK | OPEN_NO_IO | OPEN_INACTIVE |
+                       OPEN_FORCE_SHARE;
         unsigned f = inherit_flags(i->parent->r.flags, i->role, p->drv->kind == DRIVER_FORMAT);
         return (f & ~own) | (n->open_flags & own);
     }
@@ -134,7 +137,7 @@ static unsigned base_flags(const struct item *i)
 static int apply_generic(struct item *i, struct error **err)
 {
     struct node *n = i->r.node;
-    struct generic g = { base_flags(i), i->keep_old ? n->detect_zeroes : DETECT_ZEROES_OFF };
+    struct generic g = {base_flags(i), i->keep_old ? n->detect_zeroes : DETECT_ZEROES_OFF};
     /* Cannot change: stays, to be compared with what it was. */
     struct value *force_share = dict_take(i->r.options, "force-share");
     int r = take_generic_options(i->r.options, &g, err);
@@ -169,7 +172,7 @@ static int check_leftovers(struct item *i, struct error **err)
 {
     struct node *n = i->r.node;
     struct dict_iter it;
-    DICT_FOREACH(it, i->r.options) {
+    DICT_FOREACH (it, i->r.options) {
         const struct value *old = n->options ? dict_get(n->options, it.key) : NULL;
         if (!old || !value_equal(it.value, old)) {
             return refuse_change(it.key, err);
@@ -178,10 +181,12 @@ static int check_leftovers(struct item *i, struct error **err)
     if (i->keep_old || !n->options) {
         return 0;
     }
-    DICT_FOREACH(it, n->options) {
-        const struct opt_desc *d = n->drv->open_options ? opts_find(n->drv->open_options, it.key) : NULL;
+    DICT_FOREACH (it, n->options) {
+        const struct opt_desc *d =
+            n->drv->open_options ? opts_find(n->drv->open_options, it.key) : NULL;
         if (d && !d->runtime && !dict_has(i->full, it.key)) {
-            return error_set(err, EINVAL, "Option '%s' cannot be reset to its default value", it.key);
+            return error_set(err, EINVAL, "Option '%s' cannot be reset to its default value",
+                             it.key);
         }
     }
     return 0;
@@ -190,7 +195,8 @@ static int check_leftovers(struct item *i, struct error **err)
 static bool backing_is_missing(const struct item *i)
 {
     const struct node *n = i->r.node;
-    return !i->keep_old && n->drv && n->drv->supports_backing && n->backing_file && *n->backing_file;
+    return !i->keep_old && n->drv && n->drv->supports_backing && n->backing_file &&
+           *n->backing_file;
 }
 
 static int prepare(struct item *i, struct error **err)
@@ -226,7 +232,8 @@ static int prepare(struct item *i, struct error **err)
         }
     }
     if (!n->drv->reopen_prepare) {
-        return error_set(err, ENOTSUP, "Block format '%s' used by node '%s' does not support reopening files",
+        return error_set(err, ENOTSUP,
+                         "Block format '%s' used by node '%s' does not support reopening files",
                          n->drv->name, n->node_name);
     }
     r = n->drv->reopen_prepare(&i->r, &local);
@@ -243,7 +250,8 @@ static int prepare(struct item *i, struct error **err)
 
 /* ---- edges ---- */
 
-static int move_edge(struct graph_tx *tx, struct item *i, bool backing, struct value *to, struct error **err)
+static int move_edge(struct graph_tx *tx, struct item *i, bool backing, struct value *to,
+                     struct error **err)
 {
     const struct node *n = i->r.node;
     struct node *target = NULL;
@@ -257,8 +265,8 @@ static int move_edge(struct graph_tx *tx, struct item *i, bool backing, struct v
         }
     }
     if (target && backing && !n->drv->supports_backing && !n->drv->filter_of_backing) {
-        return error_set(err, EINVAL, "Driver '%s' of node '%s' does not support backing files", n->drv->name,
-                         n->node_name);
+        return error_set(err, EINVAL, "Driver '%s' of node '%s' does not support backing files",
+                         n->drv->name, n->node_name);
     }
     return edge_set(tx, i->r.node, backing, target, err);
 }
@@ -269,11 +277,11 @@ static int change_graph(struct graph_tx *tx, struct list *queue, struct error **
     struct item *i;
     size_t n = 0, count = 0;
     int r = 0;
-    LIST_FOREACH(i, queue, link) {
+    LIST_FOREACH (i, queue, link) {
         count++;
     }
     struct node **nodes = mem_array(3 * count, sizeof(*nodes));
-    LIST_FOREACH(i, queue, link) {
+    LIST_FOREACH (i, queue, link) {
         struct node *node = i->r.node;
         nodes[n++] = node;
         if (i->file && node->file) {
@@ -326,7 +334,7 @@ static void commit_all(struct list *queue, struct graph_tx *tx)
         commit(LIST_ENTRY(l, struct item, link));
     }
     graph_tx_commit(tx);
-    LIST_FOREACH(i, queue, link) {
+    LIST_FOREACH (i, queue, link) {
         struct node *n = i->r.node;
         if (n->drv->reopen_commit_post) {
             n->drv->reopen_commit_post(&i->r);
@@ -352,7 +360,7 @@ static int run(struct world *w, struct list *queue, struct error **err)
     struct graph_tx *tx = graph_tx_new(w);
     struct item *i;
     int r = 0;
-    LIST_FOREACH(i, queue, link) {
+    LIST_FOREACH (i, queue, link) {
         r = prepare(i, err);
         if (r < 0) {
             break;
@@ -369,8 +377,8 @@ static int run(struct world *w, struct list *queue, struct error **err)
     return r;
 }
 
-int nodes_reopen(struct world *w, struct node **nodes, struct value **options, size_t n, bool keep_old,
-                 struct error **err)
+int nodes_reopen(struct world *w, struct node **nodes, struct value **options, size_t n,
+                 bool keep_old, struct error **err)
 {
     struct list queue;
     struct item *i, *next;
@@ -385,11 +393,11 @@ int nodes_reopen(struct world *w, struct node **nodes, struct value **options, s
         i = find(&queue, nodes[k]);
         i->r.backing_missing = !says_backing && backing_is_missing(i);
     }
-    LIST_FOREACH(i, &queue, link) {
+    LIST_FOREACH (i, &queue, link) {
         node_ref(i->r.node);
     }
     int r = run(w, &queue, err);
-    LIST_FOREACH_SAFE(i, next, &queue, link) {
+    LIST_FOREACH_SAFE (i, next, &queue, link) {
         item_free(i);
     }
     for (size_t k = n; k-- > 0;) {

@@ -36,9 +36,12 @@ static void accumulation(struct world *w)
     struct blk *c = attach(n, PERM_CONSISTENT_READ, PERM_ALL);
     struct error *err = NULL;
     assert_int_equal(blk_set_perm(c, PERM_WRITE, PERM_ALL, &err), -EPERM);
-    toy_expect_error(&err, "Permission conflict on node 'top': permissions 'write' are both required by an unnamed "
-                     "block device (uses node 'top' as 'root' child) and unshared by node 'filter' (uses node 'top' as "
-                     "'file' child).");
+    toy_expect_error(
+        &err,
+        "Permission conflict on node 'top': permissions 'write' are both required by an unnamed "
+        "block device (uses node 'top' as 'root' child) and unshared by node 'filter' (uses node "
+        "'top' as "
+        "'file' child).");
     assert_int_equal(blk_set_name(b, "dev0", &err), 0);
     assert_string_equal(node_device_or_name(ro), "dev0");
     assert_string_equal(node_device_or_name(n), "top");
@@ -62,7 +65,8 @@ static void read_only_nodes(struct world *w)
     toy_expect_error(&err, "Block node is read-only");
     assert_null(blk_node(b));
     blk_unref(b);
-    assert_null(blk_open(w, NULL, NULL, toy_opts("driver=toyfmt,file.filename=a,read-only=on"), OPEN_RDWR, &err));
+    assert_null(blk_open(w, NULL, NULL, toy_opts("driver=toyfmt,file.filename=a,read-only=on"),
+                         OPEN_RDWR, &err));
     toy_expect_error(&err, "Block node is read-only");
     node_unref(n);
 }
@@ -90,7 +94,8 @@ static void rollback(struct world *w)
 {
     struct error *err = NULL;
     toy_image("a", NULL, NULL, 1);
-    struct node *n = toy_open(w, "driver=raw,node-name=top,file.filename=a,file.node-name=low", OPEN_RDWR);
+    struct node *n =
+        toy_open(w, "driver=raw,node-name=top,file.filename=a,file.node-name=low", OPEN_RDWR);
     struct blk *b = attach(n, PERM_CONSISTENT_READ, PERM_ALL);
     unsigned used = node_child(n)->used_perm, shared = node_child(n)->shared_perm;
     toy.fail = "perm";
@@ -120,13 +125,16 @@ static void failed_attach(struct world *w)
     struct blk *b = attach(low, PERM_CONSISTENT_READ, PERM_CONSISTENT_READ);
     toy_image("a", NULL, NULL, 1);
     toy_open_fails(w, NULL, "driver=toyfmt,node-name=top,file=low", OPEN_RDWR,
-                   "Permission conflict on node 'low': permissions 'write, resize' are both required by node 'top' (uses "
-                   "node 'low' as 'file' child) and unshared by an unnamed block device (uses node 'low' as 'root' "
+                   "Permission conflict on node 'low': permissions 'write, resize' are both "
+                   "required by node 'top' (uses "
+                   "node 'low' as 'file' child) and unshared by an unnamed block device (uses node "
+                   "'low' as 'root' "
                    "child).");
     assert_int_equal(low->refcnt, 2);
     assert_int_equal(low->used_perm, PERM_CONSISTENT_READ);
     blk_unref(b);
-    struct node *top = node_open(w, NULL, NULL, toy_opts("driver=toyfmt,node-name=top,file=low"), OPEN_RDWR, &err);
+    struct node *top =
+        node_open(w, NULL, NULL, toy_opts("driver=toyfmt,node-name=top,file=low"), OPEN_RDWR, &err);
     assert_non_null(top);
     node_unref(low);
     node_unref(top);
@@ -160,8 +168,10 @@ static void frozen(struct world *w)
     toy_image("base", NULL, NULL, 1);
     toy_image("mid", "mem:base", "toyfmt", 2);
     toy_image("top", "mem:mid", "toyfmt", 3);
-    struct node *n = toy_open(w, "driver=toyfmt,node-name=hd2,file.filename=top,backing.node-name=hd1,"
-                              "backing.backing.node-name=hd0", 0);
+    struct node *n = toy_open(w,
+                              "driver=toyfmt,node-name=hd2,file.filename=top,backing.node-name=hd1,"
+                              "backing.backing.node-name=hd0",
+                              0);
     struct node *mid = node_find(w, "hd1"), *base = node_find(w, "hd0");
     assert_true(graph_chain_contains(n, base));
     assert_false(graph_chain_contains(mid, n));
@@ -354,7 +364,7 @@ static void add_dot(void *arg)
 
 static void steps_run_in_order(struct world *w)
 {
-    static const struct graph_action action = { add_letter, add_capital, add_dot };
+    static const struct graph_action action = {add_letter, add_capital, add_dot};
     char letters[] = "abc";
     for (int abort = 0; abort < 2; abort++) {
         struct graph_tx *tx = graph_tx_new(w);
@@ -367,7 +377,11 @@ static void steps_run_in_order(struct world *w)
     }
 }
 
-#define TEST(name) static void test_##name(void **state) { toy_run(name); }
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        toy_run(name);                                                                             \
+    }
 TEST(accumulation)
 TEST(read_only_nodes)
 TEST(backing_permissions)
@@ -386,12 +400,19 @@ TEST(steps_run_in_order)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accumulation), cmocka_unit_test(test_read_only_nodes),
-        cmocka_unit_test(test_backing_permissions), cmocka_unit_test(test_rollback),
-        cmocka_unit_test(test_failed_attach), cmocka_unit_test(test_cycles), cmocka_unit_test(test_frozen),
-        cmocka_unit_test(test_replace_and_append), cmocka_unit_test(test_insert_filter),
-        cmocka_unit_test(test_drop_intermediate), cmocka_unit_test(test_blockers),
-        cmocka_unit_test(test_moves_while_drained), cmocka_unit_test(test_activation),
+        cmocka_unit_test(test_accumulation),
+        cmocka_unit_test(test_read_only_nodes),
+        cmocka_unit_test(test_backing_permissions),
+        cmocka_unit_test(test_rollback),
+        cmocka_unit_test(test_failed_attach),
+        cmocka_unit_test(test_cycles),
+        cmocka_unit_test(test_frozen),
+        cmocka_unit_test(test_replace_and_append),
+        cmocka_unit_test(test_insert_filter),
+        cmocka_unit_test(test_drop_intermediate),
+        cmocka_unit_test(test_blockers),
+        cmocka_unit_test(test_moves_while_drained),
+        cmocka_unit_test(test_activation),
         cmocka_unit_test(test_steps_run_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

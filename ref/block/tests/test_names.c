@@ -1,5 +1,6 @@
 /*
- * Names: paths and protocols as text, and what nodes are called: plain, or json:{...} when that is not enough.
+ * Names: paths and protocols as text, and what nodes are called: plain, or json:{...} when that is
+ * not enough.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,11 +25,14 @@ static void test_protocol_prefix(void **state)
 
 static void test_combine(void **state)
 {
-    static const struct { const char *base, *name, *want; } t[] = {
-        { "a", "b", "b" }, { "dir/a", "b", "dir/b" }, { "/dir/a", "b", "/dir/b" }, { "/a", "b", "/b" },
-        { "dir/a", "/b", "/b" }, { "dir/a", "nbd:b", "nbd:b" }, { "nbd:a", "b", "nbd:b" },
-        { "nbd://h/a", "b", "nbd://h/b" }, { "nbd:d/a", "b", "nbd:d/b" }, { "", "b", "b" }, { "dir/a", "../b", "dir/../b" },
-        { "dir/", "b", "dir/b" }, { "a:b/c", "d", "a:b/d" },
+    static const struct {
+        const char *base, *name, *want;
+    } t[] = {
+        {"a", "b", "b"},         {"dir/a", "b", "dir/b"},         {"/dir/a", "b", "/dir/b"},
+        {"/a", "b", "/b"},       {"dir/a", "/b", "/b"},           {"dir/a", "nbd:b", "nbd:b"},
+        {"nbd:a", "b", "nbd:b"}, {"nbd://h/a", "b", "nbd://h/b"}, {"nbd:d/a", "b", "nbd:d/b"},
+        {"", "b", "b"},          {"dir/a", "../b", "dir/../b"},   {"dir/", "b", "dir/b"},
+        {"a:b/c", "d", "a:b/d"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(t); i++) {
         char *s = path_combine(t[i].base, t[i].name);
@@ -74,16 +78,21 @@ static void plain_and_json(struct world *w)
     toy_image("other", NULL, NULL, 2);
     expect_name(w, "driver=file,filename=a", 0, "mem:a");
     expect_name(w, "driver=toyfmt,file.filename=top", 0, "mem:top");
-    expect_name(w, "driver=toyfmt,file.filename=top,runtime=1,fixed=1,cache.direct=on", 0, "mem:top");
+    expect_name(w, "driver=toyfmt,file.filename=top,runtime=1,fixed=1,cache.direct=on", 0,
+                "mem:top");
     expect_name(w, "driver=toyfmt,file.filename=top,strong=1", 0,
-                "json:{\"strong\": \"1\", \"driver\": \"toyfmt\", \"file\": {\"driver\": \"file\", \"filename\": \"top\"}}");
+                "json:{\"strong\": \"1\", \"driver\": \"toyfmt\", \"file\": {\"driver\": \"file\", "
+                "\"filename\": \"top\"}}");
     expect_name(w, "driver=toyfilter,file.filename=top", 0,
-                "json:{\"driver\": \"toyfilter\", \"file\": {\"driver\": \"file\", \"filename\": \"top\"}}");
+                "json:{\"driver\": \"toyfilter\", \"file\": {\"driver\": \"file\", \"filename\": "
+                "\"top\"}}");
     expect_name(w, "driver=toyfmt,file.driver=toyfilter,file.file.filename=other", 0,
-                "json:{\"driver\": \"toyfmt\", \"file\": {\"driver\": \"toyfilter\", \"file\": {\"driver\": \"file\", "
+                "json:{\"driver\": \"toyfmt\", \"file\": {\"driver\": \"toyfilter\", \"file\": "
+                "{\"driver\": \"file\", "
                 "\"filename\": \"other\"}}}");
     expect_name(w, "driver=raw,file.driver=raw,file.file.filename=other", 0,
-                "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"raw\", \"file\": {\"driver\": \"file\", "
+                "json:{\"driver\": \"raw\", \"file\": {\"driver\": \"raw\", \"file\": {\"driver\": "
+                "\"file\", "
                 "\"filename\": \"other\"}}}");
 }
 
@@ -93,15 +102,22 @@ static void overridden_backing(struct world *w)
     toy_image("base", NULL, NULL, 1);
     toy_image("top", "mem:base", "toyfmt", 2);
     toy_image("other", NULL, NULL, 2);
-    expect_name(w, "driver=toyfmt,file.filename=top,backing.driver=toyfmt,backing.file.filename=other", 0,
-                "json:{\"backing\": {\"driver\": \"toyfmt\", \"file\": {\"driver\": \"file\", \"filename\": \"other\"}}, "
-                "\"driver\": \"toyfmt\", \"file\": {\"driver\": \"file\", \"filename\": \"top\"}}");
+    expect_name(
+        w, "driver=toyfmt,file.filename=top,backing.driver=toyfmt,backing.file.filename=other", 0,
+        "json:{\"backing\": {\"driver\": \"toyfmt\", \"file\": {\"driver\": \"file\", "
+        "\"filename\": \"other\"}}, "
+        "\"driver\": \"toyfmt\", \"file\": {\"driver\": \"file\", \"filename\": \"top\"}}");
     /* The same file as the header says is no override. */
-    expect_name(w, "driver=toyfmt,file.filename=top,backing.driver=toyfmt,backing.file.filename=base", 0, "mem:top");
-    struct node *n = node_open(w, "json:{'driver':'toyfmt','backing':null,'file.filename':'top'}", NULL, NULL, 0, &err);
+    expect_name(w,
+                "driver=toyfmt,file.filename=top,backing.driver=toyfmt,backing.file.filename=base",
+                0, "mem:top");
+    struct node *n = node_open(w, "json:{'driver':'toyfmt','backing':null,'file.filename':'top'}",
+                               NULL, NULL, 0, &err);
     node_refresh_filename(n);
-    assert_string_equal(n->filename, "json:{\"backing\": null, \"driver\": \"toyfmt\", \"file\": {\"driver\": \"file\", "
-                        "\"filename\": \"top\"}}");
+    assert_string_equal(
+        n->filename,
+        "json:{\"backing\": null, \"driver\": \"toyfmt\", \"file\": {\"driver\": \"file\", "
+        "\"filename\": \"top\"}}");
     node_unref(n);
     /* Opened for its metadata alone, the missing chain does not count. */
     n = toy_open(w, "driver=toyfmt,file.filename=top", OPEN_NO_BACKING | OPEN_NO_IO);
@@ -152,7 +168,11 @@ static void json_parsing(struct world *w)
     error_clear(&err);
 }
 
-#define TEST(name) static void test_##name(void **state) { toy_run(name); }
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        toy_run(name);                                                                             \
+    }
 TEST(plain_and_json)
 TEST(overridden_backing)
 TEST(backing_directory)
@@ -161,9 +181,10 @@ TEST(json_parsing)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_protocol_prefix), cmocka_unit_test(test_combine), cmocka_unit_test(test_full_backing),
-        cmocka_unit_test(test_plain_and_json), cmocka_unit_test(test_overridden_backing),
-        cmocka_unit_test(test_backing_directory), cmocka_unit_test(test_json_parsing),
+        cmocka_unit_test(test_protocol_prefix),    cmocka_unit_test(test_combine),
+        cmocka_unit_test(test_full_backing),       cmocka_unit_test(test_plain_and_json),
+        cmocka_unit_test(test_overridden_backing), cmocka_unit_test(test_backing_directory),
+        cmocka_unit_test(test_json_parsing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /*
- * Opening: options and their messages, references, probing, inheritance, backing chains and loops, creation.
+ * Opening: options and their messages, references, probing, inheritance, backing chains and loops,
+ * creation.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,47 +15,60 @@
 
 static void option_messages(struct world *w)
 {
-    static const struct { const char *filename, *opts, *msg; } bad[] = {
-        { NULL, "", "Must specify either driver or file" },
-        { NULL, "foo=bar", "Must specify either driver or file" },
-        { NULL, "filename=x", "Must specify either driver or file" },
-        { NULL, "driver=nix", "Unknown driver 'nix'" },
-        { NULL, "driver=toyfmt", "A block device must be specified for \"file\"" },
-        { NULL, "driver=toyfmt,file=nix", "Cannot find device='nix' nor node-name='nix'" },
-        { NULL, "driver=toyfmt,file=nix,file.filename=x",
-          "Cannot reference an existing block device with additional options or a new filename" },
-        { NULL, "driver=toyfmt,file.driver=file", "The 'file' block driver requires a file name" },
-        { NULL, "driver=file,filename=", "The 'file' block driver requires a file name" },
-        { NULL, "driver=raw,file.read-only=on", "Must specify either driver or file" },
-        { NULL, "driver=raw,file.filename=missing", "Could not open 'missing': No such file or directory" },
-        { NULL, "driver=raw,file.filename=a,foo=x", "Block format 'raw' does not support the option 'foo'" },
-        { NULL, "driver=raw,file.filename=a,file.foo=x", "Block protocol 'file' doesn't support the option 'foo'" },
-        { NULL, "driver=toyfmt,file.filename=a", "Image is not in toyfmt format" },
-        { NULL, "driver=raw,file.filename=a,read-only=x", "Parameter 'read-only' expects 'on' or 'off'" },
-        { NULL, "driver=raw,file.filename=a,discard=x", "Invalid discard option" },
-        { NULL, "driver=raw,file.filename=a,detect-zeroes=x", "invalid parameter value: x" },
-        { NULL, "driver=raw,file.filename=a,detect-zeroes=unmap",
-          "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap" },
-        { NULL, "driver=raw,file.filename=a,force-share=on,read-only=off",
-          "force-share=on can only be used with read-only images" },
-        { NULL, "driver=raw,file.filename=a,node-name=1a", "Invalid node-name: '1a'" },
-        { NULL, "driver=raw,file.filename=a,node-name=x23456789012345678901234567890123", "Node name too long" },
-        { NULL, "driver=raw,file.filename=a,node-name=x,file.node-name=x", "Duplicate nodes with node-name='x'" },
-        { NULL, "driver=raw,file.filename=a,backing=x", "Driver doesn't support backing files" },
-        { NULL, "driver=raw,file.filename=a,backing.driver=x", "Driver doesn't support backing files" },
-        { "mem:a", "file.filename=a", "Can't specify 'file' and 'filename' options at the same time" },
-        { "nix:a", "", "Unknown protocol 'nix'" },
-        { "", "", "The 'file' block driver requires a file name" },
-        { "json:", "", "Could not parse the JSON options: Expecting a JSON value" },
-        { "json:[]", "", "Invalid JSON object given" },
-        { "json:{}", "", "Must specify either driver or file" },
-        { "json:{'driver':'raw','file':null}", "", "A block device must be specified for \"file\"" },
+    static const struct {
+        const char *filename, *opts, *msg;
+    } bad[] = {
+        {NULL, "", "Must specify either driver or file"},
+        {NULL, "foo=bar", "Must specify either driver or file"},
+        {NULL, "filename=x", "Must specify either driver or file"},
+        {NULL, "driver=nix", "Unknown driver 'nix'"},
+        {NULL, "driver=toyfmt", "A block device must be specified for \"file\""},
+        {NULL, "driver=toyfmt,file=nix", "Cannot find device='nix' nor node-name='nix'"},
+        {NULL, "driver=toyfmt,file=nix,file.filename=x",
+         "Cannot reference an existing block device with additional options or a new filename"},
+        {NULL, "driver=toyfmt,file.driver=file", "The 'file' block driver requires a file name"},
+        {NULL, "driver=file,filename=", "The 'file' block driver requires a file name"},
+        {NULL, "driver=raw,file.read-only=on", "Must specify either driver or file"},
+        {NULL, "driver=raw,file.filename=missing",
+         "Could not open 'missing': No such file or directory"},
+        {NULL, "driver=raw,file.filename=a,foo=x",
+         "Block format 'raw' does not support the option 'foo'"},
+        {NULL, "driver=raw,file.filename=a,file.foo=x",
+         "Block protocol 'file' doesn't support the option 'foo'"},
+        {NULL, "driver=toyfmt,file.filename=a", "Image is not in toyfmt format"},
+        {NULL, "driver=raw,file.filename=a,read-only=x",
+         "Parameter 'read-only' expects 'on' or 'off'"},
+        {NULL, "driver=raw,file.filename=a,discard=x", "Invalid discard option"},
+        {NULL, "driver=raw,file.filename=a,detect-zeroes=x", "invalid parameter value: x"},
+        {NULL, "driver=raw,file.filename=a,detect-zeroes=unmap",
+         "setting detect-zeroes to unmap is not allowed without setting discard operation to "
+         "unmap"},
+        {NULL, "driver=raw,file.filename=a,force-share=on,read-only=off",
+         "force-share=on can only be used with read-only images"},
+        {NULL, "driver=raw,file.filename=a,node-name=1a", "Invalid node-name: '1a'"},
+        {NULL, "driver=raw,file.filename=a,node-name=x23456789012345678901234567890123",
+         "Node name too long"},
+        {NULL, "driver=raw,file.filename=a,node-name=x,file.node-name=x",
+         "Duplicate nodes with node-name='x'"},
+        {NULL, "driver=raw,file.filename=a,backing=x", "Driver doesn't support backing files"},
+        {NULL, "driver=raw,file.filename=a,backing.driver=x",
+         "Driver doesn't support backing files"},
+        {"mem:a", "file.filename=a",
+         "Can't specify 'file' and 'filename' options at the same time"},
+        {"nix:a", "", "Unknown protocol 'nix'"},
+        {"", "", "The 'file' block driver requires a file name"},
+        {"json:", "", "Could not parse the JSON options: Expecting a JSON value"},
+        {"json:[]", "", "Invalid JSON object given"},
+        {"json:{}", "", "Must specify either driver or file"},
+        {"json:{'driver':'raw','file':null}", "", "A block device must be specified for \"file\""},
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         toy_open_fails(w, bad[i].filename, bad[i].opts, 0, bad[i].msg);
     }
-    toy_open_fails(w, "mem:a", "driver=raw", OPEN_SNAPSHOT, "Temporary overlays need the driver 'qcow2'");
-    toy_open_fails(w, "mem:a", "driver=raw", OPEN_COPY_ON_READ, "Can't use copy-on-read on read-only device");
+    toy_open_fails(w, "mem:a", "driver=raw", OPEN_SNAPSHOT,
+                   "Temporary overlays need the driver 'qcow2'");
+    toy_open_fails(w, "mem:a", "driver=raw", OPEN_COPY_ON_READ,
+                   "Can't use copy-on-read on read-only device");
     toy.fail = "open:mem";
     toy_open_fails(w, "mem:a", "driver=raw", 0, "Could not open 'a': Input/output error");
     toy.fail = NULL;
@@ -76,7 +90,8 @@ static void references(struct world *w)
     n = toy_open(w, "driver=raw,file=dev,node-name=top", 0);
     assert_ptr_equal(node_child(n), low);
     assert_null(low->inherits_from);
-    toy_open_fails(w, NULL, "driver=raw,file=low,node-name=dev", 0, "node-name=dev is conflicting with a device id");
+    toy_open_fails(w, NULL, "driver=raw,file=low,node-name=dev", 0,
+                   "node-name=dev is conflicting with a device id");
     assert_int_equal(blk_set_name(b, "top", &err), -EEXIST);
     toy_expect_error(&err, "Device name 'top' conflicts with an existing node name");
     node_unref(n);
@@ -117,17 +132,23 @@ static void inheritance(struct world *w)
 {
     toy_image("base", NULL, NULL, 1);
     toy_image("top", "mem:base", "toyfmt", 2);
-    struct node *n = toy_open(w, "driver=toyfmt,file.filename=top,cache.direct=on,cache.no-flush=on,auto-read-only=on",
-                              OPEN_RDWR);
+    struct node *n = toy_open(
+        w, "driver=toyfmt,file.filename=top,cache.direct=on,cache.no-flush=on,auto-read-only=on",
+        OPEN_RDWR);
     unsigned file = node_child(n)->open_flags, base = n->backing->node->open_flags;
-    assert_int_equal(file & (OPEN_NO_CACHE | OPEN_NO_FLUSH | OPEN_RDWR | OPEN_AUTO_RDONLY | OPEN_PROTOCOL | OPEN_UNMAP),
-                     OPEN_NO_CACHE | OPEN_NO_FLUSH | OPEN_RDWR | OPEN_AUTO_RDONLY | OPEN_PROTOCOL | OPEN_UNMAP);
-    assert_int_equal(base & (OPEN_NO_CACHE | OPEN_NO_FLUSH | OPEN_RDWR | OPEN_AUTO_RDONLY | OPEN_PROTOCOL | OPEN_UNMAP),
+    assert_int_equal(file & (OPEN_NO_CACHE | OPEN_NO_FLUSH | OPEN_RDWR | OPEN_AUTO_RDONLY |
+                             OPEN_PROTOCOL | OPEN_UNMAP),
+                     OPEN_NO_CACHE | OPEN_NO_FLUSH | OPEN_RDWR | OPEN_AUTO_RDONLY | OPEN_PROTOCOL |
+                         OPEN_UNMAP);
+    assert_int_equal(base & (OPEN_NO_CACHE | OPEN_NO_FLUSH | OPEN_RDWR | OPEN_AUTO_RDONLY |
+                             OPEN_PROTOCOL | OPEN_UNMAP),
                      OPEN_NO_CACHE | OPEN_NO_FLUSH);
     assert_true(n->backing->node->read_only);
     node_unref(n);
 
-    n = toy_open(w, "driver=toyfmt,file.filename=top,file.cache.direct=on,file.discard=ignore,backing.cache.no-flush=on",
+    n = toy_open(w,
+                 "driver=toyfmt,file.filename=top,file.cache.direct=on,file.discard=ignore,backing."
+                 "cache.no-flush=on",
                  OPEN_RDWR);
     assert_false(n->open_flags & (OPEN_NO_CACHE | OPEN_NO_FLUSH));
     assert_true(node_child(n)->open_flags & OPEN_NO_CACHE);
@@ -136,7 +157,8 @@ static void inheritance(struct world *w)
     assert_true(node_child(n->backing->node)->open_flags & OPEN_NO_FLUSH);
     node_unref(n);
 
-    n = toy_open(w, "driver=raw,file.filename=top,detect-zeroes=unmap,discard=unmap,force-share=on", 0);
+    n = toy_open(w, "driver=raw,file.filename=top,detect-zeroes=unmap,discard=unmap,force-share=on",
+                 0);
     assert_int_equal(n->detect_zeroes, DETECT_ZEROES_UNMAP);
     assert_int_equal(node_child(n)->detect_zeroes, DETECT_ZEROES_OFF);
     assert_true(node_child(n)->open_flags & OPEN_FORCE_SHARE);
@@ -159,9 +181,12 @@ static void backing_files(struct world *w)
     node_unref(n);
     n = toy_open(w, "driver=toyfmt,file.filename=top,backing=", 0);
     assert_null(n->backing);
-    assert_string_equal(toy.reports.s, "warning: Use of \"backing\": \"\" is deprecated; use \"backing\": null instead\n");
+    assert_string_equal(
+        toy.reports.s,
+        "warning: Use of \"backing\": \"\" is deprecated; use \"backing\": null instead\n");
     node_unref(n);
-    n = toy_open(w, "driver=toyfmt,file.filename=top,backing.driver=raw,backing.file.filename=other", 0);
+    n = toy_open(
+        w, "driver=toyfmt,file.filename=top,backing.driver=raw,backing.file.filename=other", 0);
     assert_string_equal(n->backing->node->drv->name, "raw");
     assert_string_equal(n->backing->node->filename, "mem:other");
     node_unref(n);
@@ -172,15 +197,17 @@ static void backing_files(struct world *w)
     node_unref(o);
     toy_open_fails(w, NULL, "driver=toyfmt,file.filename=top,backing=nix", 0,
                    "Could not open backing file: Cannot find device='nix' nor node-name='nix'");
-    toy_open_fails(w, NULL, "driver=toyfmt,file.filename=top,backing.foo=x", 0,
-                   "Could not open backing file: Block format 'toyfmt' does not support the option 'foo'");
+    toy_open_fails(
+        w, NULL, "driver=toyfmt,file.filename=top,backing.foo=x", 0,
+        "Could not open backing file: Block format 'toyfmt' does not support the option 'foo'");
     toy_open_fails(w, NULL, "driver=toyfmt,file.filename=top,backing.backing.driver=x", 0,
                    "Could not open backing file: Could not open backing file: Unknown driver 'x'");
     toy_open_fails(w, NULL, "driver=toyfmt,file.filename=top,backing.foo=x", OPEN_NO_BACKING,
                    "Block format 'toyfmt' does not support the option 'backing.foo'");
     toy_image("mid", "mem:missing", "raw", 4);
     toy_image("top", "mem:mid", NULL, 4);
-    toy_open_fails(w, "mem:top", "", 0, "Could not open backing file: Could not open backing file: Could not open "
+    toy_open_fails(w, "mem:top", "", 0,
+                   "Could not open backing file: Could not open backing file: Could not open "
                    "'missing': No such file or directory");
     toy_image("top", "mem:mid", "nix", 4);
     toy_open_fails(w, "mem:top", "", 0, "Could not open backing file: Unknown driver 'nix'");
@@ -193,11 +220,13 @@ static void loops(struct world *w)
     toy_open_fails(w, "mem:self", "", 0, "Backing file 'mem:self' creates an infinite loop.");
     toy_image("one", "mem:two", "toyfmt", 1);
     toy_image("two", "mem:one", "toyfmt", 1);
-    toy_open_fails(w, "mem:one", "", 0, "Could not open backing file: Backing file 'mem:one' creates an infinite loop.");
+    toy_open_fails(w, "mem:one", "", 0,
+                   "Could not open backing file: Backing file 'mem:one' creates an infinite loop.");
     /* Options that lead back to an image end there: no loop. */
     toy_image("end", NULL, NULL, 1);
     toy_image("over", "mem:end", "toyfmt", 1);
-    struct node *n = toy_open(w, "driver=toyfmt,file.filename=end,backing.driver=toyfmt,backing.file.filename=over", 0);
+    struct node *n = toy_open(
+        w, "driver=toyfmt,file.filename=end,backing.driver=toyfmt,backing.file.filename=over", 0);
     assert_string_equal(n->backing->node->backing->node->filename, "mem:end");
     node_unref(n);
     /* Behind a json: name, and through a filter that opens the loop again as its child. */
@@ -205,7 +234,10 @@ static void loops(struct world *w)
     assert_null(node_open(w, "mem:json", NULL, NULL, 0, &err));
     assert_non_null(strstr(err->msg, "creates an infinite loop."));
     error_clear(&err);
-    toy_image("nest", "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"toyfmt\",\"file.filename\":\"nest\"}}", NULL, 1);
+    toy_image(
+        "nest",
+        "json:{\"driver\":\"raw\",\"file\":{\"driver\":\"toyfmt\",\"file.filename\":\"nest\"}}",
+        NULL, 1);
     assert_null(node_open(w, "mem:nest", NULL, NULL, 0, &err));
     assert_non_null(strstr(err->msg, "creates an infinite loop."));
     error_clear(&err);
@@ -246,8 +278,10 @@ static void depth(struct world *w)
 static void deny(struct world *w)
 {
     toy_image("top", "mem:base", "toyfmt", 2);
-    toy_open_fails(w, "mem:top", "", 0, "Backing file 'mem:base' named by image 'mem:top' is not opened: names in images "
-                   "are denied");
+    toy_open_fails(
+        w, "mem:top", "", 0,
+        "Backing file 'mem:base' named by image 'mem:top' is not opened: names in images "
+        "are denied");
     struct node *n = toy_open(w, "driver=toyfmt,file.filename=top,backing=", 0);
     node_unref(n);
 }
@@ -274,19 +308,22 @@ static void failing_drivers(struct world *w)
     toy.fail = "open:toyfmt";
     toy_open_fails(w, "mem:a", "driver=toyfmt", 0, "Could not open 'mem:a': Input/output error");
     toy.fail = NULL;
-    toy_open_fails(w, "mem:a", "driver=toyfmt,foo=x", 0, "Block format 'toyfmt' does not support the option 'foo'");
+    toy_open_fails(w, "mem:a", "driver=toyfmt,foo=x", 0,
+                   "Block format 'toyfmt' does not support the option 'foo'");
     assert_int_equal(toy_store("a")->nodes, 0);
 }
 
 static void creating(struct world *w)
 {
     struct error *err = NULL;
-    static const struct { const char *opts, *file, *msg; } bad[] = {
-        { "foo=1", "mem:x", "Invalid parameter 'foo'" },
-        { "size=x", "mem:x", "Parameter 'size' expects a non-negative number below 2^64" },
-        { "nocow=x", "mem:x", "Parameter 'nocow' expects 'on' or 'off'" },
-        { "size=1", "nix:x", "Unknown protocol 'nix'" },
-        { "size=1", "mem:missing", "Could not create 'mem:missing': No such file or directory" },
+    static const struct {
+        const char *opts, *file, *msg;
+    } bad[] = {
+        {"foo=1", "mem:x", "Invalid parameter 'foo'"},
+        {"size=x", "mem:x", "Parameter 'size' expects a non-negative number below 2^64"},
+        {"nocow=x", "mem:x", "Parameter 'nocow' expects 'on' or 'off'"},
+        {"size=1", "nix:x", "Unknown protocol 'nix'"},
+        {"size=1", "mem:missing", "Could not create 'mem:missing': No such file or directory"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct value *o = toy_opts(bad[i].opts);
@@ -310,7 +347,7 @@ static void creating(struct world *w)
 static void backends(struct world *w)
 {
     struct error *err = NULL;
-    uint8_t buf[512] = { 7 };
+    uint8_t buf[512] = {7};
     toy_image("a", NULL, NULL, 9);
     struct blk *b = blk_open(w, "mem:a", NULL, NULL, OPEN_RDWR, &err);
     assert_non_null(b);
@@ -356,7 +393,11 @@ static void modes(struct world *w)
     assert_false(parse_aio_mode("nix", &flags));
 }
 
-#define TEST(name) static void test_##name(void **state) { toy_run(name); }
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        toy_run(name);                                                                             \
+    }
 TEST(option_messages)
 TEST(references)
 TEST(probing)
@@ -380,10 +421,12 @@ static void test_deny(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_option_messages), cmocka_unit_test(test_references), cmocka_unit_test(test_probing),
-        cmocka_unit_test(test_inheritance), cmocka_unit_test(test_backing_files), cmocka_unit_test(test_loops),
-        cmocka_unit_test(test_depth), cmocka_unit_test(test_deny), cmocka_unit_test(test_auto_read_only),
-        cmocka_unit_test(test_failing_drivers), cmocka_unit_test(test_creating), cmocka_unit_test(test_backends),
+        cmocka_unit_test(test_option_messages), cmocka_unit_test(test_references),
+        cmocka_unit_test(test_probing),         cmocka_unit_test(test_inheritance),
+        cmocka_unit_test(test_backing_files),   cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_depth),           cmocka_unit_test(test_deny),
+        cmocka_unit_test(test_auto_read_only),  cmocka_unit_test(test_failing_drivers),
+        cmocka_unit_test(test_creating),        cmocka_unit_test(test_backends),
         cmocka_unit_test(test_modes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

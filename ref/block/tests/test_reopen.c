@@ -30,22 +30,25 @@ static void reopen_fails(struct node *n, struct value *opts, bool keep_old, cons
 
 static void messages(struct world *w)
 {
-    static const struct { const char *opts, *msg; } bad[] = {
-        { "driver=raw", "Cannot change the option 'driver'" },
-        { "node-name=x", "Cannot change the option 'node-name'" },
-        { "force-share=on", "Cannot change the option 'force-share'" },
-        { "foo=x", "Cannot change the option 'foo'" },
-        { "fixed=b", "Cannot change the option 'fixed'" },
-        { "file.foo=x", "Cannot change the option 'foo'" },
-        { "file.filename=b", "Cannot change the option 'filename'" },
-        { "file.driver=raw", "Cannot change the option 'driver'" },
-        { "file=nix", "Cannot find device='' nor node-name='nix'" },
-        { "file=", "Cannot find device='' nor node-name=''" },
-        { "backing=nix", "Cannot find device='' nor node-name='nix'" },
-        { "read-only=x", "Parameter 'read-only' expects 'on' or 'off'" },
-        { "cache.direct=x", "Parameter 'cache.direct' expects 'on' or 'off'" },
-        { "discard=x", "Invalid discard option" },
-        { "detect-zeroes=unmap", "setting detect-zeroes to unmap is not allowed without setting discard operation to unmap" },
+    static const struct {
+        const char *opts, *msg;
+    } bad[] = {
+        {"driver=raw", "Cannot change the option 'driver'"},
+        {"node-name=x", "Cannot change the option 'node-name'"},
+        {"force-share=on", "Cannot change the option 'force-share'"},
+        {"foo=x", "Cannot change the option 'foo'"},
+        {"fixed=b", "Cannot change the option 'fixed'"},
+        {"file.foo=x", "Cannot change the option 'foo'"},
+        {"file.filename=b", "Cannot change the option 'filename'"},
+        {"file.driver=raw", "Cannot change the option 'driver'"},
+        {"file=nix", "Cannot find device='' nor node-name='nix'"},
+        {"file=", "Cannot find device='' nor node-name=''"},
+        {"backing=nix", "Cannot find device='' nor node-name='nix'"},
+        {"read-only=x", "Parameter 'read-only' expects 'on' or 'off'"},
+        {"cache.direct=x", "Parameter 'cache.direct' expects 'on' or 'off'"},
+        {"discard=x", "Invalid discard option"},
+        {"detect-zeroes=unmap", "setting detect-zeroes to unmap is not allowed without setting "
+                                "discard operation to unmap"},
     };
     toy_image("a", NULL, NULL, 1);
     struct node *n = toy_open(w, "driver=toyfmt,file.filename=a,fixed=a,node-name=n", 0);
@@ -70,7 +73,7 @@ static void unchanged(struct world *w)
     assert_string_equal(dict_get_str(n->options, "fixed"), "a");
     struct value *o = toy_opts("");
     dict_put_int(o, "fixed", 1);
-    assert_true(node_reopen(n, o, true, &err) < 0);     /* another type is another value */
+    assert_true(node_reopen(n, o, true, &err) < 0); /* another type is another value */
     toy_expect_error(&err, "Cannot change the option 'fixed'");
     node_unref(n);
 }
@@ -78,9 +81,13 @@ static void unchanged(struct world *w)
 static void defaults_come_back(struct world *w)
 {
     toy_image("a", NULL, NULL, 1);
-    struct node *n = toy_open(w, "driver=toyfmt,file.filename=a,fixed=a,runtime=1,cache.direct=on,read-only=on,"
-                              "detect-zeroes=on", 0);
-    reopen_fails(n, toy_opts("file.filename=a"), false, "Option 'fixed' cannot be reset to its default value");
+    struct node *n =
+        toy_open(w,
+                 "driver=toyfmt,file.filename=a,fixed=a,runtime=1,cache.direct=on,read-only=on,"
+                 "detect-zeroes=on",
+                 0);
+    reopen_fails(n, toy_opts("file.filename=a"), false,
+                 "Option 'fixed' cannot be reset to its default value");
     assert_true(n->read_only);
     reopen(n, "fixed=a,file.filename=a", false);
     assert_false(dict_has(n->options, "runtime"));
@@ -123,7 +130,7 @@ static void children_inherit(struct world *w)
     struct node *n = toy_open(w, "driver=toyfmt,file.filename=top,file.cache.no-flush=off", 0);
     reopen(n, "cache.direct=on,cache.no-flush=on", true);
     assert_true(node_child(n)->open_flags & OPEN_NO_CACHE);
-    assert_false(node_child(n)->open_flags & OPEN_NO_FLUSH);        /* said otherwise when opened */
+    assert_false(node_child(n)->open_flags & OPEN_NO_FLUSH); /* said otherwise when opened */
     struct node *base = n->backing->node;
     assert_true(base->open_flags & OPEN_NO_CACHE && base->open_flags & OPEN_NO_FLUSH);
     assert_true(node_child(base)->open_flags & OPEN_NO_FLUSH);
@@ -137,16 +144,19 @@ static void children_inherit(struct world *w)
     node_unref(n);
 }
 
-/* A driver at the bottom that refuses leaves everything as it was, and those that had prepared hear of it. */
+/* A driver at the bottom that refuses leaves everything as it was, and those that had prepared hear
+ * of it. */
 static void all_or_nothing(struct world *w)
 {
     struct error *err = NULL;
     toy_image("a", NULL, NULL, 1);
     toy_image("b", NULL, NULL, 2);
-    struct node *a = toy_open(w, "driver=toyfmt,node-name=na,file.filename=a,file.node-name=fa", OPEN_RDWR);
-    struct node *b = toy_open(w, "driver=toyfmt,node-name=nb,file.filename=b,file.node-name=fb", OPEN_RDWR);
-    struct node *both[2] = { a, b };
-    struct value *opts[2] = { toy_opts("read-only=on"), toy_opts("read-only=on") };
+    struct node *a =
+        toy_open(w, "driver=toyfmt,node-name=na,file.filename=a,file.node-name=fa", OPEN_RDWR);
+    struct node *b =
+        toy_open(w, "driver=toyfmt,node-name=nb,file.filename=b,file.node-name=fb", OPEN_RDWR);
+    struct node *both[2] = {a, b};
+    struct value *opts[2] = {toy_opts("read-only=on"), toy_opts("read-only=on")};
     toy.fail = "reopen";
     strbuf_reset(&toy.log);
     assert_true(nodes_reopen(w, both, opts, 2, true, &err) < 0);
@@ -154,7 +164,7 @@ static void all_or_nothing(struct world *w)
     assert_string_equal(toy.log.s, "prepare:na prepare:fa undo:na ");
     toy.fail = "perm";
     strbuf_reset(&toy.log);
-    struct value *again[2] = { toy_opts("read-only=on"), toy_opts("read-only=on") };
+    struct value *again[2] = {toy_opts("read-only=on"), toy_opts("read-only=on")};
     assert_true(nodes_reopen(w, both, again, 2, true, &err) < 0);
     assert_true(strncmp(err->msg, "no permission for 'f", 20) == 0);
     error_clear(&err);
@@ -163,7 +173,7 @@ static void all_or_nothing(struct world *w)
     assert_false(a->read_only || b->read_only || node_child(a)->read_only);
     assert_true(a->file->perm & PERM_WRITE);
     strbuf_reset(&toy.log);
-    struct value *good[2] = { toy_opts("read-only=on"), toy_opts("") };
+    struct value *good[2] = {toy_opts("read-only=on"), toy_opts("")};
     assert_int_equal(nodes_reopen(w, both, good, 2, true, &err), 0);
     assert_true(a->read_only);
     assert_false(b->read_only);
@@ -189,8 +199,10 @@ static void new_backing(struct world *w)
     reopen(n, "backing=o", true);
     assert_ptr_equal(n->backing->node, o);
     assert_null(o->inherits_from);
-    reopen_fails(o, toy_opts("backing=n"), true, "Making 'n' a backing child of 'o' would create a cycle");
-    reopen_fails(n, toy_opts("file.filename=top,backing.driver=toyfmt"), false, "Cannot change the option 'backing.driver'");
+    reopen_fails(o, toy_opts("backing=n"), true,
+                 "Making 'n' a backing child of 'o' would create a cycle");
+    reopen_fails(n, toy_opts("file.filename=top,backing.driver=toyfmt"), false,
+                 "Cannot change the option 'backing.driver'");
     assert_int_equal(graph_freeze_chain(n, o, &err), 0);
     none = toy_opts("");
     dict_put(none, "backing", value_null());
@@ -198,7 +210,8 @@ static void new_backing(struct world *w)
     reopen(n, "backing=o", true);
     graph_unfreeze_chain(n, o);
     struct node *r = toy_open(w, "driver=raw,file.filename=x,node-name=r", 0);
-    reopen_fails(r, toy_opts("backing=o"), true, "Driver 'raw' of node 'r' does not support backing files");
+    reopen_fails(r, toy_opts("backing=o"), true,
+                 "Driver 'raw' of node 'r' does not support backing files");
     node_unref(r);
     node_unref(n);
     node_unref(o);
@@ -219,8 +232,10 @@ static void new_file(struct world *w)
     toy_image("c", NULL, NULL, 1);
     struct node *t = toy_open(w, "driver=toyfmt,file.filename=c,node-name=t", OPEN_RDWR);
     struct node *u = toy_open(w, "driver=toyfmt,file=fa,node-name=u", 0);
-    reopen_fails(t, toy_opts("file=fa"), true, "Permission conflict on node 'fa': permissions 'write, resize' are both "
-                 "required by node 't' (uses node 'fa' as 'file' child) and unshared by node 'u' (uses node 'fa' as 'file' "
+    reopen_fails(t, toy_opts("file=fa"), true,
+                 "Permission conflict on node 'fa': permissions 'write, resize' are both "
+                 "required by node 't' (uses node 'fa' as 'file' child) and unshared by node 'u' "
+                 "(uses node 'fa' as 'file' "
                  "child).");
     assert_string_equal(node_child(t)->filename, "mem:c");
     node_unref(u);
@@ -233,11 +248,16 @@ static void new_file(struct world *w)
 static void unable(struct world *w)
 {
     struct node *n = toy_open(w, "driver=bare,file.filename=a,node-name=n", 0);
-    reopen_fails(n, toy_opts(""), true, "Block format 'bare' used by node 'n' does not support reopening files");
+    reopen_fails(n, toy_opts(""), true,
+                 "Block format 'bare' used by node 'n' does not support reopening files");
     node_unref(n);
 }
 
-#define TEST(name) static void test_##name(void **state) { toy_run(name); }
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        toy_run(name);                                                                             \
+    }
 TEST(messages)
 TEST(unchanged)
 TEST(defaults_come_back)
@@ -251,9 +271,14 @@ TEST(unable)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_messages), cmocka_unit_test(test_unchanged), cmocka_unit_test(test_defaults_come_back),
-        cmocka_unit_test(test_read_only_and_back), cmocka_unit_test(test_children_inherit),
-        cmocka_unit_test(test_all_or_nothing), cmocka_unit_test(test_new_backing), cmocka_unit_test(test_new_file),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_unchanged),
+        cmocka_unit_test(test_defaults_come_back),
+        cmocka_unit_test(test_read_only_and_back),
+        cmocka_unit_test(test_children_inherit),
+        cmocka_unit_test(test_all_or_nothing),
+        cmocka_unit_test(test_new_backing),
+        cmocka_unit_test(test_new_file),
         cmocka_unit_test(test_unable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,7 +107,8 @@ static int64_t mem_length(struct node *n)
     return s->store->size;
 }
 
-static int mem_truncate(struct node *n, int64_t size, bool exact, enum prealloc p, unsigned flags, struct error **err)
+static int mem_truncate(struct node *n, int64_t size, bool exact, enum prealloc p, unsigned flags,
+                        struct error **err)
 {
     struct mem_state *s = n->state;
     s->store->size = size;
@@ -151,16 +152,16 @@ static void toy_reopen_abort(struct reopen *r)
 }
 
 static const struct opt_desc mem_options[] = {
-    { .name = "filename", .type = OPT_STRING },
-    { .name = "window", .type = OPT_STRING },
-    { .name = NULL },
+    {.name = "filename", .type = OPT_STRING},
+    {.name = "window", .type = OPT_STRING},
+    {.name = NULL},
 };
-static const char *const mem_strong[] = { "filename", NULL };
+static const char *const mem_strong[] = {"filename", NULL};
 
 static const struct opt_desc mem_create_options[] = {
-    { .name = "size", .type = OPT_SIZE, .help = "Virtual disk size" },
-    { .name = "nocow", .type = OPT_BOOL, .help = "Turn off copy-on-write" },
-    { .name = NULL },
+    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
+    {.name = "nocow", .type = OPT_BOOL, .help = "Turn off copy-on-write"},
+    {.name = NULL},
 };
 
 static int mem_create(struct world *w, const char *filename, struct value *opts, struct error **err)
@@ -178,13 +179,29 @@ static int mem_create(struct world *w, const char *filename, struct value *opts,
 }
 
 const struct block_driver toy_mem = {
-    .name = "file", .protocol = "mem", .kind = DRIVER_PROTOCOL, .state_size = sizeof(struct mem_state),
-    .needs_filename = true, .variable_length = true, .open_options = mem_options, .strong_options = mem_strong,
-    .create_options = mem_create_options, .create = mem_create,
-    .parse_filename = mem_parse_filename, .open = mem_open, .close = mem_close, .read = mem_read,
-    .write = mem_write, .length = mem_length, .truncate = mem_truncate,
-    .check_perm = toy_check_perm, .set_perm = toy_set_perm, .abort_perm = toy_abort_perm,
-    .reopen_prepare = toy_reopen_prepare, .reopen_commit = toy_reopen_commit, .reopen_abort = toy_reopen_abort,
+    .name = "file",
+    .protocol = "mem",
+    .kind = DRIVER_PROTOCOL,
+    .state_size = sizeof(struct mem_state),
+    .needs_filename = true,
+    .variable_length = true,
+    .open_options = mem_options,
+    .strong_options = mem_strong,
+    .create_options = mem_create_options,
+    .create = mem_create,
+    .parse_filename = mem_parse_filename,
+    .open = mem_open,
+    .close = mem_close,
+    .read = mem_read,
+    .write = mem_write,
+    .length = mem_length,
+    .truncate = mem_truncate,
+    .check_perm = toy_check_perm,
+    .set_perm = toy_set_perm,
+    .abort_perm = toy_abort_perm,
+    .reopen_prepare = toy_reopen_prepare,
+    .reopen_commit = toy_reopen_commit,
+    .reopen_abort = toy_reopen_abort,
 };
 
 /* ---- toyfmt ---- */
@@ -198,7 +215,7 @@ struct header {
 void toy_image(const char *name, const char *backing, const char *format, uint8_t fill)
 {
     struct toy_store *s = toy_store(name);
-    struct header h = { .magic = "TOYFMT" };
+    struct header h = {.magic = "TOYFMT"};
     snprintf(h.backing, sizeof(h.backing), "%s", backing ? backing : "");
     snprintf(h.format, sizeof(h.format), "%s", format ? format : "");
     memcpy(s->data, &h, sizeof(h));
@@ -237,12 +254,14 @@ static int fmt_open(struct node *n, struct value *opts, unsigned flags, struct e
 
 static int fmt_read(struct node *n, const struct request *r)
 {
-    return child_preadv(n->file, r->offset + HEADER, r->bytes, r->iov, r->iov_off, 0, LABEL_NONE, r);
+    return child_preadv(n->file, r->offset + HEADER, r->bytes, r->iov, r->iov_off, 0, LABEL_NONE,
+                        r);
 }
 
 static int fmt_write(struct node *n, const struct request *r)
 {
-    return child_pwritev(n->file, r->offset + HEADER, r->bytes, r->iov, r->iov_off, 0, LABEL_NONE, r);
+    return child_pwritev(n->file, r->offset + HEADER, r->bytes, r->iov, r->iov_off, 0, LABEL_NONE,
+                         r);
 }
 
 static int64_t fmt_length(struct node *n)
@@ -253,7 +272,7 @@ static int64_t fmt_length(struct node *n)
 
 static int fmt_change_backing(struct node *n, const char *file, const char *format)
 {
-    struct header h = { .magic = "TOYFMT" };
+    struct header h = {.magic = "TOYFMT"};
     if (failing("change")) {
         return -EIO;
     }
@@ -268,23 +287,37 @@ static int fmt_create(struct world *w, const char *filename, struct value *opts,
 }
 
 static const struct opt_desc fmt_create_options[] = {
-    { .name = "size", .type = OPT_SIZE, .help = "Virtual disk size" },
-    { .name = "mode", .type = OPT_ENUM, .values = (const char *const[]){ "a", "b", NULL }, .help = "Mode" },
-    { .name = NULL },
+    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
+    {.name = "mode",
+     .type = OPT_ENUM,
+     .values = (const char *const[]){"a", "b", NULL},
+     .help = "Mode"},
+    {.name = NULL},
 };
 static const struct opt_desc fmt_options[] = {
-    { .name = "fixed", .type = OPT_STRING },
-    { .name = "strong", .type = OPT_STRING },
-    { .name = "runtime", .type = OPT_STRING, .runtime = true },
-    { .name = NULL },
+    {.name = "fixed", .type = OPT_STRING},
+    {.name = "strong", .type = OPT_STRING},
+    {.name = "runtime", .type = OPT_STRING, .runtime = true},
+    {.name = NULL},
 };
-static const char *const fmt_strong[] = { "strong", NULL };
+static const char *const fmt_strong[] = {"strong", NULL};
 
 const struct block_driver toy_fmt = {
-    .name = "toyfmt", .kind = DRIVER_FORMAT, .supports_backing = true, .open_options = fmt_options,
-    .strong_options = fmt_strong, .probe = fmt_probe, .open = fmt_open, .read = fmt_read, .write = fmt_write,
-    .length = fmt_length, .change_backing = fmt_change_backing, .create_options = fmt_create_options,
-    .create = fmt_create, .reopen_prepare = toy_reopen_prepare, .reopen_commit = toy_reopen_commit,
+    .name = "toyfmt",
+    .kind = DRIVER_FORMAT,
+    .supports_backing = true,
+    .open_options = fmt_options,
+    .strong_options = fmt_strong,
+    .probe = fmt_probe,
+    .open = fmt_open,
+    .read = fmt_read,
+    .write = fmt_write,
+    .length = fmt_length,
+    .change_backing = fmt_change_backing,
+    .create_options = fmt_create_options,
+    .create = fmt_create,
+    .reopen_prepare = toy_reopen_prepare,
+    .reopen_commit = toy_reopen_commit,
     .reopen_abort = toy_reopen_abort,
 };
 
@@ -306,13 +339,21 @@ static int pass_write(struct node *n, const struct request *r)
 }
 
 const struct block_driver toy_filter = {
-    .name = "toyfilter", .kind = DRIVER_FILTER, .open = filter_open, .read = pass_read, .write = pass_write,
+    .name = "toyfilter",
+    .kind = DRIVER_FILTER,
+    .open = filter_open,
+    .read = pass_read,
+    .write = pass_write,
     .reopen_prepare = toy_reopen_prepare,
 };
 
 /* A filter that cannot be reopened. */
 const struct block_driver toy_bare = {
-    .name = "bare", .kind = DRIVER_FILTER, .open = filter_open, .read = pass_read, .write = pass_write,
+    .name = "bare",
+    .kind = DRIVER_FILTER,
+    .open = filter_open,
+    .read = pass_read,
+    .write = pass_write,
 };
 
 static int64_t raw_length(struct node *n)
@@ -321,15 +362,20 @@ static int64_t raw_length(struct node *n)
 }
 
 const struct block_driver toy_raw = {
-    .name = "raw", .kind = DRIVER_FORMAT, .open = filter_open, .read = pass_read, .write = pass_write,
-    .length = raw_length, .reopen_prepare = toy_reopen_prepare,
+    .name = "raw",
+    .kind = DRIVER_FORMAT,
+    .open = filter_open,
+    .read = pass_read,
+    .write = pass_write,
+    .length = raw_length,
+    .reopen_prepare = toy_reopen_prepare,
 };
 
 static const struct driver_entry entries[] = {
-    { .drv = &toy_mem }, { .drv = &toy_raw }, { .drv = &toy_fmt }, { .drv = &toy_filter }, { .drv = &toy_bare },
-    { .drv = NULL },
+    {.drv = &toy_mem},    {.drv = &toy_raw},  {.drv = &toy_fmt},
+    {.drv = &toy_filter}, {.drv = &toy_bare}, {.drv = NULL},
 };
-const struct driver_list toy_drivers = { entries };
+const struct driver_list toy_drivers = {entries};
 
 /* ---- harness ---- */
 
@@ -356,9 +402,9 @@ void toy_run(void (*fn)(struct world *w))
     strbuf_free(&toy.reports);
     memset(&toy, 0, sizeof(toy));
     struct process *p = process_new();
-    struct world_config cfg = { .simulated_time = true, .report = report,
-                                .deny_names_in_images = toy_deny_names };
-    struct call c = { fn, world_new(p, &cfg) };
+    struct world_config cfg = {
+        .simulated_time = true, .report = report, .deny_names_in_images = toy_deny_names};
+    struct call c = {fn, world_new(p, &cfg)};
     block_set_drivers(c.w, &toy_drivers);
     assert_int_equal(world_exec(c.w, enter, &c), 0);
     assert_null(node_next(c.w, NULL));
@@ -396,7 +442,8 @@ void toy_expect_error(struct error **err, const char *msg)
     error_clear(err);
 }
 
-void toy_open_fails(struct world *w, const char *filename, const char *text, unsigned flags, const char *msg)
+void toy_open_fails(struct world *w, const char *filename, const char *text, unsigned flags,
+                    const char *msg)
 {
     struct error *err = NULL;
     assert_null(node_open(w, filename, NULL, text ? toy_opts(text) : NULL, flags, &err));

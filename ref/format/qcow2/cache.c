@@ -21,7 +21,7 @@ struct entry {
     unsigned pins;
     unsigned age;                  /* cache.age when last used */
     bool dirty;
-    _Alignas(16) uint8_t data[];
+    _Alignas(8) uint8_t data[];    /* no stricter: list heads are looked at as entries */
 };
 
 struct qcow2_cache {

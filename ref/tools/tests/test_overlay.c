@@ -48,7 +48,7 @@ static void overlay(void *arg)
 static void test_overlay(void **state)
 {
     struct process *p = process_new();
-    struct world *w = world_new(p, &(struct world_config){ .random_seed = true });
+    struct world *w = world_new(p, &(struct world_config){.random_seed = true});
     block_set_drivers(w, &all_drivers);
     assert_int_equal(world_exec(w, overlay, w), 0);
     world_free(w);
@@ -57,6 +57,6 @@ static void test_overlay(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_overlay) };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_overlay)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
