@@ -13,19 +13,15 @@
 
 #define SECTOR 512
 
+/* Without defaults: what is not given is not shown in "Formatting ..." either. */
 const struct opt_desc file_create_options[] = {
-    {.name = "size", .type = OPT_SIZE, .def = "0", .help = "Virtual disk size"},
-    {.name = "nocow",
-     .type = OPT_BOOL,
-     .def = "off",
-     .help = "Turn off copy-on-write (valid only on btrfs)"},
+    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
+    {.name = "nocow", .type = OPT_BOOL, .help = "Turn off copy-on-write (valid only on btrfs)"},
     {.name = "preallocation",
      .type = OPT_STRING,
-     .def = "off",
      .help = "Preallocation mode (allowed values: off, falloc, full)"},
     {.name = "extent_size_hint",
      .type = OPT_SIZE,
-     .def = "1M",
      .help = "Extent size hint for the image file, 0 to disable"},
     {.name = NULL},
 };
@@ -39,6 +35,9 @@ struct create_options {
 
 static int parse_prealloc(const char *name, enum prealloc *out, struct error **err)
 {
+    if (!name) {
+        return 0;
+    }
     for (int i = 0; prealloc_names[i]; i++) {
         if (!strcmp(prealloc_names[i], name)) {
             *out = (enum prealloc)i;
@@ -126,7 +125,7 @@ static int fill_file(struct world *w, int fd, const char *filename, const struct
 static int create_at(struct world *w, const char *filename, const struct value *opts,
                      struct error **err)
 {
-    struct create_options o = {.size = 0};
+    struct create_options o = {.prealloc = PREALLOC_OFF, .extent_size = 1 * MiB};
     int ret = parse_create_options(opts, &o, err);
     if (ret < 0) {
         return ret;

@@ -317,7 +317,7 @@ static const struct opt_desc sim_options[] = {
 };
 
 static const struct opt_desc sim_create_options[] = {
-    {.name = "size", .type = OPT_SIZE, .def = "0", .help = "Virtual disk size"},
+    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
     {.name = NULL},
 };
 
