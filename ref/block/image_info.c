@@ -89,6 +89,7 @@ static int fill(struct node *n, int64_t length, struct value *v, struct error **
 {
     struct image_info info;
     struct error *local = NULL;
+    node_refresh_filename(n);
     dict_put_str(v, "filename", n->filename ? n->filename : "");
     dict_put_str(v, "format", node_format_name(n));
     dict_put_int(v, "virtual-size", length);

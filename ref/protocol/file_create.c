@@ -12,8 +12,10 @@
 #include "ref/protocol/file_internal.h"
 
 #define SECTOR 512
+#define DEFAULT_EXTENT (1 * MiB)   /* hint for file systems that take one */
 
 /* Without defaults: what is not given is not shown in "Formatting ..." either. */
+/* Defaults are not in the table: `create` prints those, and these it does not. */
 const struct opt_desc file_create_options[] = {
     {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
     {.name = "nocow", .type = OPT_BOOL, .help = "Turn off copy-on-write (valid only on btrfs)"},
@@ -52,6 +54,9 @@ static int parse_create_options(const struct value *opts, struct create_options 
 {
     const struct opt_desc *t = file_create_options;
     uint64_t size = 0;
+    const char *prealloc = opts_get_str(t, opts, "preallocation");
+    o->nocow = false;
+    o->extent_size = DEFAULT_EXTENT;
     int ret = opts_get_size(t, opts, "size", &size, err);
     if (ret == 0) {
         ret = opts_get_bool(t, opts, "nocow", &o->nocow, err);
@@ -60,7 +65,7 @@ static int parse_create_options(const struct value *opts, struct create_options 
         ret = opts_get_size(t, opts, "extent_size_hint", &o->extent_size, err);
     }
     if (ret == 0) {
-        ret = parse_prealloc(opts_get_str(t, opts, "preallocation"), &o->prealloc, err);
+        ret = parse_prealloc(prealloc ? prealloc : "off", &o->prealloc, err);
     }
     if (ret < 0) {
         return ret;
