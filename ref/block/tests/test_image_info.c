@@ -106,7 +106,8 @@ static struct node *snap_new(struct world *w, struct block_driver *drv, struct n
     n->open_flags = OPEN_RDWR;
     assert_non_null(graph_attach(n, file, "file", ROLE_IMAGE | ROLE_PRIMARY, NULL));
     assert_int_equal(node_refresh_length(n), 0);
-    n->filename = str_dup("a.img");
+    mem_free(file->exact_filename);
+    file->exact_filename = str_dup("a.img");
     return n;
 }
 
