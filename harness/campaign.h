@@ -10,14 +10,6 @@
 
 #define MAX_SUBJECTS 16
 
-/* Defects that `make check` plants in the reference subject, to see the stage fail. */
-enum planted {
-    PLANT_NONE,
-    PLANT_FLIP_BYTE,          /* one byte of a guest read is wrong */
-    PLANT_DROP_FLUSH,         /* flushes of the image file do nothing */
-    PLANT_LEAK_CLUSTER,       /* one cluster's refcount is raised without a reference */
-};
-
 struct campaign {
     struct process *process;
     uint64_t seed;
@@ -28,6 +20,10 @@ struct campaign {
     unsigned n_subjects;      /* [0] is the reference profile in process: the oracle */
     struct store *store;
     enum planted planted;
+    const char *repro_dir;    /* where reproducers go; NULL: nowhere */
+    struct divergences *divergences;
+    unsigned shrunk;          /* programs shrunk in this stage so far */
+    double progress_start, progress_last;
     bool progress;            /* a terminal is there: show count, rate, time left */
 };
 
@@ -35,8 +31,15 @@ struct campaign {
 struct stage {
     const char *name, *what;
     int (*run)(struct campaign *c, struct error **err);
+    /* Runs a reproducer's text again: 1 fails again (err says how), 0 passes, < 0 cannot run. */
+    int (*repro)(struct campaign *c, const char *subject, const char *text, struct error **err);
 };
 extern const struct stage campaign_stages[];    /* ends with name == NULL */
+
+const struct stage *stage_find(const char *name);
+struct subject *campaign_subject(struct campaign *c, const char *name);     /* NULL: not there */
+/* Scratch folder of that name below c->dir, made; mem_free(). */
+char *campaign_scratch(struct campaign *c, const char *name);
 
 int stage_read(struct campaign *c, struct error **err);
 int stage_write(struct campaign *c, struct error **err);
@@ -48,6 +51,7 @@ int stage_fuzz(struct campaign *c, struct error **err);
 
 /*
  * Hands a finding to the store: looks it up in the divergence list first, writes the reproducer file, names it.
+ * repro: the program's text (or what the stage's repro() takes); a head that names stage and subject is put before it.
  */
 void campaign_report(struct campaign *c, const char *stage, const struct subject *s, const char *format,
                      const char *name, int verdict, const char *detail, const char *repro);
