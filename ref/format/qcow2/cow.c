@@ -83,6 +83,7 @@ static int read_area(struct qcow2 *s, const struct qcow2_alloc *a, const struct 
     if (c->bytes == 0) {
         return 0;
     }
+    child_event(s->n->file, LABEL_COW_READ, r);
     if (a->cow_zero) {
         memset(buf, 0, c->bytes);
         return 0;
@@ -139,6 +140,9 @@ int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes,
     int ret = read_area(s, a, &a->head, buf, r);
     if (ret == 0) {
         ret = read_area(s, a, &a->tail, buf + a->head.bytes, r);
+    }
+    if (ret == 0 && s->dead) {
+        ret = -ENOMEDIUM;     /* found to be corrupt meanwhile: nothing more is written */
     }
     if (ret == 0 && s->merge) {
         ret = write_merged(s, bytes, host, q, q_off, a, buf, r);

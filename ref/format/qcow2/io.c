@@ -24,7 +24,11 @@ static int read_backing(struct qcow2 *s, uint64_t offset, uint64_t bytes, const 
     if (n == 0) {
         return 0;
     }
-    return child_preadv(b, (int64_t)offset, (int64_t)n, q, q_off, 0, label == LABEL_COW_READ ? label : LABEL_READ_BACKING_AIO, r);
+    /* Events are this image's: they are announced on its file. */
+    if (label != LABEL_COW_READ) {
+        child_event(s->n->file, LABEL_READ_BACKING_AIO, r);
+    }
+    return child_preadv(b, (int64_t)offset, (int64_t)n, q, q_off, 0, LABEL_NONE, r);
 }
 
 /* One piece of one type. */
@@ -42,7 +46,9 @@ static int read_piece(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t
     case SUBCLUSTER_COMPRESSED:
         return qcow2_read_compressed(s, host, offset_into_cluster(s, offset), bytes, q, q_off, r);
     default:
-        return child_preadv(s->data_file, (int64_t)host, (int64_t)bytes, q, q_off, 0, label, r);
+        /* For COW it was announced already, once for the area. */
+        return child_preadv(s->data_file, (int64_t)host, (int64_t)bytes, q, q_off, 0,
+                            label == LABEL_COW_READ ? LABEL_NONE : label, r);
     }
 }
 
