@@ -1,0 +1,147 @@
+/*
+ * The crash explorer.  See crash_explore.h.
+ */
+#include "harness/crash_explore.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "ref/base/mem.h"
+
+const struct crash_options crash_options_default = {
+    .bounds = { .exhaustive = 8, .drops = 2, .torn = 1, .orders = 4, .samples = 64, .seed = 1, .sector = 512,
+                .max_states = 20000 },
+    .spec_every = 16,
+    .repair_every = 16,
+    .max_findings = 3,
+};
+
+struct exploring {
+    struct sandbox *sb;
+    const struct crash_options *o;
+    struct recording rec;
+    struct looked looked;
+    crash_found *found;
+    void *opaque;
+    struct crash_counts *counts;
+    unsigned findings;
+};
+
+static bool enough(const struct exploring *x)
+{
+    return x->o->max_findings && x->findings >= x->o->max_findings;
+}
+
+static void report(struct exploring *x, const char *id, const char *why, const char *description)
+{
+    struct crash_finding f = { .id = id, .why = why, .description = description };
+    x->findings++;
+    x->counts->findings++;
+    x->found(x->opaque, &f);
+}
+
+static void report_state(struct exploring *x, const struct crash_iter *it)
+{
+    struct strbuf id = STRBUF_INIT, text = STRBUF_INIT;
+    crash_iter_id(it, &id);
+    crash_iter_describe(it, &text);
+    report(x, id.s, x->looked.why.s, text.s ? text.s : "");
+    strbuf_free(&id);
+    strbuf_free(&text);
+}
+
+static bool due(unsigned every, uint64_t n)
+{
+    return every && n % every == 0;
+}
+
+/* An image whose refcounts may be behind has them repaired at opening: look at that each time. */
+static unsigned how(const struct exploring *x, uint64_t n)
+{
+    bool lazy = strstr(x->rec.program->options, "lazy_refcounts=on");
+    return (due(x->o->spec_every, n) ? LOOK_SPEC : 0) | (lazy || due(x->o->repair_every, n) ? LOOK_REPAIR : 0);
+}
+
+static void explore_cuts(struct exploring *x)
+{
+    struct crash_iter *it = crash_iter_new(&x->rec.base, x->rec.log, &x->o->bounds);
+    struct crash_state s;
+    for (uint64_t n = 0; !enough(x) && crash_iter_next(it, &s); n++) {
+        const struct oracle *o = recording_oracle(&x->rec, s.cut);
+        if (!sandbox_look(x->sb, x->rec.program, s.set, o, ORACLE_CRASH, how(x, n), &x->looked)) {
+            report_state(x, it);
+        }
+    }
+    struct crash_stats st = crash_iter_stats(it);
+    x->counts->cuts += st.cuts;
+    x->counts->states += st.states;
+    x->counts->distinct += st.distinct;
+    crash_iter_free(it);
+}
+
+/* The stamp that an id names: "c<T>...". */
+static uint64_t id_cut(const char *id)
+{
+    return id[0] == 'c' ? strtoull(id + 1, NULL, 10) : 0;
+}
+
+static int explore_one(struct exploring *x, struct error **err)
+{
+    struct disk_set set;
+    int ret = crash_state_build(&x->rec.base, x->rec.log, x->o->bounds.sector, x->o->only, &set, err);
+    if (ret < 0) {
+        return ret;
+    }
+    const struct oracle *o = recording_oracle(&x->rec, id_cut(x->o->only));
+    x->counts->distinct++;
+    if (!sandbox_look(x->sb, x->rec.program, &set, o, ORACLE_CRASH, LOOK_SPEC | LOOK_REPAIR, &x->looked)) {
+        report(x, x->o->only, x->looked.why.s, "");
+    }
+    disk_set_free(&set);
+    return 0;
+}
+
+/* No cut at all: everything that was written is there, and nothing is leaked. */
+static void judge_end(struct exploring *x)
+{
+    if (x->rec.wrong) {
+        report(x, "run", x->rec.why.s, "");
+    }
+    if (!sandbox_look(x->sb, x->rec.program, &x->rec.end, &x->rec.oracle, ORACLE_LIVE, LOOK_CLEAN | LOOK_SPEC,
+                      &x->looked)) {
+        report(x, "end", x->looked.why.s, "");
+    }
+}
+
+int crash_explore(struct sandbox *sb, const struct program *p, const struct crash_options *o, crash_found *found,
+                  void *opaque, struct crash_counts *counts, struct error **err)
+{
+    struct exploring x = { .sb = sb, .o = o, .found = found, .opaque = opaque, .counts = counts };
+    struct disk_set base;
+    int ret = sandbox_create(sb, p, &base, err);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = sandbox_record(sb, p, &base, NULL, false, &x.rec, err);
+    bool one = o->only && o->only[0] == 'c';
+    if (ret == 0 && one) {
+        ret = explore_one(&x, err);
+    } else if (ret == 0) {
+        judge_end(&x);
+        if (!o->only) {
+            explore_cuts(&x);
+        }
+    }
+    recording_free(&x.rec);
+    disk_set_free(&base);
+    strbuf_free(&x.looked.why);
+    return ret;
+}
+
+char *crash_repro(const struct program *p, const struct crash_options *o, const char *id)
+{
+    struct strbuf out = STRBUF_INIT;
+    strbuf_printf(&out, "# crash: state %s sector %u\n", id, o->bounds.sector);
+    program_print(&out, p);
+    return strbuf_take(&out);
+}

@@ -1,0 +1,512 @@
+/*
+ * The crash oracle.  See oracle.h.
+ */
+#include "harness/oracle.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include "ref/base/mem.h"
+#include "ref/base/sizes.h"
+
+#define FAR_END INT64_MAX
+
+/* ---- sets ---- */
+
+static void set_byte(struct lawful *l, uint8_t v)
+{
+    l->byte[v >> 6] |= UINT64_C(1) << (v & 63);
+}
+
+static bool has_byte(const struct lawful *l, uint8_t v)
+{
+    return l->byte[v >> 6] >> (v & 63) & 1;
+}
+
+static void set_union(struct lawful *to, const struct lawful *from)
+{
+    for (int i = 0; i < 4; i++) {
+        to->byte[i] |= from->byte[i];
+    }
+    to->backing |= from->backing;
+    to->any |= from->any;
+}
+
+static struct lawful only(uint8_t v)
+{
+    struct lawful l = { 0 };
+    set_byte(&l, v);
+    return l;
+}
+
+static void set_text(struct strbuf *out, const struct lawful *l)
+{
+    const char *sep = "";
+    for (unsigned v = 0; v < 256; v++) {
+        if (has_byte(l, (uint8_t)v)) {
+            strbuf_printf(out, "%s0x%02x", sep, v);
+            sep = ", ";
+        }
+    }
+    strbuf_printf(out, "%s%s", l->backing ? sep : "", l->backing ? "backing" : "");
+}
+
+/* ---- runs ---- */
+
+static size_t run_at(const struct oracle *o, int64_t offset)
+{
+    size_t lo = 0, hi = o->n_runs;
+    while (hi - lo > 1) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (o->runs[mid].start <= offset) {
+            lo = mid;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo;
+}
+
+/* A run starts at offset afterwards; returns its index. */
+static size_t split(struct oracle *o, int64_t offset)
+{
+    if (offset == FAR_END) {
+        return o->n_runs;
+    }
+    size_t i = run_at(o, offset);
+    if (o->runs[i].start == offset) {
+        return i;
+    }
+    if (o->n_runs == o->cap) {
+        o->cap = o->cap * 2 + 8;
+        o->runs = mem_realloc(o->runs, o->cap * sizeof(*o->runs));
+    }
+    memmove(&o->runs[i + 2], &o->runs[i + 1], (o->n_runs - i - 1) * sizeof(*o->runs));
+    o->n_runs++;
+    o->runs[i + 1] = o->runs[i];
+    o->runs[i].end = o->runs[i + 1].start = offset;
+    return i + 1;
+}
+
+struct span {
+    size_t first, end;
+};
+
+static struct span span_of(struct oracle *o, int64_t start, int64_t end)
+{
+    if (start >= end) {
+        return (struct span){ 0, 0 };
+    }
+    split(o, start);
+    size_t e = split(o, end);
+    return (struct span){ run_at(o, start), e };
+}
+
+/* ---- life ---- */
+
+/* The number behind "key=" in an option text, or def. */
+static int64_t option_size(const char *options, const char *key, int64_t def)
+{
+    const char *at = strstr(options, key);
+    char *end;
+    if (!at) {
+        return def;
+    }
+    int64_t v = strtoll(at + strlen(key), &end, 10);
+    return *end == 'k' || *end == 'K' ? v * KiB : *end == 'M' ? v * MiB : v;
+}
+
+void oracle_init(struct oracle *o, const struct program *p)
+{
+    memset(o, 0, sizeof(*o));
+    bool raw = !strcmp(p->format, "raw");
+    o->cap = 16;
+    o->runs = mem_array(o->cap, sizeof(*o->runs));
+    o->n_runs = 1;
+    o->size = o->sizes[0] = p->size;
+    o->n_sizes = 1;
+    o->has_backing = p->backing;
+    o->granule = raw ? 1 : option_size(p->options, "cluster_size=", 64 * KiB);
+    if (strstr(p->options, "extended_l2=on")) {
+        o->granule /= 32;
+    }
+    o->in_place = raw || strstr(p->options, "data_file_raw=on");
+    struct oracle_run *r = &o->runs[0];
+    *r = (struct oracle_run){ .end = FAR_END, .live = only(0) };
+    r->crash = r->live;
+    if (p->backing) {
+        struct span s = span_of(o, 0, p->size);
+        o->runs[s.first].live = (struct lawful){ .backing = true };
+        o->runs[s.first].crash = o->runs[s.first].live;
+    }
+}
+
+void oracle_free(struct oracle *o)
+{
+    for (unsigned i = 0; i < o->n_snapshots; i++) {
+        mem_free(o->snapshots[i].runs);
+    }
+    mem_free(o->runs);
+    memset(o, 0, sizeof(*o));
+}
+
+void oracle_copy(struct oracle *to, const struct oracle *from)
+{
+    *to = *from;
+    to->runs = mem_dup(from->runs, from->n_runs * sizeof(*from->runs));
+    to->cap = from->n_runs;
+    for (unsigned i = 0; i < to->n_snapshots; i++) {
+        struct oracle_snapshot *s = &to->snapshots[i];
+        s->runs = mem_dup(s->runs, s->n_runs * sizeof(*s->runs));
+    }
+}
+
+/* ---- operations ---- */
+
+static void lawful_size(struct oracle *o, int64_t size)
+{
+    for (unsigned i = 0; i < o->n_sizes; i++) {
+        if (o->sizes[i] == size) {
+            return;
+        }
+    }
+    assert(o->n_sizes < ORACLE_SIZES);
+    o->sizes[o->n_sizes++] = size;
+}
+
+static struct oracle_snapshot *find_snapshot(struct oracle *o, const char *name)
+{
+    for (unsigned i = 0; i < o->n_snapshots; i++) {
+        if (!strcmp(o->snapshots[i].name, name)) {
+            return &o->snapshots[i];
+        }
+    }
+    return NULL;
+}
+
+static struct lawful content_of(const struct oracle *o, const struct op *op, const struct oracle_run *r)
+{
+    struct lawful l = { 0 };
+    switch (op->kind) {
+    case OP_WRITE:
+    case OP_WRITE_COMPRESSED:
+        return only((uint8_t)op->seed);
+    case OP_DISCARD:
+        l = r->live;
+        set_byte(&l, 0);
+        l.backing |= o->has_backing;
+        return l;
+    default:
+        return only(0);
+    }
+}
+
+/* What the promise lets an unfinished change leave, besides old and new. */
+static void add_side_effects(const struct oracle *o, const struct op *op, struct oracle_run *r)
+{
+    if (o->in_place) {
+        return;
+    }
+    if (op->kind == OP_WRITE_COMPRESSED) {
+        r->crash.any = true;
+    } else if (op->kind != OP_WRITE || !r->settled) {
+        set_byte(&r->crash, 0);
+        r->crash.any |= o->freed;
+    }
+}
+
+static void begin_change(struct oracle *o, const struct op *op)
+{
+    struct span s = span_of(o, op->offset, MIN(op->offset + op->bytes, FAR_END));
+    for (size_t i = s.first; i < s.end; i++) {
+        struct oracle_run *r = &o->runs[i];
+        struct lawful l = content_of(o, op, r);
+        set_union(&r->crash, &l);
+        add_side_effects(o, op, r);
+    }
+}
+
+/* The cut-off part is gone; what grows again reads as zeroes. */
+static void begin_resize(struct oracle *o, const struct op *op)
+{
+    struct span s = span_of(o, MIN(op->bytes, o->size), FAR_END);
+    lawful_size(o, op->bytes);
+    for (size_t i = s.first; i < s.end; i++) {
+        struct oracle_run *r = &o->runs[i];
+        set_byte(&r->crash, 0);
+        r->crash.any |= o->freed && !o->in_place;
+    }
+}
+
+static void begin_goto(struct oracle *o, const struct op *op)
+{
+    const struct oracle_snapshot *sn = find_snapshot(o, op->text);
+    for (size_t k = 0; sn && k < sn->n_runs; k++) {
+        struct span s = span_of(o, sn->runs[k].start, sn->runs[k].end);
+        for (size_t i = s.first; i < s.end; i++) {
+            set_union(&o->runs[i].crash, &sn->runs[k].live);
+        }
+    }
+}
+
+void oracle_begin(struct oracle *o, const struct op *op)
+{
+    switch (op->kind) {
+    case OP_WRITE:
+    case OP_WRITE_COMPRESSED:
+    case OP_ZERO:
+    case OP_DISCARD:
+        begin_change(o, op);
+        break;
+    case OP_RESIZE:
+        begin_resize(o, op);
+        break;
+    case OP_APPLY:
+        begin_goto(o, op);
+        break;
+    default:
+        break;
+    }
+}
+
+static void unsettle(struct oracle *o, int64_t start, int64_t end)
+{
+    struct span s = span_of(o, start, end);
+    for (size_t i = s.first; i < s.end; i++) {
+        o->runs[i].settled = o->runs[i].written = false;
+    }
+}
+
+static void end_change(struct oracle *o, const struct op *op, int status)
+{
+    int64_t end = MIN(op->offset + op->bytes, FAR_END);
+    struct span s = span_of(o, op->offset, end);
+    for (size_t i = s.first; i < s.end; i++) {
+        struct oracle_run *r = &o->runs[i];
+        struct lawful l = content_of(o, op, r);
+        if (status < 0) {
+            set_union(&r->live, &l);
+            r->live.any |= op->kind == OP_WRITE_COMPRESSED && r->crash.any;
+        } else {
+            r->live = l;
+            if (op->flags & OP_FUA && op->kind == OP_WRITE) {
+                r->crash = l;
+            }
+        }
+    }
+    int64_t from = ROUND_DOWN(op->offset, o->granule);
+    int64_t to = ROUND_UP(MIN(end, INT64_MAX / 2), o->granule);
+    if (op->kind != OP_WRITE) {
+        o->freed = true;
+        unsettle(o, from, to);
+        return;
+    }
+    s = span_of(o, from, to);
+    for (size_t i = s.first; status == 0 && i < s.end; i++) {
+        o->runs[i].written = true;
+    }
+}
+
+static void end_resize(struct oracle *o, const struct op *op, int status)
+{
+    struct span s = span_of(o, MIN(op->bytes, o->size), FAR_END);
+    for (size_t i = s.first; i < s.end; i++) {
+        struct oracle_run *r = &o->runs[i];
+        r->settled = r->written = false;
+        if (status == 0) {
+            r->live = only(0);
+        } else {
+            set_byte(&r->live, 0);
+        }
+    }
+    o->freed = true;
+    o->size = status == 0 ? op->bytes : o->size;
+}
+
+/* Settled, or lawful contents, change at once for the whole disk. */
+static void make_durable(struct oracle *o)
+{
+    for (size_t i = 0; i < o->n_runs; i++) {
+        struct oracle_run *r = &o->runs[i];
+        r->crash = r->live;
+        r->settled |= r->written;
+        r->written = false;
+    }
+    o->sizes[0] = o->size;
+    o->n_sizes = 1;
+}
+
+static void end_snapshot(struct oracle *o, const struct op *op, int status)
+{
+    unsettle(o, 0, FAR_END);
+    o->freed = true; /* the old snapshot table */
+    if (status == 0 && o->n_snapshots < ORACLE_SNAPSHOTS && !find_snapshot(o, op->text)) {
+        struct oracle_snapshot *sn = &o->snapshots[o->n_snapshots++];
+        memcpy(sn->name, op->text, sizeof(sn->name));
+        sn->runs = mem_dup(o->runs, o->n_runs * sizeof(*o->runs));
+        sn->n_runs = o->n_runs;
+    }
+}
+
+static void end_goto(struct oracle *o, const struct op *op, int status)
+{
+    const struct oracle_snapshot *sn = find_snapshot(o, op->text);
+    o->freed = true;
+    unsettle(o, 0, FAR_END);
+    for (size_t k = 0; sn && k < sn->n_runs; k++) {
+        struct span s = span_of(o, sn->runs[k].start, sn->runs[k].end);
+        for (size_t i = s.first; i < s.end; i++) {
+            if (status == 0) {
+                o->runs[i].live = sn->runs[k].live;
+            } else {
+                set_union(&o->runs[i].live, &sn->runs[k].live);
+            }
+        }
+    }
+}
+
+static void end_delete(struct oracle *o, const struct op *op, int status)
+{
+    struct oracle_snapshot *sn = find_snapshot(o, op->text);
+    o->freed = true;
+    if (sn && status == 0) {
+        mem_free(sn->runs);
+        *sn = o->snapshots[--o->n_snapshots];
+    }
+}
+
+void oracle_end(struct oracle *o, const struct op *op, int status)
+{
+    switch (op->kind) {
+    case OP_WRITE:
+    case OP_WRITE_COMPRESSED:
+    case OP_ZERO:
+    case OP_DISCARD:
+        end_change(o, op, status);
+        break;
+    case OP_RESIZE:
+        end_resize(o, op, status);
+        break;
+    case OP_SNAPSHOT:
+        end_snapshot(o, op, status);
+        break;
+    case OP_APPLY:
+        end_goto(o, op, status);
+        break;
+    case OP_DELSNAP:
+        end_delete(o, op, status);
+        break;
+    case OP_FLUSH:
+        if (status == 0) {
+            make_durable(o);
+        }
+        break;
+    default:
+        break;
+    }
+}
+
+/* ---- judging ---- */
+
+bool oracle_size_lawful(const struct oracle *o, enum oracle_view view, int64_t size)
+{
+    bool found = view == ORACLE_LIVE && size == o->size;
+    for (unsigned i = 0; view == ORACLE_CRASH && i < o->n_sizes; i++) {
+        found |= o->sizes[i] == size;
+    }
+    return found;
+}
+
+void oracle_backing_fill(uint8_t *buf, int64_t offset, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        buf[i] = (uint8_t)(0xb0 + (((uint64_t)offset + i) >> 9) % 13);
+    }
+}
+
+static bool all_equal(const uint8_t *buf, size_t len)
+{
+    return len < 2 || !memcmp(buf, buf + 1, len - 1);
+}
+
+/* One content, inside one sector. */
+static bool piece_lawful(const struct lawful *l, int64_t offset, const uint8_t *buf, size_t len)
+{
+    uint8_t pattern[ORACLE_SECTOR];
+    if (l->any || (has_byte(l, buf[0]) && all_equal(buf, len))) {
+        return true;
+    }
+    if (!l->backing) {
+        return false;
+    }
+    oracle_backing_fill(pattern, offset, len);
+    return !memcmp(pattern, buf, len);
+}
+
+static bool unread_lawful(const struct lawful *l, bool backing)
+{
+    return l->any || (backing ? l->backing : has_byte(l, 0));
+}
+
+static void explain(struct strbuf *why, const struct lawful *l, int64_t offset, const uint8_t *buf, bool backing)
+{
+    if (!why) {
+        return;
+    }
+    strbuf_printf(why, "offset %lld: found ", (long long)offset);
+    if (buf) {
+        strbuf_printf(why, "0x%02x", *buf);
+    } else {
+        strbuf_puts(why, backing ? "backing" : "0x00");
+    }
+    strbuf_puts(why, ", lawful: ");
+    set_text(why, l);
+}
+
+static int64_t judge_run(const struct lawful *l, int64_t offset, int64_t bytes, const uint8_t *buf, struct strbuf *why)
+{
+    if (l->any || (has_byte(l, buf[0]) && all_equal(buf, (size_t)bytes))) {
+        return -1;
+    }
+    for (int64_t done = 0; done < bytes;) {
+        int64_t at = offset + done;
+        int64_t len = MIN(bytes - done, ORACLE_SECTOR - at % ORACLE_SECTOR);
+        if (!piece_lawful(l, at, buf + done, (size_t)len)) {
+            explain(why, l, at, buf + done, false);
+            return at;
+        }
+        done += len;
+    }
+    return -1;
+}
+
+int64_t oracle_judge(const struct oracle *o, enum oracle_view view, int64_t offset, int64_t bytes, const uint8_t *buf,
+                     bool backing, struct strbuf *why)
+{
+    int64_t end = offset + bytes, at = offset;
+    for (size_t i = run_at(o, offset); at < end; i++) {
+        const struct oracle_run *r = &o->runs[i];
+        const struct lawful *l = view == ORACLE_LIVE ? &r->live : &r->crash;
+        int64_t stop = MIN(end, r->end);
+        if (!buf && !unread_lawful(l, backing)) {
+            explain(why, l, at, NULL, backing);
+            return at;
+        }
+        int64_t bad = buf ? judge_run(l, at, stop - at, buf + (at - offset), why) : -1;
+        if (bad >= 0) {
+            return bad;
+        }
+        at = stop;
+    }
+    return -1;
+}
+
+bool oracle_unreadable_lawful(const struct oracle *o, enum oracle_view view, int64_t offset, int64_t bytes)
+{
+    for (size_t i = run_at(o, offset); i < o->n_runs && o->runs[i].start < offset + bytes; i++) {
+        if (!(view == ORACLE_LIVE ? &o->runs[i].live : &o->runs[i].crash)->any) {
+            return false;
+        }
+    }
+    return true;
+}

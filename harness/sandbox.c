@@ -1,0 +1,407 @@
+/*
+ * The sandbox: making images and running programs on simulated disks.  See sandbox.h; looking is in look.c.
+ */
+#include "harness/sandbox_int.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "ref/base/bytes.h"
+#include "ref/base/mem.h"
+#include "ref/block/backend.h"
+#include "ref/block/image_make.h"
+#include "ref/block/snapshot.h"
+#include "ref/tools/drivers.h"
+
+static void quiet(void *opaque, enum report_kind kind, const char *text)
+{
+}
+
+struct sandbox *sandbox_new(struct process *p, const struct profile *profile, enum planted planted)
+{
+    struct sandbox *sb = mem_zalloc(sizeof(*sb));
+    sb->process = p;
+    sb->profile = profile;
+    sb->planted = planted;
+    sb->pool = disk_pool_new(0);
+    sb->buf = mem_alloc(SANDBOX_BUF);
+    return sb;
+}
+
+void sandbox_free(struct sandbox *sb)
+{
+    if (!sb) {
+        return;
+    }
+    mem_free(sb->buf);
+    disk_pool_free(sb->pool);
+    mem_free(sb);
+}
+
+struct disk_pool *sandbox_pool(struct sandbox *sb)
+{
+    return sb->pool;
+}
+
+const char *const sandbox_disk_name[SANDBOX_DISKS] = { "image", "data", "backing" };
+
+struct world *sandbox_world(struct sandbox *sb, const struct disk_set *set, struct disk_log *log,
+                            struct fault_plan *plan)
+{
+    struct world_config cfg = { .profile = sb->profile, .io = IO_SYNC, .io_set = true, .seed = 1,
+                                .simulated_time = true, .report = quiet };
+    struct world *w = world_new(sb->process, &cfg);
+    block_set_drivers(w, &all_drivers);
+    for (int i = 0; i < set->n; i++) {
+        struct sim_disk d = { .disk = set->disk[i], .log = log, .index = i, .plan = plan };
+        sim_register(w, sandbox_disk_name[i], &d);
+    }
+    return w;
+}
+
+struct value *sandbox_open_options(const struct program *p)
+{
+    struct value *opts = value_dict();
+    dict_put_str(opts, "driver", p->format);
+    return opts;
+}
+
+/* Options as create -o wants them: "data_file=data" stands for our own disk. */
+char *sandbox_create_options(const struct program *p)
+{
+    const char *at = strstr(p->options, "data_file=data");
+    if (!at) {
+        return str_dup(p->options);
+    }
+    size_t skip = strlen("data_file=data");
+    return str_fmt("%.*sdata_file=sim:data%s", (int)(at - p->options), p->options, at + skip);
+}
+
+struct making {
+    struct sandbox *sb;
+    struct world *w;
+    const struct program *p;
+    int ret;
+    struct error *err;
+};
+
+static void make_image(void *arg)
+{
+    struct making *m = arg;
+    char *options = sandbox_create_options(m->p);
+    struct image_recipe r = { .filename = "sim:image", .format = m->p->format, .options = *options ? options : NULL,
+                              .size = m->p->size, .quiet = true };
+    if (m->p->backing) {
+        r.backing_file = "sim:backing";
+        r.backing_format = "raw";
+    }
+    m->ret = image_make(m->w, &r, &m->err);
+    mem_free(options);
+}
+
+static void fill_backing(struct sandbox *sb, struct disk *d, int64_t size)
+{
+    for (int64_t done = 0; done < size;) {
+        size_t len = (size_t)MIN(size - done, (int64_t)SANDBOX_BUF);
+        oracle_backing_fill(sb->buf, done, len);
+        disk_write(d, done, sb->buf, len);
+        done += (int64_t)len;
+    }
+}
+
+int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set *out, struct error **err)
+{
+    out->n = SANDBOX_DISKS;
+    for (int i = 0; i < out->n; i++) {
+        out->disk[i] = disk_new(sb->pool, 0);
+    }
+    if (p->backing) {
+        fill_backing(sb, out->disk[2], p->size);
+    }
+    struct making m = { .sb = sb, .p = p, .w = sandbox_world(sb, out, NULL, NULL) };
+    int ret = world_exec(m.w, make_image, &m);
+    ret = ret < 0 ? error_set(err, -ret, "creating the image hangs") : m.ret;
+    if (m.err) {
+        error_propagate(err, m.err);
+    }
+    world_free(m.w);
+    if (ret < 0) {
+        disk_set_free(out);
+    }
+    return ret;
+}
+
+/* ---- running ---- */
+
+struct run {
+    struct sandbox *sb;
+    struct world *w;
+    struct recording *rec;
+    struct blk *b;
+    bool may_fail, close_flush, opened;
+    struct error *err;
+};
+
+static void remember(struct recording *rec)
+{
+    if (rec->n_epochs == rec->cap_epochs) {
+        rec->cap_epochs = rec->cap_epochs * 2 + 8;
+        rec->epochs = mem_realloc(rec->epochs, rec->cap_epochs * sizeof(*rec->epochs));
+    }
+    struct epoch *e = &rec->epochs[rec->n_epochs++];
+    e->from = disk_log_clock(rec->log);
+    oracle_copy(&e->oracle, &rec->oracle);
+}
+
+/* The guest was told that this much is durable: cuts from here on are judged so. */
+static void acknowledge(struct recording *rec, const char *what)
+{
+    remember(rec);
+    disk_log_mark(rec->log, what);
+}
+
+static int open_image(struct run *r)
+{
+    struct error *err = NULL;
+    r->b = blk_open(r->w, "sim:image", NULL, sandbox_open_options(r->rec->program),
+                    OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP, &err);
+    if (r->b) {
+        r->opened = true;
+        blk_set_write_cache(r->b, true);
+        return 0;
+    }
+    int code = err ? -err->code : -EIO;
+    if (!r->may_fail) {
+        r->rec->wrong = true;
+        strbuf_printf(&r->rec->why, "does not open: %s", err ? err->msg : "?");
+    }
+    error_free(err);
+    return code ? code : -EIO;
+}
+
+static void close_image(struct run *r)
+{
+    if (r->b) {
+        blk_unref(r->b);
+        r->b = NULL;
+    }
+}
+
+static int flush(struct run *r)
+{
+    struct op op = { .kind = OP_FLUSH };
+    int ret = blk_flush(r->b, NULL);
+    oracle_end(&r->rec->oracle, &op, ret);
+    if (ret == 0) {
+        acknowledge(r->rec, "flush");
+    }
+    return ret;
+}
+
+static int read_back(struct run *r, const struct op *op)
+{
+    struct recording *rec = r->rec;
+    for (int64_t done = 0; done < op->bytes;) {
+        int64_t len = MIN(op->bytes - done, (int64_t)SANDBOX_BUF), at = op->offset + done;
+        int ret = blk_pread(r->b, at, r->sb->buf, len);
+        if (ret < 0) {
+            return ret;
+        }
+        r->sb->buf[0] ^= r->sb->planted == PLANT_FLIP_BYTE;
+        if (!rec->wrong && oracle_judge(&rec->oracle, ORACLE_LIVE, at, len, r->sb->buf, false, &rec->why) >= 0) {
+            rec->wrong = true;
+        }
+        done += len;
+    }
+    return 0;
+}
+
+static int write_bytes(struct run *r, const struct op *op)
+{
+    unsigned flags = op->kind == OP_WRITE_COMPRESSED ? REQ_COMPRESSED : op->flags & OP_FUA ? REQ_FUA : 0;
+    uint8_t *buf = mem_try_alloc((size_t)MAX(op->bytes, 1));
+    if (!buf) {
+        return -ENOMEM;
+    }
+    op_fill(buf, op->seed, op->offset, (size_t)op->bytes);
+    int ret = blk_pwrite(r->b, op->offset, buf, op->bytes, flags);
+    mem_free(buf);
+    return ret;
+}
+
+static int snapshot(struct run *r, const struct op *op)
+{
+    struct error *err = NULL;
+    struct node *n = blk_node(r->b);
+    int ret;
+    if (op->kind == OP_SNAPSHOT) {
+        struct snapshot_info sn = { .icount = UINT64_MAX };
+        snprintf(sn.name, sizeof(sn.name), "%s", op->text);
+        ret = snapshot_create(n, &sn);
+    } else if (op->kind == OP_APPLY) {
+        ret = snapshot_goto(n, op->text, &err);
+    } else {
+        struct snapshot_info sn;
+        ret = snapshot_find(n, &sn, op->text) ? snapshot_delete(n, sn.id, sn.name, &err) : -ENOENT;
+    }
+    error_free(err);
+    return ret;
+}
+
+/* As programs do: what was written is made durable first. */
+static int reopen(struct run *r)
+{
+    int ret = flush(r);
+    close_image(r);
+    int opened = open_image(r);
+    return opened < 0 ? opened : ret;
+}
+
+static int carry_out(struct run *r, const struct op *op)
+{
+    unsigned zero = (op->flags & OP_UNMAP ? REQ_MAY_UNMAP : 0) | (op->flags & OP_NO_FALLBACK ? REQ_NO_FALLBACK : 0);
+    switch (op->kind) {
+    case OP_WRITE:
+    case OP_WRITE_COMPRESSED:
+        return write_bytes(r, op);
+    case OP_ZERO:
+        return blk_pwrite_zeroes(r->b, op->offset, op->bytes, zero, NULL);
+    case OP_DISCARD:
+        return blk_discard(r->b, op->offset, op->bytes, NULL);
+    case OP_READ:
+        return read_back(r, op);
+    case OP_SNAPSHOT:
+    case OP_APPLY:
+    case OP_DELSNAP:
+        return snapshot(r, op);
+    case OP_RESIZE:
+        return blk_truncate(r->b, op->bytes, true, op->prealloc, 0, NULL);
+    case OP_FLUSH:
+        return flush(r);
+    case OP_REOPEN:
+        return reopen(r);
+    default:
+        return -ENOTSUP;
+    }
+}
+
+static int apply(struct run *r, const struct op *op)
+{
+    struct recording *rec = r->rec;
+    if (!r->b && (op->kind != OP_REOPEN || open_image(r) < 0)) {
+        return -ENOMEDIUM;
+    }
+    if (op->kind == OP_FLUSH || op->kind == OP_REOPEN) {
+        return carry_out(r, op);
+    }
+    oracle_begin(&rec->oracle, op);
+    remember(rec);
+    int ret = carry_out(r, op);
+    oracle_end(&rec->oracle, op, ret);
+    if (ret == 0 && op->kind == OP_WRITE && op->flags & OP_FUA) {
+        acknowledge(rec, "fua");
+    }
+    return ret;
+}
+
+static void run_program(void *arg)
+{
+    struct run *r = arg;
+    const struct program *p = r->rec->program;
+    remember(r->rec);
+    if (open_image(r) < 0) {
+        return;
+    }
+    for (size_t i = 0; i < p->n_ops; i++) {
+        r->rec->status[i] = apply(r, &p->ops[i]);
+    }
+    if (r->close_flush && r->b) {
+        r->rec->flushed = flush(r) == 0;
+    }
+    close_image(r);
+}
+
+/* Raises the refcount of the cluster at the end of the file, which nothing refers to. */
+static void leak_cluster(const struct program *p, struct disk *d)
+{
+    uint8_t header[104], entry[8];
+    if (strcmp(p->format, "qcow2")) {
+        return;
+    }
+    disk_read(d, 0, header, sizeof(header));
+    uint32_t bits = load_be32(header + 20), version = load_be32(header + 4);
+    uint32_t order = version < 3 ? 4 : load_be32(header + 96);
+    int64_t cluster = INT64_C(1) << bits, free = DIV_ROUND_UP(disk_size(d), cluster);
+    disk_read(d, (int64_t)load_be64(header + 48), entry, sizeof(entry));
+    if (order != 4) {
+        return;
+    }
+    static const uint8_t one[2] = { 0, 1 };
+    disk_write(d, (int64_t)load_be64(entry) + free * 2, one, sizeof(one));
+    disk_truncate(d, (free + 1) * cluster);
+}
+
+static void drop_flushes(struct fault_plan *plan)
+{
+    struct fault_entry e = { .kind = FAULT_LOST, .label = -1, .iotypes = 1u << FAULT_IO_FLUSH, .nth = 1, .sticky = true };
+    fault_plan_add(plan, &e);
+}
+
+int sandbox_record(struct sandbox *sb, const struct program *p, const struct disk_set *base, struct fault_plan *plan,
+                   bool close_flush, struct recording *rec, struct error **err)
+{
+    struct fault_plan own;
+    memset(rec, 0, sizeof(*rec));
+    fault_plan_init(&own);
+    rec->program = p;
+    rec->base.n = rec->end.n = base->n;
+    for (int i = 0; i < base->n; i++) {
+        rec->base.disk[i] = disk_clone(base->disk[i]);
+        rec->end.disk[i] = disk_clone(base->disk[i]);
+    }
+    rec->log = disk_log_new(sb->pool);
+    rec->status = mem_array(MAX(p->n_ops, 1), sizeof(*rec->status));
+    oracle_init(&rec->oracle, p);
+    struct run r = { .sb = sb, .rec = rec, .may_fail = plan != NULL, .close_flush = close_flush };
+    plan = plan ? plan : &own;
+    if (sb->planted == PLANT_DROP_FLUSH) {
+        drop_flushes(plan);
+    }
+    r.w = sandbox_world(sb, &rec->end, rec->log, plan);
+    int ret = world_exec(r.w, run_program, &r);
+    if (ret == 0) {
+        world_settle(r.w);
+    } else {
+        error_set(err, -ret, "the program hangs: a request waits for one that never comes");
+    }
+    world_free(r.w);
+    if (sb->planted == PLANT_LEAK_CLUSTER) {
+        leak_cluster(p, rec->end.disk[0]);
+    }
+    fault_plan_destroy(&own);
+    return ret;
+}
+
+void recording_free(struct recording *rec)
+{
+    disk_set_free(&rec->base);
+    disk_set_free(&rec->end);
+    disk_log_free(rec->log);
+    for (size_t i = 0; i < rec->n_epochs; i++) {
+        oracle_free(&rec->epochs[i].oracle);
+    }
+    mem_free(rec->epochs);
+    oracle_free(&rec->oracle);
+    mem_free(rec->status);
+    strbuf_free(&rec->why);
+    memset(rec, 0, sizeof(*rec));
+}
+
+const struct oracle *recording_oracle(const struct recording *rec, uint64_t cut)
+{
+    size_t i = 0;
+    while (i + 1 < rec->n_epochs && rec->epochs[i + 1].from < cut) {
+        i++;
+    }
+    return &rec->epochs[i].oracle;
+}
