@@ -3,7 +3,7 @@
  *
  * A serialising request (an unaligned write, copy-on-read, a growing truncate) excludes every request that
  * overlaps the blocks it touches.  Requests wait once, before their first I/O, so any order is right, and a
- * request that already waits for us is passed by: there are no cycles.
+ * request that itself waits is passed by: there are no cycles.
  */
 #include <assert.h>
 #include "ref/block/io_impl.h"
@@ -59,17 +59,10 @@ static bool overlap(const struct tracked *a, const struct tracked *b)
            b->overlap_offset < a->overlap_offset + a->overlap_bytes;
 }
 
-/* Does `t` wait, through others, for `self`? */
-static bool waits_for(const struct tracked *t, const struct tracked *self)
-{
-    for (t = t->waiting_for; t; t = t->waiting_for) {
-        if (t == self) {
-            return true;
-        }
-    }
-    return false;
-}
-
+/*
+ * A request that waits has done nothing yet and looks again when it is woken: it is passed by, so that nobody waits
+ * behind a waiter (and two never for each other).
+ */
 static struct tracked *find_conflict(struct node *n, const struct tracked *self)
 {
     struct tracked *t;
@@ -77,7 +70,7 @@ static struct tracked *find_conflict(struct node *n, const struct tracked *self)
         return NULL;
     }
     LIST_FOREACH(t, &n->tracked, link) {
-        if (t != self && (t->serialising || self->serialising) && overlap(t, self) && !waits_for(t, self)) {
+        if (t != self && (t->serialising || self->serialising) && overlap(t, self) && !t->waiting_for) {
             assert(t->co != co_self(n->w));      /* a request cannot wait for its own caller */
             return t;
         }
