@@ -310,7 +310,8 @@ static int get(struct qcow2_cache *c, uint64_t offset, uint8_t **table, bool rea
             return -ENOMEM;
         }
         if (read) {
-            enum label label = c->kind == CACHE_L2 ? LABEL_L2_LOAD : LABEL_REFBLOCK_LOAD;
+            /* refblock_load is announced where a block is about to be changed, cached or not. */
+            enum label label = c->kind == CACHE_L2 ? LABEL_L2_LOAD : LABEL_TABLE_LOAD;
             ret = child_pread(s->n->file, (int64_t)offset, e->data, c->entry_size, label, r);
             if (ret < 0) {
                 mem_free(e);

@@ -164,7 +164,6 @@ static int make_block(struct qcow2 *s, uint64_t index, uint64_t offset, uint8_t 
 int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index)
 {
     uint64_t index = cluster_index >> s->refblock_bits;
-    child_event(s->n->file, LABEL_REFBLOCK_ALLOC, NULL);
     int64_t offset = qcow2_find_free(s, s->cluster_size);
     if (offset < 0) {
         return (int)offset;

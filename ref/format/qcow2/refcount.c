@@ -183,6 +183,8 @@ int qcow2_update_refcount(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint
             if (block) {
                 qcow2_cache_put(s->refblock_cache, &block);
             }
+            /* Announced before it is known whether a block must be made: tests count on it. */
+            child_event(s->n->file, LABEL_REFBLOCK_ALLOC, NULL);
             ret = refblock_offset(s, i >> s->refblock_bits, &block_offset);
             if (ret == 0 && block_offset == 0) {
                 ret = decrease ? -EINVAL : qcow2_alloc_refblock(s, i);
@@ -190,6 +192,7 @@ int qcow2_update_refcount(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint
             if (ret < 0) {
                 break;
             }
+            child_event(s->n->file, LABEL_REFBLOCK_LOAD, NULL);
             ret = qcow2_cache_get(s->refblock_cache, block_offset, &block, NULL);
             if (ret < 0) {
                 break;
