@@ -122,7 +122,7 @@ struct block_driver {
     int (*save_vmstate)(struct node *n, const struct request *r);
     int (*load_vmstate)(struct node *n, const struct request *r);
 
-    /* Labels announced on this node; NULL: handed to the file child. */
+    /* Labels announced on this node, by parents and for its own requests. */
     void (*event)(struct node *n, enum label label, const struct request *r);
     int (*break_set)(struct node *n, const char *event, const char *tag);
     int (*break_remove)(struct node *n, const char *tag);

@@ -1,17 +1,12 @@
 /*
- * Announcing labels: the first node below, along the primary children, whose driver listens is told.
+ * Announcing labels: the node that a request goes to is told, if its driver listens; nobody below it is.
  */
 #include "ref/block/io.h"
 
 void node_event(struct node *n, enum label label, const struct request *parent)
 {
-    while (n && n->drv) {
-        if (n->drv->event) {
-            n->drv->event(n, label, parent);
-            return;
-        }
-        struct child *c = n->file ? n->file : node_primary(n);
-        n = c ? c->node : NULL;
+    if (n->drv && n->drv->event) {
+        n->drv->event(n, label, parent);
     }
 }
 
