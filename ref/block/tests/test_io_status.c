@@ -154,7 +154,7 @@ TEST(test_copy_on_read)
     assert_int_equal(f->buf[49], 0xb0);
     assert_int_equal(map_at(ch.top, 0), 0);
     assert_int_equal(map_at(ch.top, 1), 1);
-    expect_log(f, "cor_write write_aio pwritev W 4096+4096 pwritev_done");
+    expect_log(f, "write_aio pwritev W 4096+4096 pwritev_done");
     /* Copied: now just a read. */
     assert_int_equal(cor_read(&ch, C + 100, 50, f->buf, REQ_COPY_ON_READ), 0);
     expect_log(f, "read_aio R 4196+50");
@@ -170,7 +170,7 @@ TEST(test_copy_on_read)
     strbuf_reset(&f->log);
     assert_int_equal(cor_read(&ch, 6 * C, C, NULL, REQ_COPY_ON_READ | REQ_PREFETCH), 0);
     assert_int_equal(map_at(ch.top, 6), 1);
-    expect_log(f, "cor_write write_aio pwritev W 24576+4096 pwritev_done");
+    expect_log(f, "write_aio pwritev W 24576+4096 pwritev_done");
     assert_int_equal(cor_read(&ch, 6 * C, C, NULL, REQ_COPY_ON_READ | REQ_PREFETCH), 0);
     expect_log(f, "");
     assert_int_equal(cor_read(&ch, 60 * K, 8 * K, f->buf, REQ_COPY_ON_READ), 0);
