@@ -160,6 +160,7 @@ TEST(test_label_announced)
     expect_log(f, "");
     mem_root_drop(f->c);
     f->n = memdisk_new(f->m.w, "d3", 4096);
+    strbuf_reset(&f->log);             /* closing d2 flushed it */
     f->d = memdisk_of(f->n);
     f->d->log = &f->log;
     f->d->log_events = true;
