@@ -104,6 +104,7 @@ struct tracked {                       /* a request in flight on a node; on its 
     int64_t overlap_offset, overlap_bytes;   /* widened to alignment when serialising */
     bool serialising;
     bool started;                      /* waited for what was before it; does not wait again unless widened */
+    bool begun;                        /* was started once: may have I/O under way even if it waits again */
     struct co *co;
     struct tracked *waiting_for;       /* never circular */
     struct waitq waiters;

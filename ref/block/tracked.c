@@ -60,9 +60,22 @@ static bool overlap(const struct tracked *a, const struct tracked *b)
 }
 
 /*
- * A request that waits has done nothing yet and looks again when it is woken: it is passed by, so that nobody waits
- * behind a waiter (and two never for each other).
+ * A request that waits and has done no I/O yet will look again, and then find us: it is passed by.  So is one that waits,
+ * through others, for `self`.
  */
+static bool may_pass(const struct tracked *t, const struct tracked *self)
+{
+    if (t->waiting_for && !t->begun) {
+        return true;
+    }
+    for (t = t->waiting_for; t; t = t->waiting_for) {
+        if (t == self) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct tracked *find_conflict(struct node *n, const struct tracked *self)
 {
     struct tracked *t;
@@ -70,7 +83,7 @@ static struct tracked *find_conflict(struct node *n, const struct tracked *self)
         return NULL;
     }
     LIST_FOREACH(t, &n->tracked, link) {
-        if (t != self && (t->serialising || self->serialising) && overlap(t, self) && !t->waiting_for) {
+        if (t != self && (t->serialising || self->serialising) && overlap(t, self) && !may_pass(t, self)) {
             assert(t->co != co_self(n->w));      /* a request cannot wait for its own caller */
             return t;
         }
@@ -94,7 +107,7 @@ void tracked_wait(struct node *n, struct tracked *self)
         waitq_wait(n->w, &t->waiters);
         self->waiting_for = NULL;
     }
-    self->started = true;
+    self->started = self->begun = true;
 }
 
 void tracked_set_serialising(struct node *n, struct tracked *t, uint64_t align)

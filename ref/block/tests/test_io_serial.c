@@ -262,6 +262,42 @@ TEST(test_no_deadlock)
     mem_root_drop(f->c);
 }
 
+static void write_blocks_0_1(void *arg)
+{
+    struct fixture *f = arg;
+    uint8_t b[512] = { 0 };
+    assert_int_equal(child_pwrite(f->c, 256, b, 512, LABEL_NONE, NULL), 0);
+    strbuf_puts(&f->log, " both-done");
+}
+
+static void write_in_block_1(void *arg)
+{
+    struct fixture *f = arg;
+    assert_int_equal(child_pwrite(f->c, 1000, "x", 1, LABEL_NONE, NULL), 0);
+    strbuf_puts(&f->log, " second-done");
+}
+
+/* Who waits holds up nobody else (upstream's test 077 relies on it). */
+TEST(test_waiting_is_passed_by)
+{
+    struct fixture *f = arg;
+    with_disk(f);
+    align(f, 512);
+    f->d->stopped = true;
+    co_spawn(f->m.w, "first", write_unaligned, f);
+    turns(f, 2);
+    co_spawn(f->m.w, "both", write_blocks_0_1, f);
+    turns(f, 2);
+    f->d->stopped = false;
+    co_spawn(f->m.w, "second", write_in_block_1, f);
+    turns(f, 5);
+    expect_log(f, "R 0+512 W 0+512 R 512+512 W 512+512 second-done");
+    waitq_wake_all(f->m.w, &f->d->gate);
+    turns(f, 10);
+    expect_log(f, " rmw-done R 0+1024 W 0+1024 both-done");
+    mem_root_drop(f->c);
+}
+
 TEST(test_tracked_self)
 {
     struct fixture *f = arg;
@@ -335,7 +371,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rmw_storm), cmocka_unit_test(test_cor_storm),
-        T(test_overlap_waits), T(test_no_wait), T(test_no_deadlock), T(test_tracked_self), T(test_late_widening),
+        T(test_overlap_waits), T(test_no_wait), T(test_no_deadlock), T(test_waiting_is_passed_by), T(test_tracked_self), T(test_late_widening),
         T(test_truncate_serialises),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
