@@ -122,6 +122,14 @@ static bool read_range(struct view *v, struct blk *b, int64_t offset, int64_t by
     return true;
 }
 
+/* Nothing here in this layer: the backing file shows, which is as long as the image was at first. */
+static bool judge_hole(struct view *v, int64_t offset, int64_t bytes)
+{
+    int64_t covered = v->p->backing ? MIN(MAX(v->p->size - offset, 0), bytes) : 0;
+    return (covered == 0 || judge(v, offset, covered, NULL, true)) &&
+           (covered == bytes || judge(v, offset + covered, bytes - covered, NULL, false));
+}
+
 static bool read_image(struct view *v, struct blk *b)
 {
     int64_t length = blk_length(b);
@@ -142,7 +150,7 @@ static bool read_image(struct view *v, struct blk *b)
         } else if (st.flags & STATUS_ALLOCATED) {
             ok = read_range(v, b, at, st.bytes);
         } else {
-            ok = judge(v, at, st.bytes, NULL, v->p->backing);
+            ok = judge_hole(v, at, st.bytes);
         }
         if (!ok) {
             return false;

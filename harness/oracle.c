@@ -170,7 +170,10 @@ static void lawful_size(struct oracle *o, int64_t size)
             return;
         }
     }
-    assert(o->n_sizes < ORACLE_SIZES);
+    if (o->n_sizes == ORACLE_SIZES) {
+        o->any_size = true;
+        return;
+    }
     o->sizes[o->n_sizes++] = size;
 }
 
@@ -234,6 +237,7 @@ static void begin_resize(struct oracle *o, const struct op *op)
     for (size_t i = s.first; i < s.end; i++) {
         struct oracle_run *r = &o->runs[i];
         set_byte(&r->crash, 0);
+        r->crash.backing |= o->has_backing;      /* unmapped, and still as long as before */
         r->crash.any |= o->freed && !o->in_place;
     }
 }
@@ -321,6 +325,7 @@ static void end_resize(struct oracle *o, const struct op *op, int status)
     }
     o->freed = true;
     o->size = status == 0 ? op->bytes : o->size;
+    o->size_open |= status < 0;
 }
 
 /* Settled, or lawful contents, change at once for the whole disk. */
@@ -332,8 +337,11 @@ static void make_durable(struct oracle *o)
         r->settled |= r->written;
         r->written = false;
     }
-    o->sizes[0] = o->size;
-    o->n_sizes = 1;
+    if (!o->size_open) {
+        o->sizes[0] = o->size;
+        o->n_sizes = 1;
+        o->any_size = false;
+    }
 }
 
 static void end_snapshot(struct oracle *o, const struct op *op, int status)
@@ -410,7 +418,7 @@ void oracle_end(struct oracle *o, const struct op *op, int status)
 
 bool oracle_size_lawful(const struct oracle *o, enum oracle_view view, int64_t size)
 {
-    bool found = view == ORACLE_LIVE && size == o->size;
+    bool found = o->any_size || (view == ORACLE_LIVE && size == o->size);
     for (unsigned i = 0; view == ORACLE_CRASH && i < o->n_sizes; i++) {
         found |= o->sizes[i] == size;
     }

@@ -44,6 +44,8 @@ struct oracle {
     int64_t size;                /* live */
     int64_t sizes[ORACLE_SIZES]; /* lawful after a cut */
     unsigned n_sizes;
+    bool any_size;               /* too many to list */
+    bool size_open;              /* a resize failed: old or new from then on */
     int64_t granule;             /* bytes: what the format allocates at once; 1: never allocates (raw) */
     bool has_backing, in_place;  /* in_place: data never moves (raw, raw external data file) */
     bool freed;                  /* clusters were freed before: new ones may hold stale bytes */

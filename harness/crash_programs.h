@@ -1,0 +1,25 @@
+/*
+ * Programs for the crash and fault explorers: a small exhaustive set, and seeded ones.
+ */
+#ifndef BLKREF_HARNESS_CRASH_PROGRAMS_H
+#define BLKREF_HARNESS_CRASH_PROGRAMS_H
+
+#include "ref/base/rng.h"
+#include "trace/op.h"
+
+/* Images that differ in what metadata is written, and in which order. */
+size_t crash_image_count(void);
+const char *crash_image(size_t i);           /* "image ..." line, without newline */
+/*
+ * Program n of the exhaustive set of image i: each pair of operations of the alphabet, on a fresh and on a written
+ * image, with and without a flush between the two.  false behind the last.
+ */
+size_t crash_pair_count(void);
+void crash_pair(size_t image, size_t n, struct program *out);
+/* A seeded program of 3 to `max_ops` operations on image i. */
+void crash_random(size_t image, struct rng *rng, unsigned max_ops, struct program *out);
+/* Hand-made programs that reach the labels which small programs do not; count 0 to n - 1. */
+size_t crash_special_count(void);
+void crash_special(size_t n, struct program *out);
+
+#endif
