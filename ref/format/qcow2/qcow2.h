@@ -452,6 +452,11 @@ int qcow2_pre_write_overlap(struct qcow2 *s, unsigned ignore, uint64_t offset, u
 
 /* ---- snapshot_table.c: reading (here); writing and operations are snapshot.c ---- */
 int qcow2_read_snapshots(struct qcow2 *s, struct error **err);
+/*
+ * The same for check: with `repair` entries that reach behind the table's limit are dropped and extra data beyond its
+ * limit is trimmed, both said on stderr and counted.
+ */
+int qcow2_read_snapshot_table(struct qcow2 *s, bool repair, uint32_t *removed, uint32_t *trimmed, struct error **err);
 void qcow2_free_snapshots(struct qcow2 *s);
 
 /*
@@ -468,6 +473,11 @@ int qcow2_snapshot_list(struct node *n, struct snapshot_info **out);
 int qcow2_snapshot_load(struct node *n, const char *id, const char *name, struct error **err);
 /* Adds addend (-1, 0, 1) to everything an L1 table refers to and sets COPIED flags right. (locked) */
 int qcow2_update_snapshot_refcount(struct qcow2 *s, uint64_t l1_offset, uint32_t l1_size, int addend);
+/* The same for an L1 table in memory, whose COPIED flags are set there; caches are not flushed. (locked) */
+int qcow2_update_l1_references(struct qcow2 *s, uint64_t *l1, uint32_t entries, int addend);
+/* An L1 table on disk in host order, by mem_free; and back, flushed.  The limits were checked before. (locked) */
+int qcow2_read_l1_table(struct qcow2 *s, uint64_t offset, uint32_t entries, uint64_t **l1);
+int qcow2_write_l1_table(struct qcow2 *s, uint64_t offset, const uint64_t *l1, uint32_t entries, unsigned ignore);
 int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress, void *opaque, bool force, struct error **err);
 int qcow2_amend_json(struct node *n, struct value *opts, bool force, struct error **err);
 extern const struct opt_desc qcow2_amend_options[];

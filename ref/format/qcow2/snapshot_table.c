@@ -1,8 +1,9 @@
 /*
  * Reading qcow2's snapshot table (spec: "Snapshots") into memory.
  *
- * Sizes of the variable parts are checked before anything is allocated for them.  Writing the table and all that
- * uses it is in snapshot.c.
+ * Sizes of the variable parts are checked before anything is allocated for them.  A repair takes what is too much
+ * away: extra data of an entry, and entries behind the limit of the table's size.  Writing the table and all that uses
+ * it is in snapshot.c.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -45,7 +46,7 @@ static int read_extra(struct qcow2 *s, struct qcow2_snapshot *sn, uint64_t offse
     if (known >= 24) {
         sn->icount = load_be64(x + 16);
     }
-    if (sn->extra_size > KNOWN_EXTRA) {
+    if (ret == 0 && sn->extra_size > KNOWN_EXTRA) {
         sn->unknown_extra_size = sn->extra_size - KNOWN_EXTRA;
         sn->unknown_extra = mem_alloc(sn->unknown_extra_size);
         ret = read_at(s, offset + KNOWN_EXTRA, sn->unknown_extra, sn->unknown_extra_size);
@@ -53,53 +54,108 @@ static int read_extra(struct qcow2 *s, struct qcow2_snapshot *sn, uint64_t offse
     return ret;
 }
 
-/* One entry at *offset, which moves behind it. */
-static int read_entry(struct qcow2 *s, struct qcow2_snapshot *sn, uint32_t i, uint64_t *offset, struct error **err)
+/* What reading goes on with. */
+struct reader {
+    struct qcow2 *s;
+    bool repair;
+    uint64_t offset;          /* on disk */
+    uint64_t length;          /* of the table without what a repair trims */
+    uint32_t trimmed;         /* entries that lost extra data */
+};
+
+static void parse_fixed(const struct qcow2 *s, struct qcow2_snapshot *sn, const uint8_t *h)
 {
-    uint8_t h[FIXED];
-    *offset = ROUND_UP(*offset, 8);
-    int ret = read_at(s, *offset, h, FIXED);
-    if (ret < 0) {
-        return error_set_errno(err, -ret, "Failed to read snapshot table");
-    }
-    *offset += FIXED;
-    sn->l1_offset = load_be64(h);
-    sn->l1_size = load_be32(h + 8);
-    unsigned id_len = load_be16(h + 12), name_len = load_be16(h + 14);
-    sn->date_sec = load_be32(h + 16);
-    sn->date_nsec = load_be32(h + 20);
-    sn->vm_clock_nsec = load_be64(h + 24);
-    sn->vm_state_size = load_be32(h + 32);
-    sn->extra_size = load_be32(h + 36);
+    sn->l1_offset = qcow2_snapshot_get_l1_table_offset(h);
+    sn->l1_size = qcow2_snapshot_get_l1_size(h);
+    sn->date_sec = qcow2_snapshot_get_date_sec(h);
+    sn->date_nsec = qcow2_snapshot_get_date_nsec(h);
+    sn->vm_clock_nsec = qcow2_snapshot_get_vm_clock_nsec(h);
+    sn->vm_state_size = qcow2_snapshot_get_vm_state_size(h);
+    sn->extra_size = qcow2_snapshot_get_extra_data_size(h);
     sn->disk_size = s->virtual_size;
     sn->icount = UINT64_MAX;
-    if (sn->extra_size > QCOW2_MAX_SNAPSHOT_EXTRA) {
-        return error_set(err, EFBIG, "Too much extra metadata in snapshot table entry %" PRIu32, i);
+}
+
+static int limit_extra(struct reader *r, struct qcow2_snapshot *sn, uint32_t i, struct error **err)
+{
+    if (sn->extra_size <= QCOW2_MAX_SNAPSHOT_EXTRA) {
+        return 0;
     }
-    ret = read_extra(s, sn, *offset);
-    *offset += sn->extra_size;
-    sn->id = mem_zalloc(id_len + 1);
-    sn->name = mem_zalloc(name_len + 1);
-    if (ret == 0) {
-        ret = read_at(s, *offset, sn->id, id_len);
+    if (!r->repair) {
+        int ret = error_set(err, EFBIG, "Too much extra metadata in snapshot table entry %" PRIu32, i);
+        error_hint(err, "You can force-remove this extra metadata with qemu-img check -r all\n");
+        return ret;
     }
-    if (ret == 0) {
-        ret = read_at(s, *offset + id_len, sn->name, name_len);
-    }
-    if (ret < 0) {
-        return error_set_errno(err, -ret, "Failed to read snapshot table");
-    }
-    *offset += id_len + name_len;
-    if (*offset - s->snapshots_offset > QCOW2_MAX_SNAPSHOT_TABLE || *offset > INT64_MAX / 2) {
-        return error_set(err, EFBIG, "Snapshot table is too big");
-    }
+    world_report(r->s->w, REPORT_PLAIN, "Discarding too much extra metadata in snapshot table entry %" PRIu32 " (%" PRIu32
+                 " > %d)\n", i, sn->extra_size, QCOW2_MAX_SNAPSHOT_EXTRA);
+    sn->extra_size = QCOW2_MAX_SNAPSHOT_EXTRA;
+    r->trimmed++;
     return 0;
 }
 
-int qcow2_read_snapshots(struct qcow2 *s, struct error **err)
+/* One entry; 1 when it does not fit into the table any more. */
+static int read_entry(struct reader *r, struct qcow2_snapshot *sn, uint32_t i, struct error **err)
+{
+    struct qcow2 *s = r->s;
+    uint8_t h[FIXED];
+    uint64_t offset = ROUND_UP(r->offset, 8);
+    r->length = ROUND_UP(r->length, 8);
+    int ret = read_at(s, offset, h, FIXED);
+    if (ret < 0) {
+        return error_set_errno(err, -ret, "Failed to read snapshot table");
+    }
+    parse_fixed(s, sn, h);
+    unsigned id_len = qcow2_snapshot_get_id_size(h), name_len = qcow2_snapshot_get_name_size(h);
+    uint32_t extra = sn->extra_size;
+    ret = limit_extra(r, sn, i, err);
+    if (ret < 0) {
+        return ret;
+    }
+    offset += FIXED;
+    ret = read_extra(s, sn, offset);
+    offset += extra;
+    sn->id = mem_zalloc(id_len + 1);
+    sn->name = mem_zalloc(name_len + 1);
+    ret = ret < 0 ? ret : read_at(s, offset, sn->id, id_len);
+    ret = ret < 0 ? ret : read_at(s, offset + id_len, sn->name, name_len);
+    if (ret < 0) {
+        return error_set_errno(err, -ret, "Failed to read snapshot table");
+    }
+    r->offset = offset + id_len + name_len;
+    r->length += FIXED + sn->extra_size + id_len + name_len;
+    return r->length > QCOW2_MAX_SNAPSHOT_TABLE || r->offset > INT64_MAX / 2;
+}
+
+static void forget_entry(struct qcow2_snapshot *sn)
+{
+    mem_free(sn->id);
+    mem_free(sn->name);
+    mem_free(sn->unknown_extra);
+    *sn = (struct qcow2_snapshot){ 0 };
+}
+
+/* Entries from i on are too many: an error, or they go. */
+static int overhang(struct reader *r, uint32_t i, struct error **err)
+{
+    struct qcow2 *s = r->s;
+    uint32_t n = s->nb_snapshots - i;
+    if (!r->repair) {
+        error_set(err, EFBIG, "Snapshot table is too big");
+        error_hint(err, "You can force-remove all %" PRIu32 " overhanging snapshots with qemu-img check -r all\n", n);
+        return -EFBIG;
+    }
+    world_report(s->w, REPORT_PLAIN, "Discarding %" PRIu32 " overhanging snapshots (snapshot table is too big)\n", n);
+    forget_entry(&s->snapshots[i]);
+    s->nb_snapshots = i;
+    return 0;
+}
+
+int qcow2_read_snapshot_table(struct qcow2 *s, bool repair, uint32_t *removed, uint32_t *trimmed, struct error **err)
 {
     uint32_t nb = s->nb_snapshots;
+    struct reader r = { .s = s, .repair = repair, .offset = s->snapshots_offset };
     s->snapshots_size = 0;
+    *removed = *trimmed = 0;
     if (nb == 0) {
         s->snapshots_offset = 0;
         return 0;
@@ -108,14 +164,27 @@ int qcow2_read_snapshots(struct qcow2 *s, struct error **err)
     if (!s->snapshots) {
         return error_set(err, ENOMEM, "Could not allocate memory for the snapshot table");
     }
-    uint64_t offset = s->snapshots_offset;
-    for (uint32_t i = 0; i < nb; i++) {
-        int ret = read_entry(s, &s->snapshots[i], i, &offset, err);
+    for (uint32_t i = 0; i < s->nb_snapshots; i++) {
+        uint64_t before = r.length;
+        int ret = read_entry(&r, &s->snapshots[i], i, err);
+        if (ret > 0) {
+            ret = overhang(&r, i, err);
+            r.length = before;
+        }
         if (ret < 0) {
+            s->nb_snapshots = nb;
             qcow2_free_snapshots(s);
             return ret;
         }
     }
-    s->snapshots_size = offset - s->snapshots_offset;
+    s->snapshots_size = r.length;
+    *removed = nb - s->nb_snapshots;
+    *trimmed = r.trimmed;
     return 0;
+}
+
+int qcow2_read_snapshots(struct qcow2 *s, struct error **err)
+{
+    uint32_t removed, trimmed;
+    return qcow2_read_snapshot_table(s, false, &removed, &trimmed, err);
 }
