@@ -61,8 +61,9 @@ static int check_locked(struct qcow2 *s, struct check_result *res, unsigned fix)
         ret = check_fix_snapshots(s, &snapshots, fix);
     }
     add(res, &snapshots);
-    if (ret < 0) {
-        return ret;
+    if (ret < 0 || s->dead) {
+        /* Corruption that was signalled on the way: the image takes nothing more before it is opened again. */
+        return ret < 0 ? ret : -ENOMEDIUM;
     }
     if (fix && res->check_errors == 0 && res->corruptions == 0) {
         ret = qcow2_mark_clean(s);

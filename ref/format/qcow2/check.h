@@ -31,6 +31,7 @@ struct check {
     struct qcow2 *s;
     struct check_result *res;
     unsigned fix;                    /* enum check_fix */
+    bool fix_copied;                 /* COPIED flags are repaired */
     bool rebuild;                    /* refcounts are so wrong that new structures are needed */
     uint64_t file_len, nb_clusters;  /* of the image file; nb_clusters may be larger by a last partial one */
     uint64_t highest;                /* last cluster in use */

@@ -17,12 +17,6 @@ static int refcount_of(struct check *c, uint64_t offset, uint64_t *refcount)
     return ret;
 }
 
-/* Setting a flag is safe as soon as leaks are repaired; taking one away is the repair of an error. */
-static bool repairs(const struct check *c, uint64_t refcount)
-{
-    return (c->fix & FIX_ERRORS) || ((c->fix & FIX_LEAKS) && refcount == 1);
-}
-
 static int write_table(struct check *c, uint64_t l2_offset)
 {
     struct qcow2 *s = c->s;
@@ -62,7 +56,7 @@ static int l2_flags(struct check *c, uint64_t l2_offset)
         if ((refcount == 1) == !!(entry & OFLAG_COPIED)) {
             continue;
         }
-        bool fix = repairs(c, refcount);
+        bool fix = c->fix_copied;
         check_say(c, "%s OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount=%" PRIu64 "\n", fix ? "Repairing" : "ERROR",
                   entry, refcount);
         if (fix) {
@@ -86,7 +80,7 @@ static int l1_flag(struct check *c, uint32_t i, uint64_t refcount)
     if ((refcount == 1) == !!(entry & OFLAG_COPIED)) {
         return 0;
     }
-    bool fix = repairs(c, refcount);
+    bool fix = c->fix_copied;
     check_say(c, "%s OFLAG_COPIED L2 cluster: l1_index=%" PRIu32 " l1_entry=%" PRIx64 " refcount=%" PRIu64 "\n",
               fix ? "Repairing" : "ERROR", i, entry, refcount);
     if (!fix) {
@@ -107,7 +101,11 @@ static int l1_flag(struct check *c, uint32_t i, uint64_t refcount)
 int check_copied_flags(struct check *c)
 {
     struct qcow2 *s = c->s;
+    const struct check_result *res = c->res;
     int ret = 0;
+    /* Repairing leaks alone: the refcounts are right when nothing is wrong behind it. */
+    c->fix_copied = (c->fix & FIX_ERRORS) ||
+                    ((c->fix & FIX_LEAKS) && !res->check_errors && !res->corruptions && !res->leaks);
     for (uint32_t i = 0; i < s->l1_size && ret == 0; i++) {
         uint64_t l2_offset = s->l1[i] & L1_OFFSET_MASK, refcount;
         if (l2_offset == 0 || refcount_of(c, l2_offset, &refcount) < 0) {

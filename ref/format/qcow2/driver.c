@@ -111,7 +111,7 @@ static int repair(struct qcow2 *s, struct error **err)
     struct check_result res = { 0 };
     int ret = driver_qcow2.check ? driver_qcow2.check(s->n, &res, FIX_ERRORS | FIX_LEAKS) : -ENOTSUP;
     if (ret < 0 || res.check_errors) {
-        ret = ret < 0 ? ret : -EIO;
+        ret = ret < 0 && !res.check_errors ? ret : -EIO;
         return error_set_errno(err, -ret, "Could not repair dirty image");
     }
     return 0;

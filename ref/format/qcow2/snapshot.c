@@ -172,15 +172,15 @@ static int apply(struct node *n, uint32_t i)
 {
     struct qcow2 *s = qcow2_state(n);
     struct error *local = NULL;
-    int ret = validate_l1(s, &s->snapshots[i], NULL);
+    int ret = validate_l1(s, &s->snapshots[i], &local);
     if (ret == 0 && s->snapshots[i].disk_size != s->virtual_size) {
         ret = s->snapshots[i].disk_size > INT64_MAX ? -EFBIG : 0;
         if (ret == 0) {
             ret = qcow2_truncate(n, (int64_t)s->snapshots[i].disk_size, true, PREALLOC_OFF, 0, &local);
         }
-        if (local) {
-            world_report_error(s->w, local);
-        }
+    }
+    if (local) {
+        world_report_error(s->w, local);
     }
     if (ret < 0) {
         return ret;

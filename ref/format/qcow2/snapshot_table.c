@@ -123,7 +123,7 @@ static int read_entry(struct reader *r, struct qcow2_snapshot *sn, uint32_t i, s
     }
     r->offset = offset + id_len + name_len;
     r->length += FIXED + sn->extra_size + id_len + name_len;
-    return r->length > QCOW2_MAX_SNAPSHOT_TABLE || r->offset > INT64_MAX / 2;
+    return r->length > QCOW2_MAX_SNAPSHOT_TABLE || r->offset - s->snapshots_offset > INT32_MAX;
 }
 
 static void forget_entry(struct qcow2_snapshot *sn)
@@ -165,11 +165,11 @@ int qcow2_read_snapshot_table(struct qcow2 *s, bool repair, uint32_t *removed, u
         return error_set(err, ENOMEM, "Could not allocate memory for the snapshot table");
     }
     for (uint32_t i = 0; i < s->nb_snapshots; i++) {
-        uint64_t before = r.length;
+        uint64_t before = r.offset;
         int ret = read_entry(&r, &s->snapshots[i], i, err);
         if (ret > 0) {
             ret = overhang(&r, i, err);
-            r.length = before;
+            r.offset = before;
         }
         if (ret < 0) {
             s->nb_snapshots = nb;
@@ -177,7 +177,7 @@ int qcow2_read_snapshot_table(struct qcow2 *s, bool repair, uint32_t *removed, u
             return ret;
         }
     }
-    s->snapshots_size = r.length;
+    s->snapshots_size = r.offset - s->snapshots_offset;
     *removed = nb - s->nb_snapshots;
     *trimmed = r.trimmed;
     return 0;

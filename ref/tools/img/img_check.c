@@ -217,6 +217,8 @@ int img_check(struct tool *t, int argc, char **argv)
         if (ret < 0 || res.check_errors) {
             if (ret < 0) {
                 tool_error(t, "Check failed: %s", strerror(-ret));
+            } else {
+                tool_error(t, "Check failed");
             }
             status = 1;
         } else {
