@@ -236,6 +236,7 @@ static int allocate_l2(struct qcow2 *s, unsigned l1_index, const struct request 
         child_event(s->n->file, LABEL_L2_ALLOC_WRITE, r);
         ret = qcow2_cache_flush(s->l2_cache, r);
     }
+    bool linked = ret == 0;      /* from here on the entry may be on disk: a table that is leaked harms nobody */
     if (ret == 0) {
         s->l1[l1_index] = (uint64_t)offset | OFLAG_COPIED;
         ret = qcow2_write_l1_entry(s, l1_index, r);
@@ -245,7 +246,9 @@ static int allocate_l2(struct qcow2 *s, unsigned l1_index, const struct request 
     }
     if (ret < 0) {
         qcow2_cache_discard(s->l2_cache, (uint64_t)offset, s->cluster_size);
-        qcow2_free_clusters(s, (uint64_t)offset, s->cluster_size, DISCARD_ALWAYS);
+        if (!linked) {
+            qcow2_free_clusters(s, (uint64_t)offset, s->cluster_size, DISCARD_ALWAYS);
+        }
         return ret;
     }
     if (old & L1_OFFSET_MASK) {
