@@ -234,7 +234,7 @@ static void check_all(struct walk *w)
     check_active(w);
     check_snapshots(w);
     check_bitmaps(w);
-    check_refcounts(w);
+    walk_check_refcounts(w);
     check_copied(w);
 }
 

@@ -80,6 +80,6 @@ void check_bitmaps(struct walk *w);
 /* References of the refcount structures themselves, before; and the comparison, after everything
  * else. */
 void check_refcount_tables(struct walk *w);
-void check_refcounts(struct walk *w);
+void walk_check_refcounts(struct walk *w);
 
 #endif

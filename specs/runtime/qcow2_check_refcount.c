@@ -116,7 +116,7 @@ static void check_block(struct walk *w, uint64_t offset, uint64_t first)
     }
 }
 
-void check_refcounts(struct walk *w)
+void walk_check_refcounts(struct walk *w)
 {
     uint64_t per_block = (w->q.cluster_size * 8) >> w->info->refcount_order;
     uint64_t entries = table_readable(w) ? table_bytes(w) / QCOW2_REFCOUNT_TABLE_ENTRY_SIZE : 0;

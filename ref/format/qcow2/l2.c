@@ -171,6 +171,24 @@ int qcow2_get_host(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes, uint
     return ret;
 }
 
+/* Points the header at a new L1 table: size and offset are neighbours there. */
+static int activate_l1(struct qcow2 *s, uint64_t offset, uint32_t entries)
+{
+    uint8_t buf[12];
+    _Static_assert(QCOW2_HEADER_L1_TABLE_OFFSET_OFF == QCOW2_HEADER_L1_SIZE_OFF + 4, "neighbours");
+    store_be32(buf, entries);
+    store_be64(buf + 4, offset);
+    int ret = child_pwrite_sync(s->n->file, QCOW2_HEADER_L1_SIZE_OFF, buf, sizeof(buf), LABEL_L1_GROW_ACTIVATE_TABLE, NULL);
+    s->l1_unsure = ret < 0;
+    return ret;
+}
+
+/* After a failed switch the header may name either table: before one of them changes, it is made to name ours. */
+static int settle_l1(struct qcow2 *s)
+{
+    return s->l1_unsure ? activate_l1(s, s->l1_offset, s->l1_size) : 0;
+}
+
 int qcow2_write_l1_entry(struct qcow2 *s, unsigned l1_index, const struct request *r)
 {
     enum { N = 512 / 8 };          /* a sector's worth, so that no read-modify-write is needed */
@@ -179,7 +197,10 @@ int qcow2_write_l1_entry(struct qcow2 *s, unsigned l1_index, const struct reques
     for (unsigned i = 0; i < n; i++) {
         store_be64(buf + i * 8, s->l1[start + i]);
     }
-    int ret = qcow2_pre_write_overlap(s, OL_ACTIVE_L1, s->l1_offset + start * 8ull, n * 8, false);
+    int ret = settle_l1(s);
+    if (ret == 0) {
+        ret = qcow2_pre_write_overlap(s, OL_ACTIVE_L1, s->l1_offset + start * 8ull, n * 8, false);
+    }
     if (ret < 0) {
         return ret;
     }
@@ -279,16 +300,6 @@ int qcow2_get_slice_for_write(struct qcow2 *s, uint64_t guest_offset, uint8_t **
     return load_slice(s, l1_entry & L1_OFFSET_MASK, guest_offset, slice, index, r);
 }
 
-/* Points the header at a new L1 table: size and offset are neighbours there. */
-static int activate_l1(struct qcow2 *s, uint64_t offset, uint32_t entries)
-{
-    uint8_t buf[12];
-    _Static_assert(QCOW2_HEADER_L1_TABLE_OFFSET_OFF == QCOW2_HEADER_L1_SIZE_OFF + 4, "neighbours");
-    store_be32(buf, entries);
-    store_be64(buf + 4, offset);
-    return child_pwrite_sync(s->n->file, QCOW2_HEADER_L1_SIZE_OFF, buf, sizeof(buf), LABEL_L1_GROW_ACTIVATE_TABLE, NULL);
-}
-
 static int write_new_l1(struct qcow2 *s, uint64_t offset, const uint64_t *l1, uint64_t entries)
 {
     int ret = qcow2_cache_flush(s->refblock_cache, NULL);
@@ -336,7 +347,9 @@ int qcow2_grow_l1(struct qcow2 *s, uint64_t min_entries, bool exact)
     int ret = write_new_l1(s, (uint64_t)offset, l1, n);
     if (ret < 0) {
         mem_free(l1);
-        qcow2_free_clusters(s, (uint64_t)offset, n * 8, DISCARD_OTHER);
+        if (!s->l1_unsure) {     /* else the header may name it: leaked */
+            qcow2_free_clusters(s, (uint64_t)offset, n * 8, DISCARD_OTHER);
+        }
         return ret;
     }
     uint64_t old_offset = s->l1_offset, old_size = s->l1_size;
@@ -354,7 +367,11 @@ int qcow2_shrink_l1(struct qcow2 *s, uint64_t entries)
         return 0;
     }
     uint64_t gone = s->l1_size - entries;
-    int ret = child_pwrite_zeroes(s->n->file, (int64_t)(s->l1_offset + entries * 8), (int64_t)(gone * 8), 0,
+    int ret = settle_l1(s);
+    if (ret < 0) {
+        return ret;
+    }
+    ret = child_pwrite_zeroes(s->n->file, (int64_t)(s->l1_offset + entries * 8), (int64_t)(gone * 8), 0,
                                   LABEL_L1_SHRINK_WRITE_TABLE, NULL);
     if (ret == 0) {
         ret = child_flush(s->n->file, NULL);

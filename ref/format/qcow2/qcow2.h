@@ -198,6 +198,7 @@ struct qcow2 {
 
     /* active L1 table, host byte order; NULL when empty */
     uint64_t *l1;
+    bool l1_unsure;                /* the header may name another L1 table: a switch failed */
     uint64_t l1_offset;
     uint32_t l1_size;                    /* entries */
     uint32_t l1_vm_state_index;          /* first entry behind the guest's disk */
