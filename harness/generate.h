@@ -1,0 +1,23 @@
+/*
+ * Programs made from a seed: image options in all their combinations, operations aligned and not.
+ *
+ * The same seed gives the same program on every build.
+ */
+#ifndef BLKREF_HARNESS_GENERATE_H
+#define BLKREF_HARNESS_GENERATE_H
+
+#include "ref/base/rng.h"
+#include "trace/op.h"
+
+enum generate_flag {
+    GEN_FILES = 1,               /* images are files: every preallocation mode */
+    GEN_QCOW2 = 2,               /* qcow2 only */
+    GEN_NO_ERRORS = 4,           /* nothing that must fail */
+};
+
+/* A program of about `ops` operations; p->ops by program_free(). */
+void generate_program(struct rng *r, unsigned ops, unsigned flags, struct program *p);
+/* The n-th combination of create options that every read and write stage goes through; false at the end. */
+bool generate_image(unsigned n, struct program *p);
+
+#endif
