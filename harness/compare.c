@@ -251,11 +251,11 @@ bool compare_infos(struct compare *c)
 
 /* ---- the whole program ---- */
 
-static bool create(struct compare *c, bool *go_on)
+static bool create(struct compare *c)
 {
     struct error *err = NULL;
     int want = c->oracle->ops->create(c->oracle, c->p, &err), got = want;
-    *go_on = want == 0;
+    c->created = want == 0;
     if (want == SUBJECT_ERROR) {
         return found_error(c, DIFF_ORACLE, err);
     }
@@ -276,26 +276,40 @@ static bool is_settled(const struct op *op)
     return op->kind >= OP_FLUSH;
 }
 
+bool compare_program(struct compare *c)
+{
+    struct error *err = NULL;
+    memset(c->out, 0, sizeof(*c->out));
+    c->at = -1;
+    if (shadow_init(&c->shadow, c->p, &err) < 0) {
+        return found_error(c, DIFF_ORACLE, err);
+    }
+    bool bad = create(c);
+    for (size_t i = 0; i < c->p->n_ops && !bad && c->created; i++) {
+        const struct op *op = &c->p->ops[i];
+        c->at = (int)i;
+        bad = compare_apply(c, op) || compare_bytes(c) || (is_settled(op) && compare_maps(c));
+    }
+    if (bad || !c->created) {
+        return bad;
+    }
+    c->at = (int)c->p->n_ops;
+    return compare_maps(c) || compare_bytes(c) || compare_checks(c) || compare_infos(c);
+}
+
+void compare_end(struct compare *c)
+{
+    c->oracle->ops->close(c->oracle);
+    if (c->subject) {
+        c->subject->ops->close(c->subject);
+    }
+    shadow_free(&c->shadow);
+}
+
 bool compare_run(struct subject *oracle, struct subject *subject, const struct program *p, struct finding *out)
 {
-    struct compare c = { .oracle = oracle, .subject = subject, .p = p, .out = out, .at = -1 };
-    struct error *err = NULL;
-    bool go_on = true, bad = false;
-    memset(out, 0, sizeof(*out));
-    if (shadow_init(&c.shadow, p, &err) < 0) {
-        return found_error(&c, DIFF_ORACLE, err);
-    }
-    bad = create(&c, &go_on);
-    for (size_t i = 0; i < p->n_ops && !bad && go_on; i++) {
-        c.at = (int)i;
-        bad = compare_apply(&c, &p->ops[i]) || compare_bytes(&c) || (is_settled(&p->ops[i]) && compare_maps(&c));
-    }
-    c.at = (int)p->n_ops;
-    bad = bad || (go_on && (compare_maps(&c) || compare_bytes(&c) || compare_checks(&c) || compare_infos(&c)));
-    oracle->ops->close(oracle);
-    if (subject) {
-        subject->ops->close(subject);
-    }
-    shadow_free(&c.shadow);
+    struct compare c = { .oracle = oracle, .subject = subject, .p = p, .out = out };
+    bool bad = compare_program(&c);
+    compare_end(&c);
     return bad;
 }

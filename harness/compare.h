@@ -30,7 +30,11 @@ struct compare {
     struct shadow shadow;
     struct finding *out;
     int at;                              /* current operation */
+    bool created;                        /* the image exists on both */
 };
+/* Create, all operations, and the looks at the end; both stay open, for compare_end(). */
+bool compare_program(struct compare *c);
+void compare_end(struct compare *c);
 bool compare_apply(struct compare *c, const struct op *op);
 bool compare_bytes(struct compare *c);
 bool compare_maps(struct compare *c);

@@ -8,6 +8,7 @@
 
 #include <stdio.h>
 #include "ref/base/mem.h"
+#include "ref/base/sizes.h"
 
 struct gen {
     struct rng *r;
@@ -291,19 +292,38 @@ static void add_operation(struct gen *g)
     program_add(g->p, &op);
 }
 
+static void operations(struct gen *g, unsigned ops)
+{
+    bool reopens = chance(g, 50);
+    unsigned n = ops / 2 + 1 + (unsigned)below(g, ops);
+    for (unsigned i = 0; i < n; i++) {
+        add_operation(g);
+        if (reopens && g->p->ops[g->p->n_ops - 1].kind != OP_REOPEN) {
+            program_add(g->p, &(struct op){ .kind = OP_REOPEN });
+        }
+    }
+}
+
 void generate_program(struct rng *r, unsigned ops, unsigned flags, struct program *p)
 {
     struct gen g = { .r = r, .p = p, .flags = flags, .layers = 1 };
     memset(p, 0, sizeof(*p));
     image(&g);
-    bool reopens = chance(&g, 50);
-    unsigned n = ops / 2 + 1 + (unsigned)below(&g, ops);
-    for (unsigned i = 0; i < n; i++) {
-        add_operation(&g);
-        if (reopens && p->ops[p->n_ops - 1].kind != OP_REOPEN) {
-            program_add(p, &(struct op){ .kind = OP_REOPEN });
-        }
+    operations(&g, ops);
+}
+
+void generate_operations(struct rng *r, unsigned ops, unsigned flags, struct program *p)
+{
+    struct gen g = { .r = r, .p = p, .flags = flags, .layers = 1, .size = p->size, .cluster = 64 * KiB };
+    const char *cluster = strstr(p->options, "cluster_size=");
+    uint64_t size;
+    if (cluster && parse_size(cluster + 13, &(const char *){ NULL }, 'B', &size) == 0) {
+        g.cluster = (int64_t)size;
     }
+    g.is_qcow2 = !strcmp(p->format, "qcow2");
+    g.has_data_file = strstr(p->options, "data_file=") != NULL;
+    g.v2 = strstr(p->options, "compat=0.10") != NULL;
+    operations(&g, ops);
 }
 
 /* ---- the images of the read and write stages ---- */

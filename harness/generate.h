@@ -17,6 +17,8 @@ enum generate_flag {
 
 /* A program of about `ops` operations; p->ops by program_free(). */
 void generate_program(struct rng *r, unsigned ops, unsigned flags, struct program *p);
+/* Adds operations to a program whose image is given. */
+void generate_operations(struct rng *r, unsigned ops, unsigned flags, struct program *p);
 /* The n-th combination of create options that every read and write stage goes through; false at the end. */
 bool generate_image(unsigned n, struct program *p);
 

@@ -5,6 +5,7 @@
  */
 #include "harness/plant.h"
 
+#include <stdio.h>
 #include <string.h>
 #include "ref/base/bytes.h"
 #include "ref/base/mem.h"
@@ -54,4 +55,30 @@ void plant_leak(struct disk *d)
             return;
         }
     }
+}
+
+void plant_leak_file(const char *path)
+{
+    struct disk_pool *pool = disk_pool_new(0);
+    struct disk *d = disk_new(pool, 0);
+    uint8_t buf[DISK_PAGE];
+    int64_t at = 0;
+    size_t n;
+    FILE *f = fopen(path, "r+b");
+    while (f && (n = fread(buf, 1, sizeof(buf), f)) > 0) {
+        disk_write(d, at, buf, n);
+        at += (int64_t)n;
+    }
+    plant_leak(d);
+    for (int64_t done = 0; f && done < disk_size(d); done += (int64_t)n) {
+        n = (size_t)MIN((int64_t)sizeof(buf), disk_size(d) - done);
+        disk_read(d, done, buf, n);
+        fseek(f, done, SEEK_SET);
+        fwrite(buf, 1, n, f);
+    }
+    if (f) {
+        fclose(f);
+    }
+    disk_free(d);
+    disk_pool_free(pool);
 }

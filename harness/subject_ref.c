@@ -254,6 +254,11 @@ static void ref_close(struct subject *s)
         return;
     }
     call(&(struct call){ .s = s, .fn = close_call });
+    if (r->planted == PLANT_LEAK_CLUSTER && s->dir) {
+        char *name = layer_name(s, r->layers - 1);
+        plant_leak_file(name);
+        mem_free(name);
+    }
     world_free(r->w);
     r->w = NULL;
     program_free(&r->p);

@@ -1,0 +1,78 @@
+/*
+ * What stages share: finding subjects, handing results to the store, progress.
+ *
+ * Leaves out: which stages there are (stages.c), the command line (cli.c).
+ */
+#include "harness/campaign.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+#include "harness/divergence.h"
+#include "harness/repro.h"
+#include "ref/base/mem.h"
+
+struct subject *campaign_subject(struct campaign *c, const char *name)
+{
+    for (unsigned i = 0; i < c->n_subjects; i++) {
+        if (!strcmp(c->subjects[i]->name, name)) {
+            return c->subjects[i];
+        }
+    }
+    return NULL;
+}
+
+char *campaign_scratch(struct campaign *c, const char *name)
+{
+    char *path = str_fmt("%s/%s", c->dir, name);
+    mkdir(path, 0777);
+    return path;
+}
+
+void campaign_report(struct campaign *c, const char *stage, const struct subject *s, const char *format,
+                     const char *name, int verdict, const char *detail, const char *repro)
+{
+    const char *subject = s ? s->name : "-";
+    struct result r = { .stage = stage, .subject = subject, .format = format, .name = name,
+                        .verdict = (enum verdict)verdict, .detail = detail };
+    char *id = NULL, *text = NULL;
+    if (verdict == VERDICT_FAIL) {
+        struct difference_facts facts = { stage, subject, s ? s->version : NULL, format, detail, repro };
+        const struct divergence *known = divergences_match(c->divergences, &facts);
+        r.verdict = known ? VERDICT_DIVERGENCE : VERDICT_FAIL;
+        r.divergence = known ? known->id : NULL;
+    }
+    if (repro && (verdict == VERDICT_FAIL || verdict == VERDICT_SUBJECT_ERROR)) {
+        text = repro_text(stage, subject, detail, repro, &id);
+        repro_save(c, id, text);
+        r.repro = text;
+    }
+    store_result(c->store, &r);
+    mem_free(text);
+    mem_free(id);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+void campaign_progress(struct campaign *c, const char *stage, uint64_t done, uint64_t total)
+{
+    double t = c->progress ? now() : 0;
+    if (!c->progress || (done && done < total && t - c->progress_last < 0.2)) {
+        return;
+    }
+    if (!done) {
+        c->progress_start = t;
+    }
+    c->progress_last = t;
+    double seconds = t - c->progress_start, rate = seconds > 0 ? (double)done / seconds : 0;
+    fprintf(stderr, "\r%-9s %llu of %llu, %.0f/s, %.0f s left   ", stage, (unsigned long long)done,
+            (unsigned long long)total, rate, rate > 0 ? (double)(total - done) / rate : 0);
+    if (done >= total) {
+        fputc('\n', stderr);
+    }
+}

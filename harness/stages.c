@@ -1,0 +1,25 @@
+/*
+ * The stages of a campaign, in their order.
+ */
+#include "harness/campaign.h"
+
+#include <string.h>
+#include "harness/stage_programs.h"
+
+const struct stage campaign_stages[] = {
+    { "read", "images made by QEMU, read by the reference", stage_read, read_repro },
+    { "write", "images made by the reference, read and checked by QEMU", stage_write, write_repro },
+    { "programs", "seeded programs on all subjects, compared after every operation", stage_programs, programs_repro },
+    { "trace", "fio iologs replayed on each subject", stage_trace, programs_repro },
+    { NULL, NULL, NULL, NULL },
+};
+
+const struct stage *stage_find(const char *name)
+{
+    for (const struct stage *s = campaign_stages; s->name; s++) {
+        if (!strcmp(s->name, name)) {
+            return s;
+        }
+    }
+    return NULL;
+}
