@@ -176,6 +176,21 @@ static bool maps_differ(struct compare *c, const struct extent *a, int na, const
     return true;
 }
 
+/* That data are zeroes is known only from holes of the host's file: said truthfully or not at all. */
+static int join_holes(struct extent **map, int n)
+{
+    struct extent *joined = NULL;
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        struct extent e = (*map)[i];
+        e.zero = e.zero && !e.data;
+        extents_add(&joined, &count, &e);
+    }
+    mem_free(*map);
+    *map = joined;
+    return count;
+}
+
 /* Holes of raw files are the host's business: there maps must only be truthful. */
 static bool map_is_comparable(const struct compare *c)
 {
@@ -197,7 +212,12 @@ bool compare_maps(struct compare *c)
     if (!bad && c->subject) {
         nb = c->subject->ops->map(c->subject, &b, &err);
         bad = nb < 0 ? found_error(c, nb == SUBJECT_ERROR ? DIFF_SUBJECT : DIFF_MAP, err)
-                     : map_lies(c, b, nb, DIFF_MAP) || (map_is_comparable(c) && maps_differ(c, a, na, b, nb));
+                     : map_lies(c, b, nb, DIFF_MAP);
+    }
+    if (!bad && c->subject && map_is_comparable(c)) {
+        na = join_holes(&a, na);
+        nb = join_holes(&b, nb);
+        bad = maps_differ(c, a, na, b, nb);
     }
     mem_free(a);
     mem_free(b);

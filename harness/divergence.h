@@ -9,6 +9,7 @@
 #ifndef BLKREF_HARNESS_DIVERGENCE_H
 #define BLKREF_HARNESS_DIVERGENCE_H
 
+#include <stddef.h>
 #include "ref/base/error.h"
 
 struct divergence {

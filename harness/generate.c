@@ -123,11 +123,13 @@ static int64_t round_to(struct gen *g, int64_t n)
 
 static void range(struct gen *g, struct op *op)
 {
-    int64_t most = MIN(g->size, chance(g, 80) ? 3 * MIN(g->cluster, 128 * KiB) : 512 * KiB);
-    op->bytes = MAX(round_to(g, 1 + (int64_t)below(g, (uint64_t)most)), 1);
+    int64_t most = chance(g, 80) ? 3 * MIN(g->cluster, 128 * KiB) : 512 * KiB;
+    op->bytes = round_to(g, 1 + (int64_t)below(g, (uint64_t)MIN(g->size, most)));
+    op->bytes = MAX(op->bytes, 1);
     op->offset = round_to(g, (int64_t)below(g, (uint64_t)g->size));
     if (g->last_bytes && chance(g, 30)) {
-        op->offset = MAX(0, g->last_offset + (int64_t)below(g, (uint64_t)g->last_bytes) - op->bytes / 2);
+        op->offset = g->last_offset + (int64_t)below(g, (uint64_t)g->last_bytes) - op->bytes / 2;
+        op->offset = MAX(op->offset, 0);
     }
     if (op->bytes == 1 && chance(g, 70)) {
         op->bytes = g->cluster;
@@ -144,12 +146,12 @@ static void range(struct gen *g, struct op *op)
     g->last_bytes = op->bytes;
 }
 
-/* Whole clusters: everything else is refused. */
+/* One whole cluster: anything else is refused, and of several some may be written before one fails. */
 static void compressed_range(struct gen *g, struct op *op)
 {
     int64_t clusters = MAX(g->size / g->cluster, 1);
     op->offset = (int64_t)below(g, (uint64_t)clusters) * g->cluster;
-    op->bytes = MIN(g->cluster * (int64_t)(1 + below(g, 2)), g->size - op->offset);
+    op->bytes = MIN(g->cluster, g->size - op->offset);
     if (op->bytes <= 0) {
         op->offset = 0;
         op->bytes = MIN(g->cluster, g->size);

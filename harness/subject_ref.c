@@ -557,7 +557,7 @@ static int map_call(struct call *c)
         }
         step = st.bytes;
         struct extent e = { .offset = at, .bytes = step, .data = st.flags & STATUS_DATA, .zero = st.flags & STATUS_ZERO,
-                            .present = st.flags & STATUS_ALLOCATED, .depth = depth };
+                            .present = st.flags & STATUS_ALLOCATED, .depth = depth - 1 };
         extents_add(c->extents, &n, &e);
     }
     return length < 0 ? (int)length : n;
