@@ -50,6 +50,8 @@ struct block_driver {
      */
     int (*open)(struct node *n, struct value *opts, unsigned flags, struct error **err);
     void (*close)(struct node *n);
+    /* Reopen that keeps old options: drops from `old` what the new ones contradict, before they are joined. */
+    void (*join_options)(struct value *options, struct value *old);
     int (*reopen_prepare)(struct reopen *r, struct error **err);
     void (*reopen_commit)(struct reopen *r);
     void (*reopen_commit_post)(struct reopen *r);

@@ -212,6 +212,9 @@ static int prepare(struct item *i, struct error **err)
     }
     if (i->keep_old && n->options) {
         struct value *old = value_clone(n->options);
+        if (n->drv->join_options) {
+            n->drv->join_options(i->full, old);
+        }
         dict_join(i->full, old, false);
         value_free(old);
     }

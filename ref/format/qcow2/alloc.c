@@ -111,7 +111,7 @@ static int take_clusters(struct qcow2 *s, uint64_t guest, uint64_t hint, unsigne
     return 0;
 }
 
-/* Clusters from the slice's entry `index` on that are of the same kind as the first, and follow each other if kept. */
+/* Clusters from the slice's entry `index` on that are all new, or all kept and follow each other: one write. */
 static int count_run(struct qcow2 *s, const uint8_t *slice, unsigned index, uint64_t guest, uint64_t bytes, enum kind *kind,
                      unsigned *nb)
 {
@@ -127,9 +127,10 @@ static int count_run(struct qcow2 *s, const uint8_t *slice, unsigned index, uint
         if (ret < 0) {
             return *nb ? 0 : ret;
         }
-        if (k != *kind || (k != NEW && (entry & L2_OFFSET_MASK) != host)) {
+        if ((k == NEW) != (*kind == NEW) || (k != NEW && (entry & L2_OFFSET_MASK) != host)) {
             break;
         }
+        *kind = MAX(*kind, k);
         host += s->cluster_size;
         done += to - from;
         ++*nb;

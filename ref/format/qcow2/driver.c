@@ -361,6 +361,7 @@ const struct block_driver driver_qcow2 = {
     .probe = probe,
     .open = open_qcow2,
     .close = close_qcow2,
+    .join_options = qcow2_join_options,
     .reopen_prepare = reopen_prepare,
     .reopen_commit = reopen_commit,
     .reopen_abort = reopen_abort,

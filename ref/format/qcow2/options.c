@@ -202,6 +202,30 @@ int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags, 
     return ret;
 }
 
+void qcow2_join_options(struct value *options, struct value *old)
+{
+    static const char *const sizes[] = { "cache-size", "l2-cache-size", "refcount-cache-size" };
+    if (dict_has(options, "overlap-check") || dict_has(options, "overlap-check.template")) {
+        dict_del(old, "overlap-check");
+        dict_del(old, "overlap-check.template");
+        for (size_t k = 0; k < ARRAY_SIZE(overlap_switches); k++) {
+            dict_del(old, overlap_switches[k]);
+        }
+    }
+    if (dict_has(options, "cache-size")) {
+        dict_del(old, "l2-cache-size");
+        dict_del(old, "refcount-cache-size");
+    }
+    /* Two parts that were given by and by leave no room for an old total. */
+    bool all = true;
+    for (size_t k = 0; k < ARRAY_SIZE(sizes); k++) {
+        all = all && (dict_has(options, sizes[k]) || dict_has(old, sizes[k]));
+    }
+    if (all) {
+        dict_del(old, "cache-size");
+    }
+}
+
 void qcow2_apply_options(struct qcow2 *s, const struct qcow2_options *o)
 {
     s->use_lazy_refcounts = o->use_lazy_refcounts;

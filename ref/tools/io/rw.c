@@ -169,8 +169,12 @@ static int transfer_vmstate(struct io_session *s, struct transfer *x, uint8_t *b
 {
     struct iov q;
     iov_single(&q, buf, (size_t)x->count);
-    return write ? node_save_vmstate(blk_node(s->blk), &q, x->offset)
-                 : node_load_vmstate(blk_node(s->blk), &q, x->offset);
+    if (!write) {
+        return node_load_vmstate(blk_node(s->blk), &q, x->offset);
+    }
+    int ret = node_save_vmstate(blk_node(s->blk), &q, x->offset);
+    /* As any write through a backend without write cache. */
+    return ret < 0 || blk_write_cache(s->blk) ? ret : blk_flush(s->blk, NULL);
 }
 
 int io_cmd_read(struct io_session *s, int argc, char **argv)
