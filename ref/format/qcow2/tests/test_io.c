@@ -176,20 +176,23 @@ static void work(void *arg)
             memset(c->shadow + offset, value, 1024);
         }
     }
-    if (++c->done == WORKERS + 1) {
+    if (++c->done == WORKERS + 2) {
         co_wake(c->waiter);
     }
 }
 
-/* One more has the upper half to itself, in whole clusters: frees them and takes them again. */
+/*
+ * One more has the upper half to itself, in whole clusters: frees them and takes them again.  Each has its own value, so
+ * whoever reads meanwhile may see that, or zeroes, but never what another cluster holds.
+ */
 static void churn(void *arg)
 {
     struct worker *k = arg;
     struct crowd *c = k->c;
     int64_t cs = (int64_t)qcow2_state(blk_node(c->b))->cluster_size, half = SIZE / 2;
     for (int i = 0; i < OPS; i++) {
-        int64_t offset = half + (int64_t)rng_below(&k->rng, (uint64_t)(half / cs)) * cs;
-        uint8_t value = (uint8_t)(1 + rng_below(&k->rng, 255));
+        int64_t offset = half + (int64_t)rng_below(&k->rng, (uint64_t)MIN(half / cs, 8)) * cs;
+        uint8_t value = (uint8_t)(1 + offset / cs % 250);
         if (rng_below(&k->rng, 2)) {
             assert_int_equal(blk_pwrite_zeroes(c->b, offset, cs, REQ_MAY_UNMAP, NULL), 0);
             memset(c->shadow + offset, 0, (size_t)cs);
@@ -198,7 +201,29 @@ static void churn(void *arg)
             memset(c->shadow + offset, value, (size_t)cs);
         }
     }
-    if (++c->done == WORKERS + 1) {
+    if (++c->done == WORKERS + 2) {
+        co_wake(c->waiter);
+    }
+}
+
+static void peek(void *arg)
+{
+    struct worker *k = arg;
+    struct crowd *c = k->c;
+    int64_t cs = (int64_t)qcow2_state(blk_node(c->b))->cluster_size, half = SIZE / 2;
+    uint8_t *buf = mem_alloc((size_t)cs);
+    for (int i = 0; i < 2 * OPS; i++) {
+        int64_t offset = half + (int64_t)rng_below(&k->rng, (uint64_t)MIN(half / cs, 8)) * cs;
+        uint8_t value = (uint8_t)(1 + offset / cs % 250);
+        assert_int_equal(blk_pread(c->b, offset, buf, cs), 0);
+        for (int64_t j = 0; j < cs; j++) {
+            if (buf[j] != 0 && buf[j] != value && buf[j] != 0x77) {
+                fail_msg("offset %d reads %02x, which is another cluster's", (int)(offset + j), buf[j]);
+            }
+        }
+    }
+    mem_free(buf);
+    if (++c->done == WORKERS + 2) {
         co_wake(c->waiter);
     }
 }
@@ -207,14 +232,14 @@ static void crowded(struct qt *t)
 {
     const struct geometry *g = t->arg;
     struct crowd c = { .t = t, .shadow = mem_alloc(SIZE), .waiter = co_self(t->r.w) };
-    struct worker k[WORKERS + 1];
+    struct worker k[WORKERS + 2];
     c.b = make(t, g, c.shadow);
-    for (unsigned i = 0; i <= WORKERS; i++) {
+    for (unsigned i = 0; i < WORKERS + 2; i++) {
         k[i] = (struct worker){ .c = &c, .id = i };
         rng_seed(&k[i].rng, t->seed * 100 + i);
-        co_spawn(t->r.w, "worker", i < WORKERS ? work : churn, &k[i]);
+        co_spawn(t->r.w, "worker", i < WORKERS ? work : i == WORKERS ? churn : peek, &k[i]);
     }
-    while (c.done <= WORKERS) {
+    while (c.done < WORKERS + 2) {
         co_park(t->r.w);
     }
     compare(c.b, c.shadow);
