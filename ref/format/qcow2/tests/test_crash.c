@@ -173,7 +173,8 @@ static const struct story stories[] = {
     { .create = "size=96k,cluster_size=16k,extended_l2=on" },
     { .create = "size=96k,cluster_size=4k,compat=v2" },
     { .create = "size=96k,cluster_size=4k", .backing = true },
-    { .create = "size=96k,cluster_size=16k,extended_l2=on", .backing = true },
+    { .create = "size=96k,cluster_size=64k,extended_l2=on", .backing = true },
+    { .create = "size=96k,cluster_size=4k,lazy_refcounts=on", .backing = true },
 };
 
 static void test_cuts(void **state)

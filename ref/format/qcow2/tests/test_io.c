@@ -251,6 +251,32 @@ static void crowded(struct qt *t)
     mem_free(c.shadow);
 }
 
+/* Few that do nothing but free, take again and read: a cluster must not be reused under a reader. */
+static void reuse(struct qt *t)
+{
+    struct crowd c = { .t = t, .shadow = mem_alloc(SIZE), .waiter = co_self(t->r.w), .done = WORKERS - 2 };
+    struct worker k[4];
+    c.b = make(t, t->arg, c.shadow);
+    for (unsigned i = 0; i < 4; i++) {
+        k[i] = (struct worker){ .c = &c, .id = i };
+        rng_seed(&k[i].rng, t->seed * 100 + i);
+        co_spawn(t->r.w, "worker", i ? peek : churn, &k[i]);
+    }
+    while (c.done < WORKERS + 2) {
+        co_park(t->r.w);
+    }
+    blk_unref(c.b);
+    mem_free(c.shadow);
+}
+
+static void test_reuse(void **state)
+{
+    static const struct geometry g = { "size=768k,cluster_size=4k", NULL, false };
+    for (uint64_t seed = 1; seed <= 60; seed++) {
+        qt_run(&profile_optimized, seed, reuse, (void *)&g);
+    }
+}
+
 static void test_concurrent(void **state)
 {
     for (size_t i = 0; i < ARRAY_SIZE(geometries); i++) {
@@ -319,6 +345,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_programs),
         cmocka_unit_test(test_concurrent),
+        cmocka_unit_test(test_reuse),
         cmocka_unit_test(test_resize),
         cmocka_unit_test(test_vmstate),
     };
