@@ -98,7 +98,7 @@ static int get_entry(struct node *n, int64_t start, int64_t bytes, struct map_en
         .present = st.flags & STATUS_ALLOCATED,
         .offset = st.map,
         .has_offset = st.flags & STATUS_OFFSET_VALID,
-        .depth = depth,
+        .depth = depth ? depth - 1 : 0,   /* counted from 1 there */
         .file = st.flags & STATUS_OFFSET_VALID ? st.file : NULL,
     };
     return 0;
