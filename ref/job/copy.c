@@ -43,7 +43,7 @@ static enum kind classify(const struct copy *c, const struct status *st, int64_t
         return KIND_BACKING;          /* reads as zeroes behind the end of the target's backing file, too */
     }
     if (st->flags & STATUS_ZERO) {
-        return c->min_sparse ? KIND_ZERO : KIND_DATA;
+        return c->fill ? KIND_DATA : KIND_ZERO;
     }
     if (c->overlay && !(st->flags & (STATUS_DATA | STATUS_ALLOCATED))) {
         return KIND_BACKING;
@@ -54,10 +54,8 @@ static enum kind classify(const struct copy *c, const struct status *st, int64_t
 /* Status of a source at `at`; salvaging narrows down which sector cannot be asked. */
 static int ask(struct copy *c, struct copy_source *s, int64_t at, struct status *st)
 {
-    struct node *top = node_skip_filters(blk_node(s->b));
-    struct node *base = c->overlay ? node_backing_chain_next(top) : NULL;
     for (int64_t bytes = s->bytes - at;;) {
-        int ret = node_block_status_above(blk_node(s->b), base, true, at, bytes, st, NULL);
+        int ret = node_block_status_above(blk_node(s->b), c->base, true, at, bytes, st, NULL);
         if (ret == 0 || !c->salvage) {
             return ret;
         }
@@ -169,7 +167,7 @@ static int write_data(struct worker *k)
 {
     struct copy *c = k->c;
     if (c->compressed) {
-        if (c->zero_init && c->min_sparse && buf_is_zero(k->buf, (size_t)k->bytes)) {
+        if (c->zero_init && !c->fill && buf_is_zero(k->buf, (size_t)k->bytes)) {
             return 0;
         }
         return blk_pwrite(c->target, k->offset, k->buf, k->bytes, REQ_COMPRESSED);

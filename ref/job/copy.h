@@ -25,10 +25,12 @@ struct copy {
     int n_sources;
     struct blk *target;
     int64_t total;                    /* bytes, sum of the sources */
-    bool overlay;                     /* only what the top layer of the (one) source has; the target has a backing file */
-    int64_t backing_bytes;            /* with overlay: length of the target's backing file */
+    bool overlay;                     /* only what the (one) source has above `base`: the target stands on the rest */
+    struct node *base;                /* NULL: all layers of the source are copied */
+    int64_t backing_bytes;            /* with overlay: where the target has content below it; then it is zero */
     bool zero_init;                   /* what is not written reads as zeroes */
-    int64_t min_sparse;               /* bytes of zeroes that are left out of data; 0: all is written */
+    bool fill;                        /* zeroes are written as data */
+    int64_t min_sparse;               /* bytes of zeroes that are left out of data; 0: data is written as it is */
     bool compressed;
     int64_t cluster;                  /* compressed: bytes, a power of two */
     bool in_order, copy_range, salvage;

@@ -67,6 +67,7 @@ static bool parse_sparse(struct convert *v, const char *text)
         return false;
     }
     v->copy.min_sparse = size;
+    v->copy.fill = size == 0;
     return true;
 }
 
@@ -448,6 +449,7 @@ static bool look_at_target(struct convert *v)
     if (cow) {
         v->copy.zero_init = false;
         v->copy.overlay = v->backing != NULL;
+        v->copy.base = v->backing ? node_backing_chain_next(node_skip_filters(blk_node(v->copy.sources[0].b))) : NULL;
         v->copy.backing_bytes = MAX(node_length(cow->node), 0);
     }
     if (!v->copy.compressed) {

@@ -1,0 +1,152 @@
+/*
+ * qemu-img commit.
+ */
+#include <errno.h>
+
+#include "ref/base/mem.h"
+#include "ref/block/graph.h"
+#include "ref/block/open.h"
+#include "ref/job/commit.h"
+#include "ref/tools/img/img.h"
+
+struct commit_request {
+    const char *filename, *fmt, *cache, *base;
+    int64_t rate;
+    unsigned flags;
+    bool image_opts, quiet, progress, drop, writethrough;
+};
+
+static int parse(struct tool *t, struct commit_request *r, int argc, char **argv)
+{
+    static const struct option long_options[] = {
+        { "help", no_argument, 0, 'h' },
+        { "object", required_argument, 0, IMG_OPT_OBJECT },
+        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
+        { 0, 0, 0, 0 },
+    };
+    int c;
+    while ((c = img_getopt(t, argc, argv, ":f:ht:b:dpqr:", long_options)) != -1) {
+        switch (c) {
+        case 'h':
+            return 1;
+        case '?':
+            return 2;
+        case 'f':
+            r->fmt = optarg;
+            break;
+        case 't':
+            r->cache = optarg;
+            break;
+        case 'b':
+            r->base = optarg;
+            r->drop = true;           /* what is between would be wrong after emptying the top */
+            break;
+        case 'd':
+            r->drop = true;
+            break;
+        case 'p':
+            r->progress = true;
+            break;
+        case 'q':
+            r->quiet = true;
+            break;
+        case 'r':
+            r->rate = img_size_argument(t, "rate limit", optarg);
+            if (r->rate < 0) {
+                return 2;
+            }
+            break;
+        case IMG_OPT_OBJECT:
+            if (!img_add_object(t, optarg)) {
+                return 2;
+            }
+            break;
+        case IMG_OPT_IMAGE_OPTS:
+            r->image_opts = true;
+            break;
+        }
+    }
+    if (optind != argc - 1) {
+        return 1 + img_usage_error(t, "Expecting one image file name");
+    }
+    r->filename = argv[optind];
+    return 0;
+}
+
+static void show_progress(struct job *j, void *opaque)
+{
+    img_progress(opaque, j->total ? 100.0f * (float)j->done / (float)j->total : 0);
+}
+
+static int run(struct tool *t, const struct commit_request *r, struct node *top, struct node *base)
+{
+    struct error *err = NULL;
+    struct img_progress progress;
+    struct commit c;
+    struct job *j = commit_job_new(&c, NULL, top, base, r->rate, &err);
+    if (!j) {
+        tool_report(t, err);
+        return 1;
+    }
+    img_progress_start(&progress, t, r->progress && !r->quiet, 1);
+    j->watch = (struct job_watch){ .progress = show_progress, .opaque = &progress };
+    int ret = job_run(j, &err);
+    if (ret == 0) {
+        img_progress(&progress, 100);
+    }
+    if (ret == 0 && !r->drop) {
+        ret = node_make_empty(top, &err);
+        if (ret < 0) {
+            error_prepend(&err, "Could not empty %s: ", r->filename);
+        }
+    } else if (ret < 0) {
+        error_clear(&err);
+        error_set(&err, -ret, "Block job failed: %s", strerror(-ret));
+    }
+    img_progress_end(&progress);
+    if (ret < 0) {
+        tool_report(t, err);
+        return 1;
+    }
+    img_print(r->quiet, "Image committed.\n");
+    return 0;
+}
+
+static int commit(struct tool *t, const struct commit_request *r, struct blk *b)
+{
+    struct node *top = node_skip_filters(blk_node(b)), *base;
+    if (r->base) {
+        base = graph_find_backing_image(top, r->base);
+        if (!base) {
+            tool_error(t, "Did not find '%s' in the backing chain of '%s'", r->base, r->filename);
+            return 1;
+        }
+    } else {
+        base = node_backing_chain_next(top);
+        if (!base) {
+            tool_error(t, "Image does not have a backing file");
+            return 1;
+        }
+    }
+    return run(t, r, top, base);
+}
+
+int img_commit(struct tool *t, int argc, char **argv)
+{
+    struct commit_request r = { .cache = "writeback", .flags = OPEN_RDWR | OPEN_UNMAP };
+    int ended = parse(t, &r, argc, argv);
+    if (ended) {
+        return ended - 1;
+    }
+    if (!img_parse_cache(r.cache, &r.flags, &r.writethrough)) {
+        tool_error(t, "Invalid cache option: %s", r.cache);
+        return 1;
+    }
+    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet, false);
+    if (!b) {
+        return 1;
+    }
+    int status = commit(t, &r, b);
+    blk_unref(b);
+    return status;
+}
