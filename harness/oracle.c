@@ -321,6 +321,7 @@ static void end_resize(struct oracle *o, const struct op *op, int status)
             r->live = only(0);
         } else {
             set_byte(&r->live, 0);
+            r->live.backing |= o->has_backing;
         }
     }
     o->freed = true;
