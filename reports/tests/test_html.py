@@ -1,0 +1,116 @@
+"""The HTML report: every verdict shows, nothing comes from outside, hostile text stays text."""
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCRIPT = os.path.join(HERE, "..", "html.py")
+spec = importlib.util.spec_from_file_location("report_html", SCRIPT)
+report = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(report)
+
+
+def result(verdict, name="a", stage="read", subject="qemu", **more):
+    row = {"stage": stage, "subject": subject, "format": "qcow2", "name": name, "verdict": verdict,
+           "detail": None, "repro": None, "divergence": None}
+    row.update(more)
+    return row
+
+
+def page(results=(), counters=(), measures=(), facts=()):
+    return report.render({"results": list(results), "counters": list(counters),
+                          "measures": list(measures), "facts": list(facts)})
+
+
+def count(key, n, stage="faults", subject="reference"):
+    return {"stage": stage, "subject": subject, "key": key, "n": n}
+
+
+def test_a_failure_shows_with_its_program_and_command():
+    text = page([result("pass"), result("fail", "b", detail="bytes differ at 65536",
+                 repro="# blkref repro read-qemu-77\n# stage read\nimage qcow2 1M\nwrite 0 512 3\n")])
+    assert "<title>blkref campaign: 1 failed</title>" in text
+    assert "bytes differ at 65536" in text
+    assert "<pre>image qcow2 1M\nwrite 0 512 3</pre>" in text
+    assert "<pre>blkref repro read-qemu-77</pre>" in text
+    assert 'class="fail"' in text
+
+
+def test_a_clean_campaign_says_so():
+    text = page([result("pass")])
+    assert "No unexplained failure" in text
+    assert "<h2>Failures" not in text
+
+
+def test_an_empty_store_is_no_success_by_silence():
+    assert "No results were stored." in page()
+
+
+@pytest.mark.parametrize("verdict, word, shown", [
+    ("subject-error", "subject errors", "qemu-img was killed"),
+    ("divergence", "explained", "zero-tail"),
+    ("skip", "skipped", "qemu-img was killed")])
+def test_other_verdicts_show(verdict, word, shown):
+    text = page([result(verdict, detail="qemu-img was killed", divergence="zero-tail")])
+    assert "1 " + word in text
+    assert shown in text
+    assert "No unexplained failure" in text
+
+
+def test_nothing_comes_from_outside():
+    text = page([result("fail", detail="x")], [count("label:l2_load", 3)])
+    assert not re.search(r"(src|href)\s*=|@import|url\(|<script", text)
+
+
+def test_hostile_text_stays_text():
+    text = page([result("fail", name="<script>alert(1)</script>", detail="</pre><img src=x>",
+                        repro="# blkref repro <b>\n<i>")])
+    assert "<script" not in text and "<img" not in text and "<i>" not in text
+    assert "&lt;/pre&gt;&lt;img src=x&gt;" in text
+
+
+def test_labels_are_counted_and_the_unreached_stand_out():
+    found = report.labels([count("label:l2_load", 5), count("label:l2_load", 2, subject="qemu"),
+                           count("label:cor_write", 0), count("fault:l2_load:EIO", 4),
+                           count("fault:l2_load:ENOSPC", 1), count("programs", 9)])
+    assert found["names"] == ["cor_write", "l2_load"]
+    assert found["reached"] == {"l2_load": 7, "cor_write": 0}
+    assert found["fired"] == {"l2_load": {"EIO": 4, "ENOSPC": 1}}
+    assert found["faults"] == ["EIO", "ENOSPC"]
+    assert found["covered"] == 1
+    text = page(counters=[count("label:l2_load", 5), count("label:cor_write", 0)])
+    assert "1 of 2 labels reached" in text
+    assert re.search(r'class="never"><td><code>cor_write</code></td>\s*<td[^>]*>never', text)
+
+
+def test_crash_states_stand_in_the_order_of_their_epochs():
+    charts = report.epochs([count("epoch:10", 4), count("epoch:2", 8), count("states", 12)])
+    assert charts[0]["bars"] == [(2, 8, 100.0), (10, 4, 50.0)]
+    assert charts[0]["total"] == 12
+
+
+def test_times_are_ratios_to_the_first_subject():
+    def took(subject, value, stage="read"):
+        return {"stage": stage, "subject": subject, "key": "seconds", "value": value}
+    found = report.timings([took("reference", 2.0), took("qemu", 5.0), took("qemu", 1.0, "write")])
+    assert found["subjects"] == ["reference", "qemu"]
+    assert found["table"][0][1][1]["ratio"] == 2.5
+    assert found["table"][1][1] == [None, {"seconds": 1.0, "ratio": 1.0}]
+    assert "2.50x" in page(measures=[took("reference", 2.0), took("qemu", 5.0)])
+
+
+def test_more_findings_than_the_page_holds_are_counted():
+    many = [result("fail", "p%04d" % i) for i in range(report.IN_FULL + 3)]
+    assert "3 more stand only in the store" in page(many)
+
+
+def test_a_missing_store_is_an_error(tmp_path):
+    done = subprocess.run([sys.executable, SCRIPT, str(tmp_path / "none"), str(tmp_path / "out")],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("html.py: ")
+    assert not (tmp_path / "out").exists()
