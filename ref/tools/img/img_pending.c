@@ -12,7 +12,6 @@ static int refuse(struct tool *t, const char *name)
 #define PENDING(name) \
     int img_##name(struct tool *t, int argc, char **argv) { return refuse(t, #name); }
 
-PENDING(rebase)
 PENDING(measure)
 PENDING(dd)
 PENDING(bench)
