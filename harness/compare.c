@@ -176,14 +176,20 @@ static bool maps_differ(struct compare *c, const struct extent *a, int na, const
     return true;
 }
 
-/* That data are zeroes is known only from holes of the host's file: said truthfully or not at all. */
-static int join_holes(struct extent **map, int n)
+/*
+ * That data are zeroes is known only from holes of the host's file: said truthfully or not at all.  only_top: how a
+ * commit rounded what it wrote below is no promise either.
+ */
+static int join_holes(struct extent **map, int n, bool only_top)
 {
     struct extent *joined = NULL;
     int count = 0;
     for (int i = 0; i < n; i++) {
         struct extent e = (*map)[i];
         e.zero = e.zero && !e.data;
+        if (only_top && (e.depth || !e.present)) {
+            e = (struct extent){ .offset = e.offset, .bytes = e.bytes, .depth = 1 };
+        }
         extents_add(&joined, &count, &e);
     }
     mem_free(*map);
@@ -215,8 +221,8 @@ bool compare_maps(struct compare *c)
                      : map_lies(c, b, nb, DIFF_MAP);
     }
     if (!bad && c->subject && map_is_comparable(c)) {
-        na = join_holes(&a, na);
-        nb = join_holes(&b, nb);
+        na = join_holes(&a, na, c->committed);
+        nb = join_holes(&b, nb, c->committed);
         bad = maps_differ(c, a, na, b, nb);
     }
     mem_free(a);
@@ -308,6 +314,7 @@ bool compare_program(struct compare *c)
     for (size_t i = 0; i < c->p->n_ops && !bad && c->created; i++) {
         const struct op *op = &c->p->ops[i];
         c->at = (int)i;
+        c->committed = c->committed || op->kind == OP_COMMIT;
         bad = compare_apply(c, op) || compare_bytes(c) || (is_settled(op) && compare_maps(c));
     }
     if (bad || !c->created) {

@@ -31,6 +31,7 @@ struct compare {
     struct finding *out;
     int at;                              /* current operation */
     bool created;                        /* the image exists on both */
+    bool committed;                      /* a commit was among the operations */
 };
 /* Create, all operations, and the looks at the end; both stay open, for compare_end(). */
 bool compare_program(struct compare *c);
