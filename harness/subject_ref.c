@@ -551,13 +551,13 @@ static int map_call(struct call *c)
     int64_t step = 0;
     for (int64_t at = 0; at < length; at += step) {
         struct status st;
-        int depth = 0, ret = node_block_status_above(blk_node(r->b), NULL, true, at, length - at, &st, &depth);
+        int depth = 0, ret = node_map_status(blk_node(r->b), at, length - at, &st, &depth);
         if (ret < 0) {
             return ret;
         }
         step = st.bytes;
         struct extent e = { .offset = at, .bytes = step, .data = st.flags & STATUS_DATA, .zero = st.flags & STATUS_ZERO,
-                            .present = st.flags & STATUS_ALLOCATED, .depth = depth - 1 };
+                            .present = st.flags & STATUS_ALLOCATED, .depth = depth };
         extents_add(c->extents, &n, &e);
     }
     return length < 0 ? (int)length : n;

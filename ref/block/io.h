@@ -63,6 +63,11 @@ int node_block_status(struct node *n, bool precise, int64_t offset, int64_t byte
 /* Walks from n down to, and without, `base` (NULL: whole chain); out->file's depth goes to *depth when not NULL. */
 int node_block_status_above(struct node *n, struct node *base, bool precise, int64_t offset, int64_t bytes,
                             struct status *out, int *depth);
+/*
+ * As maps of images show it: the answer of the first layer that knows it to be data or zero, which is where unallocated
+ * clusters end that have nothing below; *depth is that layer, from 0.
+ */
+int node_map_status(struct node *n, int64_t offset, int64_t bytes, struct status *out, int *depth);
 /* 1 allocated in n, 0 not, -errno; *pnum bytes for which it holds. */
 int node_is_allocated(struct node *n, int64_t offset, int64_t bytes, int64_t *pnum);
 /* As above, but for n and its chain above base (`include_base` adds base); returns layer number from 1, 0 none. */

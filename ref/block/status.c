@@ -206,3 +206,15 @@ int node_is_allocated_above(struct node *n, struct node *base, bool include_base
     *pnum = s.bytes;
     return ret < 0 ? ret : (s.flags & STATUS_ALLOCATED) ? depth : 0;
 }
+
+int node_map_status(struct node *n, int64_t offset, int64_t bytes, struct status *out, int *depth)
+{
+    for (*depth = 0;; ++*depth) {
+        int ret = node_block_status(n, true, offset, bytes, out);
+        n = next_below(n);
+        if (ret < 0 || (out->flags & (STATUS_DATA | STATUS_ZERO)) || out->bytes == 0 || !n) {
+            return ret;
+        }
+        bytes = out->bytes;
+    }
+}

@@ -86,7 +86,7 @@ static int get_entry(struct node *n, int64_t start, int64_t bytes, struct map_en
 {
     struct status st;
     int depth = 0;
-    int ret = node_block_status_above(n, NULL, true, start, bytes, &st, &depth);
+    int ret = node_map_status(n, start, bytes, &st, &depth);
     if (ret < 0) {
         return ret;
     }
@@ -98,7 +98,7 @@ static int get_entry(struct node *n, int64_t start, int64_t bytes, struct map_en
         .present = st.flags & STATUS_ALLOCATED,
         .offset = st.map,
         .has_offset = st.flags & STATUS_OFFSET_VALID,
-        .depth = depth ? depth - 1 : 0,   /* counted from 1 there */
+        .depth = depth,
         .file = st.flags & STATUS_OFFSET_VALID ? st.file : NULL,
     };
     return 0;
