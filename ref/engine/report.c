@@ -1,8 +1,8 @@
 /*
  * Reports: what a program tells its user, on the sink of the world.
  *
- * Models: QEMU's prefixes.  Standard output is flushed before anything goes to standard error, so that both
- * come in the order they were said when they share a file.
+ * Models: QEMU's prefixes, and its order: standard output keeps its buffer while standard error is written at once, so
+ * in a pipe that both share messages come before what was printed earlier.  Scripts compare that order.
  */
 #include "ref/engine/internal.h"
 
@@ -19,7 +19,6 @@ static void to_stdio(struct world *w, enum report_kind kind, const char *text)
         fputs(text, stdout);
         return;
     }
-    fflush(stdout);
     if (kind == REPORT_PLAIN) {
         fputs(text, stderr);
     } else {

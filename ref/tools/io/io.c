@@ -115,7 +115,6 @@ static int take_option(struct tool *t, struct command_line *l, int c)
         t->status = 1;
         return -1;
     default:
-        fflush(stdout);
         if (c == ':') {
             fprintf(stderr, "qemu-io: option requires an argument -- '%s'\n", t->argv[optind - 1]);
         } else {
@@ -221,7 +220,6 @@ static char *read_line(struct line_reader *r)
             r->used = 0;
         }
         char buf[65536];
-        fflush(stdout);
         host_poll(r->w, STDIN_FILENO, POLLIN, -1);
         ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
         if (n <= 0 && !(n < 0 && errno == EINTR)) {
@@ -240,6 +238,7 @@ static int prompt(struct io_session *s)
     char *line;
     while (!s->quit) {
         fputs("qemu-io> ", stdout);
+        fflush(stdout);
         line = read_line(&r);
         if (!line) {
             break;

@@ -201,6 +201,9 @@ int io_cmd_info(struct io_session *s, int argc, char **argv)
     struct error *err = NULL;
     struct image_info info = { .cluster_size = 0 };
     printf("format name: %s\n", n->drv->name);
+    if (n->drv->protocol) {
+        printf("format name: %s\n", n->drv->protocol);
+    }
     if (!n->drv->info && !node_filtered(n) && n->drv->kind == DRIVER_PROTOCOL) {
         return 0;
     }

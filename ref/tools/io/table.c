@@ -251,7 +251,6 @@ int io_getopt(int argc, char **argv, const char *options, bool *restart)
     int c = getopt(argc, argv, options);
     if (c == '?') {
         const char *known = strchr(options, optopt);
-        fflush(stdout);
         if (known && known[1] == ':') {
             fprintf(stderr, "%s: option requires an argument -- '%c'\n", argv[0], optopt);
         } else {
@@ -300,7 +299,6 @@ static int run_words(struct io_session *s, int argc, char **argv)
         return -EINVAL;
     }
     if (!c->no_file && !s->blk) {
-        fflush(stdout);
         fprintf(stderr, "no file open, try 'help open'\n");
         return -EINVAL;
     }
