@@ -81,6 +81,17 @@ static int shrink(struct qcow2 *s, uint64_t size, enum prealloc prealloc, struct
     return cut_tail(s, err);
 }
 
+/* Host clusters that were used before still hold that: the new part of the disk must read as zeroes. */
+static int clear_used(struct qcow2 *s, const struct qcow2_alloc *a)
+{
+    if (a->fresh || a->keep_old || has_data_file(s) || s->extended_l2) {
+        return 0;      /* with extended entries the subclusters stay unallocated */
+    }
+    qcow2_cache_depends_on_data(s->l2_cache);
+    return child_pwrite_zeroes(s->n->file, (int64_t)a->host_offset, (int64_t)((uint64_t)a->nb_clusters << s->cluster_bits),
+                               REQ_MAY_UNMAP, LABEL_PREALLOCATE, NULL);
+}
+
 int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enum prealloc mode, struct error **err)
 {
     uint64_t end = 0;
@@ -94,7 +105,10 @@ int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enu
         end = MAX(end, host + bytes);
         if (a) {
             a->prealloc = a->skip_cow = true;
-            ret = qcow2_link_l2(s, a, NULL);
+            ret = clear_used(s, a);
+            if (ret == 0) {
+                ret = qcow2_link_l2(s, a, NULL);
+            }
             if (ret < 0) {
                 qcow2_alloc_abort(s, a);
                 return error_set_errno(err, -ret, "Mapping clusters failed");
@@ -121,6 +135,7 @@ int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enu
 static int preallocate_space(struct qcow2 *s, uint64_t size, enum prealloc mode, struct error **err)
 {
     int64_t have = child_length(s->n->file);
+    (void)qcow2_is_virgin(s, 0);      /* from today's end of the file on all is zero, also when that is allocated now */
     if (have < 0) {
         return error_set_errno(err, (int)-have, "Failed to inquire current file length");
     }

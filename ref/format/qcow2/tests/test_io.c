@@ -309,8 +309,26 @@ static void resizes(struct qt *t)
     mem_free(shadow);
 }
 
+/* Preallocated clusters that were something else before read as zeroes. */
+static void regrow(struct qt *t)
+{
+    struct error *err = NULL;
+    qt_create(t, 0, "size=2M,cluster_size=512");
+    struct blk *b = qt_open(t, 0, NULL);
+    assert_int_equal(rig_fill(b, 0, 2 * MiB, 9), 0);
+    assert_int_equal(blk_truncate(b, 64 * KiB, true, PREALLOC_OFF, 0, &err), 0);
+    assert_int_equal(rig_fill(b, 0, 64 * KiB, 9), 0);
+    assert_int_equal(blk_pwrite_zeroes(b, 0, 64 * KiB, REQ_MAY_UNMAP, NULL), 0);
+    assert_int_equal(blk_truncate(b, 2 * MiB, true, PREALLOC_METADATA, 0, &err), 0);
+    rig_check(b, 0, 2 * MiB, 0);
+    blk_unref(b);
+    qt_judge(t->r.disk[0], false, "regrown");
+}
+
 static void test_resize(void **state)
 {
+    qt_run(&profile_optimized, 1, regrow, NULL);
+    qt_run(&profile_reference, 0, regrow, NULL);
     for (uint64_t seed = 1; seed <= ARRAY_SIZE(geometries); seed++) {
         qt_run(&profile_optimized, seed, resizes, NULL);
     }
