@@ -57,14 +57,14 @@ static void explore_cuts(struct faulting *x, const struct fault_plan *plan, cons
     crash_iter_free(it);
 }
 
-/* Without a fault nothing may be leaked; with one, what a failed operation had allocated may be. */
+/* What a failed operation had allocated may be leaked. */
 static void judge(struct faulting *x, const struct fault_plan *plan, const struct recording *rec)
 {
     bool disturbed = plan->n > 0;
     if (rec->wrong) {
         report(x, plan, NULL, rec->why.s);
     }
-    if (!sandbox_look(x->sb, x->p, &rec->end, &rec->oracle, ORACLE_CRASH, disturbed ? LOOK_REPAIR : LOOK_CLEAN,
+    if (!sandbox_look(x->sb, x->p, &rec->end, &rec->oracle, ORACLE_CRASH, disturbed ? LOOK_REPAIR : 0,
                       &x->looked)) {
         report(x, plan, NULL, x->looked.why.s);
     }

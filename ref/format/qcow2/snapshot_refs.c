@@ -1,8 +1,9 @@
 /*
  * References of a whole L1 table: taken once more, or given up, for everything in it; and its COPIED flags.
  *
- * Orders: a raised refcount is on disk before a flag that goes with it; a lowered one only after the reference is
- * gone, which is the caller's business.  A power cut in between leaks clusters, nothing else.
+ * Orders: the flags come off before refcounts are raised, and a raised refcount is on disk before what refers to it; a
+ * lowered one only after the reference is gone, which is the caller's business.  A power cut in between leaks clusters
+ * and leaves flags off, nothing else.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -137,6 +138,63 @@ int qcow2_write_l1_table(struct qcow2 *s, uint64_t offset, const uint64_t *l1, u
     return ret;
 }
 
+/* Takes the flags of a table's entries off. */
+static int strip_table(struct qcow2 *s, uint64_t l2_offset)
+{
+    int ret = 0;
+    for (uint64_t o = 0; o < s->l2_size && ret == 0; o += s->l2_slice_size) {
+        uint8_t *slice;
+        ret = qcow2_cache_get(s->l2_cache, l2_offset + o * s->l2_entry_size, &slice, NULL);
+        if (ret < 0) {
+            return ret;
+        }
+        for (unsigned i = 0; i < s->l2_slice_size; i++) {
+            uint64_t entry = l2_get_entry(s, slice, i);
+            if (entry & OFLAG_COPIED && !(entry & OFLAG_COMPRESSED)) {
+                l2_set_entry(s, slice, i, entry & ~OFLAG_COPIED);
+                qcow2_cache_dirty(s->l2_cache, slice);
+            }
+        }
+        qcow2_cache_put(s->l2_cache, &slice);
+    }
+    return ret;
+}
+
+/*
+ * Before references are taken once more: no flag says any longer that there is just one.  A flag that is missing costs
+ * a copy at worst; one that is left behind a raised refcount is corruption.
+ */
+static int strip_flags(struct qcow2 *s, const uint64_t *l1, uint32_t entries)
+{
+    int ret = 0;
+    for (uint32_t i = 0; i < entries && ret == 0; i++) {
+        uint64_t offset = l1[i] & L1_OFFSET_MASK;
+        if (offset && !offset_into_cluster(s, offset)) {
+            ret = strip_table(s, offset);
+        }
+    }
+    return ret < 0 ? ret : qcow2_cache_flush(s->l2_cache, NULL);
+}
+
+/* The active table as l1 says, in memory and on disk.  Memory first: a flag that went must not be relied upon. */
+static int write_active(struct qcow2 *s, const uint64_t *l1)
+{
+    if (s->l1_size) {
+        memcpy(s->l1, l1, (size_t)s->l1_size * 8);
+    }
+    return qcow2_write_l1_table(s, s->l1_offset, l1, s->l1_size, OL_ACTIVE_L1);
+}
+
+static int strip_active(struct qcow2 *s, uint64_t *l1)
+{
+    int ret = strip_flags(s, l1, s->l1_size);
+    for (uint32_t i = 0; i < s->l1_size; i++) {
+        l1[i] &= ~OFLAG_COPIED;
+    }
+    /* Always: an earlier write of it may have failed. */
+    return ret < 0 ? ret : write_active(s, l1);
+}
+
 /* The active table's entries, changed in memory and on disk. */
 static int update_active(struct qcow2 *s, int addend)
 {
@@ -147,18 +205,19 @@ static int update_active(struct qcow2 *s, int addend)
     if (s->l1_size) {
         memcpy(l1, s->l1, (size_t)s->l1_size * 8);
     }
-    int ret = qcow2_update_l1_references(s, l1, s->l1_size, addend);
-    ret = ret < 0 ? ret : qcow2_cache_flush(s->refblock_cache, NULL);
-    ret = ret < 0 ? ret : qcow2_cache_flush(s->l2_cache, NULL);
-    bool changed = s->l1_size && memcmp(l1, s->l1, (size_t)s->l1_size * 8) != 0;
-    if (changed) {
-        /* Also after an error: entries that lost their flag must not be written in place any more. */
-        int w = qcow2_write_l1_table(s, s->l1_offset, l1, s->l1_size, OL_ACTIVE_L1);
-        memcpy(s->l1, l1, (size_t)s->l1_size * 8);
-        ret = ret < 0 ? ret : w;
+    int ret = addend > 0 ? strip_active(s, l1) : 0;
+    ret = ret < 0 ? ret : qcow2_update_l1_references(s, l1, s->l1_size, addend);
+    if (ret < 0 && addend > 0) {
+        qcow2_update_l1_references(s, l1, s->l1_size, 0);        /* flags again where there is one reference still */
     }
+    int flushed = qcow2_cache_flush(s->refblock_cache, NULL);
+    flushed = flushed < 0 ? flushed : qcow2_cache_flush(s->l2_cache, NULL);
+    ret = ret < 0 ? ret : flushed;
+    /* Also after an error: entries that lost their flag must not be written in place any more. */
+    bool changed = s->l1_size && memcmp(l1, s->l1, (size_t)s->l1_size * 8) != 0;
+    int w = changed ? write_active(s, l1) : 0;
     mem_free(l1);
-    return ret;
+    return ret < 0 ? ret : w;
 }
 
 int qcow2_update_snapshot_refcount(struct qcow2 *s, uint64_t l1_offset, uint32_t l1_size, int addend)
@@ -171,7 +230,8 @@ int qcow2_update_snapshot_refcount(struct qcow2 *s, uint64_t l1_offset, uint32_t
     if (ret < 0) {
         return ret;
     }
-    ret = qcow2_update_l1_references(s, l1, l1_size, addend);
+    ret = addend > 0 ? strip_flags(s, l1, l1_size) : 0;
+    ret = ret < 0 ? ret : qcow2_update_l1_references(s, l1, l1_size, addend);
     ret = ret < 0 ? ret : qcow2_cache_flush(s->refblock_cache, NULL);
     ret = ret < 0 ? ret : qcow2_cache_flush(s->l2_cache, NULL);
     mem_free(l1);
