@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#define REACH_MAX (1ull << 30)       /* bytes that a repair lets the file grow */
+
 /* The tables of one L1 table; statistics are of the active one. */
 struct walk {
     struct check *c;
@@ -18,13 +20,40 @@ struct walk {
     uint64_t next_contiguous;
 };
 
+static bool beyond_end(const struct check *c, uint64_t end)
+{
+    return end > c->file_len && end - c->file_len >= c->s->cluster_size;
+}
+
+/*
+ * After a power cut the file may be shorter than its last allocations (spec, promise: behind_the_end).  Where a dirty
+ * image's refcounts are made anew these clusters must be counted, or new structures would be placed on them: the file
+ * grows to have them.
+ */
+static void reach(struct check *c, uint64_t end)
+{
+    struct qcow2 *s = c->s;
+    if (!(c->fix & FIX_ERRORS) || qcow2_need_accurate_refcounts(s) || end - c->file_len > REACH_MAX) {
+        return;
+    }
+    int ret = child_truncate(s->n->file, (int64_t)ROUND_UP(end, s->cluster_size), false, PREALLOC_OFF, 0, NULL);
+    int64_t len = ret < 0 ? ret : child_length(s->n->file);
+    if (len >= 0) {
+        c->file_len = (uint64_t)len;
+        c->nb_clusters = MAX(c->nb_clusters, size_to_clusters(s, c->file_len));
+    }
+}
+
 int check_count_range(struct check *c, uint64_t offset, uint64_t bytes)
 {
     const struct qcow2 *s = c->s;
     if (bytes == 0) {
         return 0;
     }
-    if (offset + bytes > c->file_len && offset + bytes - c->file_len >= s->cluster_size) {
+    if (beyond_end(c, offset + bytes)) {
+        reach(c, offset + bytes);
+    }
+    if (beyond_end(c, offset + bytes)) {
         check_say(c, "ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset "
                      "0x%" PRIx64 " size 0x%" PRIx64 "\n", offset, bytes);
         c->res->corruptions++;
