@@ -52,8 +52,8 @@ bool qcow2_metadata_preallocated(struct qcow2 *s)
     if (have < 0 || len < 0) {
         return false;
     }
-    /* Clearly more clusters in use than the host has space for: some of it is holes. */
-    int64_t real = have >> s->cluster_bits, limit = MAX(real * 10 / 9, real + 2), clusters = (int64_t)size_to_clusters(s, (uint64_t)len);
+    /* Clearly more clusters in use than the host has space for (an eighth, and a few for rounding): some are holes. */
+    int64_t limit = ((have + have / 8) >> s->cluster_bits) + 4, clusters = (int64_t)size_to_clusters(s, (uint64_t)len);
     for (int64_t i = 0; i < clusters && used < limit; i++) {
         uint64_t refcount;
         if (qcow2_get_refcount(s, (uint64_t)i, &refcount) < 0) {
