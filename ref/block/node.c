@@ -210,23 +210,21 @@ struct node *node_next(struct world *w, struct node *n)
     return next == head ? NULL : LIST_ENTRY(next, struct node, all_link);
 }
 
-bool node_is_filter(const struct node *n)
-{
-    return n->drv && n->drv->kind == DRIVER_FILTER;
-}
-
 struct child *node_filtered(const struct node *n)
 {
     struct child *c;
-    if (!node_is_filter(n)) {
-        return NULL;
-    }
     LIST_FOREACH (c, &n->children, children_link) {
         if (c->role & ROLE_FILTERED) {
             return c;
         }
     }
     return NULL;
+}
+
+/* By what it does, not by its kind: blkdebug is named like a protocol and filters all the same. */
+bool node_is_filter(const struct node *n)
+{
+    return (n->drv && n->drv->kind == DRIVER_FILTER) || node_filtered(n);
 }
 
 struct child *node_cow_child(const struct node *n)
