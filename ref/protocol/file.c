@@ -56,10 +56,13 @@ static const char *const file_strong_options[] = {"filename", NULL};
 
 /* ---- opening ---- */
 
+/* What is left must not look like a name with a prefix of its own: "file:a:b" is "./a:b". */
 static int parse_after(const char *filename, const char *prefix, struct value *opts)
 {
     size_t n = strlen(prefix);
-    dict_put_str(opts, "filename", strncmp(filename, prefix, n) ? filename : filename + n);
+    bool stripped = !strncmp(filename, prefix, n);
+    const char *rest = stripped ? filename + n : filename;
+    dict_put(opts, "filename", value_strf("%s%s", stripped && path_has_protocol(rest) ? "./" : "", rest));
     return 0;
 }
 
