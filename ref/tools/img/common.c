@@ -8,6 +8,7 @@
 #include "ref/base/mem.h"
 #include "ref/base/options.h"
 #include "ref/base/sizes.h"
+#include "ref/block/snapshot.h"
 #include "ref/tools/img/help.h"
 
 int img_usage_error(struct tool *t, const char *fmt, ...)
@@ -62,6 +63,56 @@ int64_t img_parse_size(const char *text)
         return ret;
     }
     return value > INT64_MAX ? -ERANGE : (int64_t)value;
+}
+
+int64_t img_size_between(struct tool *t, const char *what, const char *text, int64_t min, int64_t max)
+{
+    int64_t size = img_parse_size(text);
+    if (size == -ERANGE || (size >= 0 && (size < min || size > max))) {
+        tool_error(t, "Invalid %s specified. Must be between %lld and %lld.", what, (long long)min, (long long)max);
+        return -ERANGE;
+    }
+    return size >= 0 ? size : img_size_argument(t, what, text);
+}
+
+static const struct opt_desc snapshot_table[] = {
+    { .name = "snapshot.id", .type = OPT_STRING },
+    { .name = "snapshot.name", .type = OPT_STRING },
+    { .name = NULL },
+};
+
+bool img_parse_snapshot(struct tool *t, const char *text, const char **id_or_name, struct value **opts)
+{
+    struct error *err = NULL;
+    if (strncmp(text, "snapshot.", 9)) {
+        *id_or_name = text;
+        return true;
+    }
+    value_free(*opts);
+    *opts = opts_parse(text, NULL, &err);
+    if (*opts && opts_validate(snapshot_table, *opts, &err) == 0) {
+        return true;
+    }
+    tool_report(t, err);
+    tool_error(t, "Failed in parsing snapshot param '%s'", text);
+    return false;
+}
+
+bool img_load_snapshot(struct tool *t, struct blk *b, const char *id_or_name, const struct value *opts)
+{
+    struct error *err = NULL;
+    int ret = 0;
+    if (opts) {
+        ret = snapshot_load(blk_node(b), dict_get_str(opts, "snapshot.id"), dict_get_str(opts, "snapshot.name"), &err);
+    } else if (id_or_name) {
+        ret = snapshot_load(blk_node(b), id_or_name, NULL, NULL);     /* an id, else a name */
+        ret = ret < 0 ? snapshot_load(blk_node(b), NULL, id_or_name, &err) : 0;
+    }
+    if (ret < 0) {
+        error_prepend(&err, "Failed to load snapshot: ");
+        tool_report(t, err);
+    }
+    return ret >= 0;
 }
 
 bool img_add_object(struct tool *t, const char *text)

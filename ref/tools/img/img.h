@@ -46,6 +46,12 @@ bool img_parse_output(struct tool *t, const char *arg, enum img_output *out);
 int64_t img_parse_size(const char *text);
 /* As above with the messages of a bad `what` ("image size", "start offset"); < 0 when bad. */
 int64_t img_size_argument(struct tool *t, const char *what, const char *text);
+/* As above for a value from min to max ("Invalid WHAT specified. Must be between 1 and 2147483647."). */
+int64_t img_size_between(struct tool *t, const char *what, const char *text, int64_t min, int64_t max);
+/* Parses a -l argument into *id_or_name (borrowed) or, for "snapshot.*=...", into *opts; false after messages. */
+bool img_parse_snapshot(struct tool *t, const char *text, const char **id_or_name, struct value **opts);
+/* Makes b's node show the snapshot that img_parse_snapshot() named (none: nothing happens); false after a message. */
+bool img_load_snapshot(struct tool *t, struct blk *b, const char *id_or_name, const struct value *opts);
 /* Prints the create options of a format, and of the protocol of filename (may be NULL); exit status. */
 int img_options_help(struct tool *t, const char *filename, const char *fmt);
 /* Collects an --object argument; false after a message. */

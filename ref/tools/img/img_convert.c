@@ -10,7 +10,6 @@
 #include "ref/base/options.h"
 #include "ref/block/image_info.h"
 #include "ref/block/open.h"
-#include "ref/block/snapshot.h"
 #include "ref/job/copy.h"
 #include "ref/tools/img/img.h"
 
@@ -30,30 +29,7 @@ struct convert {
     struct copy copy;
 };
 
-static const struct opt_desc snapshot_table[] = {
-    { .name = "snapshot.id", .type = OPT_STRING },
-    { .name = "snapshot.name", .type = OPT_STRING },
-    { .name = NULL },
-};
-
 /* ---- options ---- */
-
-static bool parse_snapshot(struct convert *v, const char *text)
-{
-    struct error *err = NULL;
-    if (strncmp(text, "snapshot.", 9)) {
-        v->snapshot = text;
-        return true;
-    }
-    value_free(v->snapshot_opts);
-    v->snapshot_opts = opts_parse(text, NULL, &err);
-    if (v->snapshot_opts && opts_validate(snapshot_table, v->snapshot_opts, &err) == 0) {
-        return true;
-    }
-    tool_report(v->t, err);
-    tool_error(v->t, "Failed in parsing snapshot param '%s'", text);
-    return false;
-}
 
 static bool parse_sparse(struct convert *v, const char *text)
 {
@@ -110,7 +86,7 @@ static bool take_option(struct convert *v, int c, bool *sparse_given)
     case 'o':
         return img_add_options(v->t, &v->options, optarg);
     case 'l':
-        return parse_snapshot(v, optarg);
+        return img_parse_snapshot(v->t, optarg, &v->snapshot, &v->snapshot_opts);
     case 'S':
         *sparse_given = true;
         return parse_sparse(v, optarg);
@@ -269,29 +245,11 @@ static bool open_sources(struct convert *v)
 
 static bool load_snapshot(struct convert *v)
 {
-    struct error *err = NULL;
-    struct node *n = blk_node(v->copy.sources[0].b);
-    int ret;
-    if (!v->snapshot && !v->snapshot_opts) {
-        return true;
-    }
-    if (v->copy.n_sources > 1 && !v->snapshot_opts) {
+    if (v->snapshot && !v->snapshot_opts && v->copy.n_sources > 1) {
         tool_error(v->t, "No support for concatenating multiple snapshot");
         return false;
     }
-    if (v->snapshot_opts) {
-        ret = snapshot_load(n, dict_get_str(v->snapshot_opts, "snapshot.id"),
-                            dict_get_str(v->snapshot_opts, "snapshot.name"), &err);
-    } else {
-        ret = snapshot_load(n, v->snapshot, NULL, NULL);      /* an id, else a name */
-        ret = ret < 0 ? snapshot_load(n, NULL, v->snapshot, &err) : 0;
-    }
-    if (ret < 0) {
-        error_prepend(&err, "Failed to load snapshot: ");
-        tool_report(v->t, err);
-        return false;
-    }
-    return true;
+    return img_load_snapshot(v->t, v->copy.sources[0].b, v->snapshot, v->snapshot_opts);
 }
 
 /* ---- target ---- */
