@@ -3,7 +3,7 @@
  */
 #include "harness/oracle.h"
 
-#include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "ref/base/mem.h"
@@ -345,13 +345,29 @@ static void make_durable(struct oracle *o)
     }
 }
 
+/* Nothing was done at all. */
+static bool refused(int status)
+{
+    return status == -ENOTSUP || status == -ENOENT || status == -ENOMEDIUM || status == -EEXIST;
+}
+
+/* Of two that share a name the first counts; when it may not be there, either may be meant. */
 static void end_snapshot(struct oracle *o, const struct op *op, int status)
 {
+    struct oracle_snapshot *sn = find_snapshot(o, op->text);
+    if (refused(status)) {
+        return;
+    }
     unsettle(o, 0, FAR_END);
     o->freed = true; /* the old snapshot table */
-    if (status == 0 && o->n_snapshots < ORACLE_SNAPSHOTS && !find_snapshot(o, op->text)) {
-        struct oracle_snapshot *sn = &o->snapshots[o->n_snapshots++];
+    if (sn && sn->unsure) {
+        for (size_t i = 0; i < sn->n_runs; i++) {
+            sn->runs[i].live.any = true;
+        }
+    } else if (!sn && o->n_snapshots < ORACLE_SNAPSHOTS) {
+        sn = &o->snapshots[o->n_snapshots++];
         memcpy(sn->name, op->text, sizeof(sn->name));
+        sn->unsure = status < 0;
         sn->runs = mem_dup(o->runs, o->n_runs * sizeof(*o->runs));
         sn->n_runs = o->n_runs;
     }
@@ -360,6 +376,9 @@ static void end_snapshot(struct oracle *o, const struct op *op, int status)
 static void end_goto(struct oracle *o, const struct op *op, int status)
 {
     const struct oracle_snapshot *sn = find_snapshot(o, op->text);
+    if (refused(status)) {
+        return;
+    }
     o->freed = true;
     unsettle(o, 0, FAR_END);
     for (size_t k = 0; sn && k < sn->n_runs; k++) {
@@ -378,7 +397,9 @@ static void end_delete(struct oracle *o, const struct op *op, int status)
 {
     struct oracle_snapshot *sn = find_snapshot(o, op->text);
     o->freed = true;
-    if (sn && status == 0) {
+    if (sn && status < 0 && !refused(status)) {
+        sn->unsure = true;
+    } else if (sn && status == 0) {
         mem_free(sn->runs);
         *sn = o->snapshots[--o->n_snapshots];
     }

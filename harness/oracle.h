@@ -34,6 +34,7 @@ struct oracle_run {
 
 struct oracle_snapshot {
     char name[48];
+    bool unsure;                 /* making or deleting it failed: it may be there or not */
     struct oracle_run *runs;
     size_t n_runs;
 };

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include "ref/base/bytes.h"
+#include "harness/plant.h"
 #include "ref/base/mem.h"
 #include "ref/block/backend.h"
 #include "ref/block/image_make.h"
@@ -321,26 +321,6 @@ static void run_program(void *arg)
     close_image(r);
 }
 
-/* Raises the refcount of the cluster at the end of the file, which nothing refers to. */
-static void leak_cluster(const struct program *p, struct disk *d)
-{
-    uint8_t header[104], entry[8];
-    if (strcmp(p->format, "qcow2")) {
-        return;
-    }
-    disk_read(d, 0, header, sizeof(header));
-    uint32_t bits = load_be32(header + 20), version = load_be32(header + 4);
-    uint32_t order = version < 3 ? 4 : load_be32(header + 96);
-    int64_t cluster = INT64_C(1) << bits, free = DIV_ROUND_UP(disk_size(d), cluster);
-    disk_read(d, (int64_t)load_be64(header + 48), entry, sizeof(entry));
-    if (order != 4) {
-        return;
-    }
-    static const uint8_t one[2] = { 0, 1 };
-    disk_write(d, (int64_t)load_be64(entry) + free * 2, one, sizeof(one));
-    disk_truncate(d, (free + 1) * cluster);
-}
-
 static void drop_flushes(struct fault_plan *plan)
 {
     struct fault_entry e = { .kind = FAULT_LOST, .label = -1, .iotypes = 1u << FAULT_IO_FLUSH, .nth = 1, .sticky = true };
@@ -376,7 +356,7 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
     }
     world_free(r.w);
     if (sb->planted == PLANT_LEAK_CLUSTER) {
-        leak_cluster(p, rec->end.disk[0]);
+        plant_leak(rec->end.disk[0]);
     }
     fault_plan_destroy(&own);
     return ret;

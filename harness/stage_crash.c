@@ -95,6 +95,7 @@ static void run_subject(struct crash_stage *x)
         campaign_progress(x->c, "crash", i, images);
         run_image(x, i, each);
     }
+    campaign_progress(x->c, "crash", images, images);
 }
 
 int stage_crash(struct campaign *c, struct error **err)

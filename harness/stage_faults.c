@@ -1,0 +1,167 @@
+/*
+ * Stage faults: each labelled I/O of small programs fails, on the reference's two profiles in process.
+ *
+ * One result a profile and image, and one for each label: a label of qcow2's that no program reached is a finding.
+ */
+#include "harness/campaign.h"
+#include "harness/crash_programs.h"
+#include "harness/explore_stages.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "ref/base/mem.h"
+
+struct fault_stage {
+    struct campaign *c;
+    const struct subject *subject;
+    struct sandbox *sb;
+    struct fault_options options;
+    struct fault_counts counts;  /* of the image at hand */
+    uint64_t reached[LABEL_COUNT], failed[LABEL_COUNT];
+    const struct program *program;
+};
+
+static void found(void *opaque, const struct fault_finding *f)
+{
+    struct fault_stage *x = opaque;
+    char *repro = fault_repro(x->program, f);
+    char *name = program_title(x->program, f->fault);
+    campaign_report(x->c, "faults", x->subject, x->program->format, name, VERDICT_FAIL, f->why, repro);
+    mem_free(name);
+    mem_free(repro);
+}
+
+static void run_one(struct fault_stage *x, struct program *p)
+{
+    struct error *err = NULL;
+    x->program = p;
+    if (fault_explore(x->sb, p, &x->options, found, x, &x->counts, &err) < 0) {
+        char *name = program_title(p, "run");
+        campaign_report(x->c, "faults", x->subject, p->format, name, VERDICT_FAIL, err->msg, NULL);
+        mem_free(name);
+    }
+    error_free(err);
+    program_free(p);
+}
+
+static void close_image(struct fault_stage *x, const char *format, const char *name)
+{
+    char detail[96];
+    snprintf(detail, sizeof(detail), "%llu faults fired in %llu runs", (unsigned long long)x->counts.fired,
+             (unsigned long long)x->counts.runs);
+    if (!x->counts.findings) {
+        campaign_report(x->c, "faults", x->subject, format, name, VERDICT_PASS, detail, NULL);
+    }
+    store_count(x->c->store, "faults", x->subject->name, "runs", (int64_t)x->counts.runs);
+    store_count(x->c->store, "faults", x->subject->name, "fired", (int64_t)x->counts.fired);
+    for (int l = 0; l < LABEL_COUNT; l++) {
+        x->reached[l] += x->counts.reached[l];
+        x->failed[l] += x->counts.failed[l];
+    }
+    memset(&x->counts, 0, sizeof(x->counts));
+}
+
+static void run_image(struct fault_stage *x, size_t image, unsigned programs)
+{
+    struct rng rng;
+    struct program p;
+    rng_seed(&rng, x->c->seed * 1000 + image);
+    for (unsigned n = 0; n < programs; n++) {
+        if (n % 4 == 3) {
+            crash_random(image, &rng, 6, &p);
+        } else {
+            crash_pair(image, rng_below(&rng, crash_pair_count()), &p);
+        }
+        run_one(x, &p);
+    }
+    const char *line = crash_image(image);
+    close_image(x, strstr(line, "image raw") ? "raw" : "qcow2", line);
+}
+
+/* Both errors fail at each place: the counts of faults are of both together. */
+static void report_labels(struct fault_stage *x)
+{
+    struct store *st = x->c->store;
+    for (const enum label *l = fault_labels_qcow2; *l != LABEL_COUNT; l++) {
+        char key[64], name[64];
+        snprintf(key, sizeof(key), "label:%s", label_name(*l));
+        store_count(st, "faults", x->subject->name, key, (int64_t)x->reached[*l]);
+        snprintf(key, sizeof(key), "fault:%s:EIO+ENOSPC", label_name(*l));
+        store_count(st, "faults", x->subject->name, key, (int64_t)x->failed[*l]);
+        snprintf(name, sizeof(name), "label %s", label_name(*l));
+        campaign_report(x->c, "faults", x->subject, "qcow2", name, x->reached[*l] ? VERDICT_PASS : VERDICT_FAIL,
+                        x->reached[*l] ? NULL : "no program reaches this label", NULL);
+    }
+}
+
+static void run_subject(struct fault_stage *x)
+{
+    struct program p;
+    size_t images = crash_image_count();
+    unsigned each = MAX(x->c->count / 16, 1);
+    for (size_t i = 0; i < crash_special_count(); i++) {
+        crash_special(i, &p);
+        run_one(x, &p);
+    }
+    close_image(x, "qcow2", "specials");
+    for (size_t i = 0; i < images; i++) {
+        campaign_progress(x->c, "faults", i, images);
+        run_image(x, i, each);
+    }
+    campaign_progress(x->c, "faults", images, images);
+    report_labels(x);
+}
+
+int stage_faults(struct campaign *c, struct error **err)
+{
+    for (unsigned i = 0; i < c->n_subjects; i++) {
+        const struct profile *profile = subject_profile(c->subjects[i]);
+        if (!profile) {
+            continue;
+        }
+        struct fault_stage *x = mem_zalloc(sizeof(*x));
+        x->c = c;
+        x->subject = c->subjects[i];
+        x->options = fault_options_default;
+        x->options.max_findings = 1;
+        x->options.kmax = 40;
+        x->sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
+        run_subject(x);
+        sandbox_free(x->sb);
+        mem_free(x);
+    }
+    return 0;
+}
+
+int repro_faults(struct campaign *c, const char *subject, const char *text, struct error **err)
+{
+    static const char head[] = "# faults: ";
+    const char *at = strstr(text, head);
+    struct program p;
+    if (!at) {
+        return error_set(err, EINVAL, "no fault in the reproducer: '# faults: PLAN'");
+    }
+    int ret = program_parse(text, &p, err);
+    if (ret < 0) {
+        return ret;
+    }
+    at += strlen(head);
+    char *plan = str_ndup(at, strcspn(at, " \n"));
+    struct fault_options o = fault_options_default;
+    struct first_finding first = { 0 };
+    struct fault_counts *counts = mem_zalloc(sizeof(*counts));
+    struct sandbox *sb = sandbox_new(c->process, profile_named(subject), c->planted);
+    o.only = plan;
+    ret = fault_explore(sb, &p, &o, first_fault, &first, counts, err);
+    if (ret == 0 && first.why) {
+        error_set(err, EILSEQ, "%s", first.why);
+        ret = 1;
+    }
+    mem_free(first.why);
+    mem_free(counts);
+    mem_free(plan);
+    sandbox_free(sb);
+    program_free(&p);
+    return ret;
+}
