@@ -103,14 +103,7 @@ static void test_default_sink(void **state)
     close(out);
     close(err);
     assert_true(pread(fileno(tmp), buf, sizeof(buf) - 1, 0) > 0);
-    assert_string_equal(buf, "prog: two
-prog: warning: four
-prog: info: five
-six
-seven
-one
-three
-");
+    assert_string_equal(buf, "prog: two\nprog: warning: four\nprog: info: five\nsix\nseven\none\nthree\n");
     fclose(tmp);
     world_free(w);
     world_free(anon);

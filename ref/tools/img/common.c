@@ -115,6 +115,18 @@ bool img_load_snapshot(struct tool *t, struct blk *b, const char *id_or_name, co
     return ret >= 0;
 }
 
+int64_t img_size_argument(struct tool *t, const char *what, const char *text)
+{
+    int64_t size = img_parse_size(text);
+    if (size == -ERANGE) {
+        tool_error(t, "Invalid %s specified. Must be between 0 and %lld.", what, (long long)INT64_MAX);
+    } else if (size < 0) {
+        tool_error(t, "Invalid %s specified. You may use k, M, G, T, P or E suffixes for", what);
+        tool_error(t, "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
+    }
+    return size;
+}
+
 bool img_add_object(struct tool *t, const char *text)
 {
     struct error *err = NULL;

@@ -110,19 +110,6 @@ static int parse(struct tool *t, struct create_request *r, int argc, char **argv
     return 0;
 }
 
-/* The messages of a bad size; `what` is "image size" and the like. */
-int64_t img_size_argument(struct tool *t, const char *what, const char *text)
-{
-    int64_t size = img_parse_size(text);
-    if (size == -ERANGE) {
-        tool_error(t, "Invalid %s specified. Must be between 0 and %lld.", what, (long long)INT64_MAX);
-    } else if (size < 0) {
-        tool_error(t, "Invalid %s specified. You may use k, M, G, T, P or E suffixes for", what);
-        tool_error(t, "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
-    }
-    return size;
-}
-
 int img_create(struct tool *t, int argc, char **argv)
 {
     struct create_request r = { .recipe = { .format = "raw", .size = -1 } };
