@@ -382,8 +382,7 @@ static void unpark(struct job *j)
 
 void job_pause_point(struct job *j)
 {
-    struct point pt = { .kind = POINT_YIELD, .object = j, .name = "job" };
-    sched_point(j->w, &pt);
+    co_yield(j->w);
     while (job_should_pause(j) && !job_cancelled(j)) {
         park(j);
         waitq_wait(j->w, &j->resume);

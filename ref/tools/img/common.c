@@ -4,11 +4,13 @@
 #include "ref/tools/img/img.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include "ref/base/mem.h"
 #include "ref/base/options.h"
 #include "ref/base/sizes.h"
 #include "ref/block/snapshot.h"
+#include "ref/engine/host.h"
 #include "ref/tools/img/help.h"
 
 int img_usage_error(struct tool *t, const char *fmt, ...)
@@ -241,9 +243,19 @@ bool img_add_options(struct tool *t, char **options, const char *arg)
     return true;
 }
 
+/* Signal: where the work stands. */
+static void report_progress(void *arg, int signo)
+{
+    const struct img_progress *p = arg;
+    fprintf(stderr, "    (%3.2f/100%%)\n", p->current);
+}
+
 void img_progress_start(struct img_progress *p, struct tool *t, bool enabled, float min_step)
 {
     *p = (struct img_progress){ .t = t, .enabled = enabled, .shown = -1 };
+    if (!enabled) {
+        host_on_signal(t->w, SIGUSR1, report_progress, p);
+    }
     img_progress(p, 0);
 }
 
@@ -262,5 +274,7 @@ void img_progress_end(struct img_progress *p)
     if (p->enabled) {
         printf("\n");
         fflush(stdout);
+    } else {
+        host_on_signal(p->t->w, SIGUSR1, NULL, NULL);
     }
 }

@@ -74,7 +74,7 @@ void img_print(bool quiet, const char *fmt, ...) __attribute__((format(printf, 2
 bool img_add_options(struct tool *t, char **options, const char *arg);
 
 /*
- * -p: "    (12.34/100%)\r" lines; also on SIGUSR1 and SIGINFO without -p.  Percent 0 to 100.
+ * -p: "    (12.34/100%)\r" lines; without it SIGUSR1 and SIGINFO print one to stderr.  Percent 0 to 100.
  */
 struct img_progress {
     struct tool *t;

@@ -211,6 +211,18 @@ static int parse(struct convert *v, int argc, char **argv)
 
 /* ---- sources ---- */
 
+/* Nobody may write to a source (not even we, were it the target too), unless -U. */
+static bool unshare(struct convert *v, struct blk *b)
+{
+    struct error *err = NULL;
+    if (!v->force_share &&
+        blk_set_perm(b, PERM_CONSISTENT_READ, PERM_ALL & ~(PERM_WRITE | PERM_RESIZE), &err) < 0) {
+        tool_report(v->t, err);
+        return false;
+    }
+    return true;
+}
+
 static bool open_sources(struct convert *v)
 {
     struct tool *t = v->t;
@@ -224,7 +236,7 @@ static bool open_sources(struct convert *v)
     for (int i = 0; i < v->copy.n_sources; i++) {
         struct copy_source *s = &v->copy.sources[i];
         s->b = img_open(t, v->image_opts, v->names[i], v->fmt, flags, writethrough, v->quiet, v->force_share);
-        if (!s->b) {
+        if (!s->b || !unshare(v, s->b)) {
             return false;
         }
         s->start = v->copy.total;
@@ -370,6 +382,9 @@ static bool open_target(struct convert *v)
 {
     unsigned flags = OPEN_RDWR | OPEN_UNMAP;
     bool writethrough;
+    if (!v->no_create && !create_target(v)) {
+        return false;
+    }
     if (!img_parse_cache(v->cache, &flags, &writethrough)) {
         tool_error(v->t, "Invalid cache option: %s", v->cache);
         return false;
@@ -377,7 +392,7 @@ static bool open_target(struct convert *v)
     if (v->no_create) {
         v->copy.target = img_open(v->t, v->target_image_opts, v->out_name, v->out_fmt, flags, writethrough, v->quiet,
                                   false);
-    } else if (create_target(v)) {
+    } else {
         v->copy.target = img_open_file(v->t, target_options(v), v->out_name, v->out_fmt, flags, writethrough, v->quiet,
                                        false);
     }
