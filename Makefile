@@ -60,6 +60,10 @@ PROGRAMS := $(patsubst ref/tools/main/%.c,$(B)/bin/%,$(wildcard ref/tools/main/*
 .SECONDARY:
 .DELETE_ON_ERROR:
 MAKEFLAGS += -r
+# All cores, unless the caller says otherwise.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
 
 all: $(PROGRAMS) drop-in ## build every program and the drop-in links
 
