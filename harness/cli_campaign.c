@@ -19,6 +19,7 @@
 #include "harness/text_file.h"
 #include "ref/base/mem.h"
 #include "ref/base/sizes.h"
+#include "reports/report.h"
 
 #define DEFAULT_COUNT 200
 #define COUNT_PER_MINUTE 100
@@ -337,6 +338,19 @@ static void print_results(struct campaign *c, const struct request *r)
     strbuf_free(&text);
 }
 
+static int write_report(struct campaign *c, const struct request *r)
+{
+    struct error *err = NULL;
+    char *path = r->report ? str_fmt("%s/results.sqlite", r->report) : NULL;
+    int ret = path ? report_write(c->store, path, r->report, &err) : 0;
+    if (ret < 0) {
+        fprintf(stderr, "blkref campaign: report: %s\n", err ? err->msg : "could not be written");
+    }
+    error_clear(&err);
+    mem_free(path);
+    return ret;
+}
+
 int campaign_main(int argc, char **argv)
 {
     struct request r;
@@ -363,6 +377,7 @@ int campaign_main(int argc, char **argv)
         }
         print_results(&c, &r);
         status = status ? status : store_failures(c.store) > 0;
+        status = write_report(&c, &r) < 0 ? 2 : status;
     } else {
         fprintf(stderr, "blkref campaign: %s\n", err ? err->msg : "cannot start");
     }

@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""Times our programs against Debian's QEMU, as ratios: `make bench`.
+
+Every measurement runs both sides in turn on the same files with a warm page cache and takes medians, so that
+a busy machine moves both.  Costs of worlds and crash states come from `blkref bench`.
+Leaves out: optimized builds; the programs of the build folder are measured as they are.
+"""
+import argparse
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROUNDS = 5
+RANDOM_WRITES = 20000
+COPY_MIB = 512
+SMALL_CALLS = 20  # calls timed together, since one takes a few milliseconds
+
+# (name, largest lawful ratio to QEMU) and (key of `blkref bench`, name, bound, comparison)
+RATIO_TARGETS = {"random-writes": 0.6, "convert-to-qcow2": 1.0, "convert-to-raw": 1.0,
+                 "create": 0.6, "info": 0.6, "check": 0.6}
+OWN_TARGETS = [("world_us", "world create + destroy, us", 10, "<="),
+               ("crash_states_reference", "crash states/s, reference", 5000, ">="),
+               ("crash_states_optimized", "crash states/s, optimized", 5000, ">=")]
+
+
+class Side:
+    """One pair of programs, and the names of its files."""
+
+    def __init__(self, name, img, io, folder):
+        self.name, self.img, self.io, self.folder = name, img, io, folder
+
+    def path(self, name):
+        return os.path.join(self.folder, self.name + "-" + name)
+
+    def call(self, *args, stdin=None):
+        done = subprocess.run(args, input=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              check=False)
+        if done.returncode:
+            raise RuntimeError("%s: status %d\n%s" % (" ".join(args), done.returncode,
+                                                      done.stdout.decode(errors="replace")[-2000:]))
+        return done.stdout
+
+
+def remove(path):
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def timed(action):
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def write_script():
+    rng = random.Random(1)
+    lines = ["write -q -P %d %d 4k\n" % (rng.randrange(1, 256), rng.randrange(0, 1 << 18) * 4096)
+             for _ in range(RANDOM_WRITES)]
+    return "".join(lines).encode()
+
+
+def random_writes(side, script):
+    image = side.path("random.qcow2")
+    remove(image)
+    side.call(side.img, "create", "-q", "-f", "qcow2", image, "1G")
+    return timed(lambda: side.call(side.io, "-f", "qcow2", image, stdin=script))
+
+
+def make_source(path):
+    """COPY_MIB of data, a tenth of it zeroes, in page cache."""
+    rng = random.Random(2)
+    with open(path, "wb") as out:
+        for _ in range(COPY_MIB):
+            out.write(bytes(1 << 20) if rng.random() < 0.1 else rng.randbytes(1 << 20))
+    with open(path, "rb") as source:
+        while source.read(1 << 20):
+            pass
+
+
+def convert(side, source, source_format, target, target_format):
+    target = side.path(target)
+    remove(target)
+    return timed(lambda: side.call(side.img, "convert", "-f", source_format, "-O", target_format,
+                                   source, target))
+
+
+def small(side, *args):
+    def calls():
+        for _ in range(SMALL_CALLS):
+            side.call(side.img, *args)
+    return timed(calls) / SMALL_CALLS
+
+
+def compare(ours, qemu, measure, rounds):
+    """Median seconds of both sides, rounds taken in turn; one unmeasured round warms up."""
+    took = {ours.name: [], qemu.name: []}
+    for turn in range(rounds + 1):
+        order = (ours, qemu) if turn % 2 else (qemu, ours)
+        for side in order:
+            seconds = measure(side)
+            if turn:
+                took[side.name].append(seconds)
+    return statistics.median(took[ours.name]), statistics.median(took[qemu.name])
+
+
+def measurements(folder):
+    """name -> function of a side that returns seconds."""
+    script = write_script()
+    raw, qcow2 = os.path.join(folder, "source.raw"), os.path.join(folder, "source.qcow2")
+    tiny = os.path.join(folder, "small.qcow2")
+    make_source(raw)
+
+    def set_up(qemu):
+        qemu.call(qemu.img, "convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
+        qemu.call(qemu.img, "create", "-q", "-f", "qcow2", tiny, "64M")
+        qemu.call(qemu.io, "-f", "qcow2", "-c", "write 0 4M", tiny)
+
+    return set_up, {
+        "random-writes": lambda s: random_writes(s, script),
+        "convert-to-qcow2": lambda s: convert(s, raw, "raw", "out.qcow2", "qcow2"),
+        "convert-to-raw": lambda s: convert(s, qcow2, "qcow2", "out.raw", "raw"),
+        "create": lambda s: small(s, "create", "-q", "-f", "qcow2", s.path("small.qcow2"), "64M"),
+        "info": lambda s: small(s, "info", tiny),
+        "check": lambda s: small(s, "check", "-q", tiny),
+    }
+
+
+def ratio_rows(ours, qemu, folder, only):
+    set_up, measure = measurements(folder)
+    set_up(qemu)
+    for name, target in RATIO_TARGETS.items():
+        if only and name not in only:
+            continue
+        mine, theirs = compare(ours, qemu, measure[name], ROUNDS)
+        ratio = mine / theirs
+        yield {"name": name, "value": round(ratio, 3), "unit": "x", "target": target,
+               "comparison": "<=", "ok": ratio <= target, "seconds": round(mine, 4),
+               "qemu_seconds": round(theirs, 4)}
+
+
+def own_rows(blkref):
+    done = subprocess.run([blkref, "bench"], stdout=subprocess.PIPE, check=True)
+    found = json.loads(done.stdout)
+    for key, name, bound, comparison in OWN_TARGETS:
+        value = found[key]
+        yield {"name": name, "value": value, "unit": "", "target": bound, "comparison": comparison,
+               "ok": value <= bound if comparison == "<=" else value >= bound}
+
+
+def show(row):
+    detail = ""
+    if "seconds" in row:
+        detail = "  %.4f s, QEMU %.4f s" % (row["seconds"], row["qemu_seconds"])
+    print("%-28s %10s  target %s %-6g %s%s"
+          % (row["name"], "%g%s" % (row["value"], row["unit"]), row["comparison"], row["target"],
+             "PASS" if row["ok"] else "MISS", detail), flush=True)
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("--build", default="build", help="build folder with our programs")
+    args.add_argument("--qemu-img", default=shutil.which("qemu-img"), help="the other side")
+    args.add_argument("--qemu-io", default=shutil.which("qemu-io"))
+    args.add_argument("--json", action="store_true", help="print results as JSON")
+    args.add_argument("--only", action="append", help="one measurement by name, or 'own'; may repeat")
+    args = args.parse_args()
+    rows = []
+    folder = tempfile.mkdtemp(prefix="bench-", dir=args.build)
+    try:
+        if args.qemu_img and args.qemu_io:
+            ours = Side("blkref", os.path.join(args.build, "bin/blkref-img"),
+                        os.path.join(args.build, "bin/blkref-io"), folder)
+            qemu = Side("qemu", args.qemu_img, args.qemu_io, folder)
+            for row in ratio_rows(ours, qemu, folder, args.only):
+                rows.append(row)
+                if not args.json:
+                    show(row)
+        else:
+            print("qemu-img and qemu-io are not installed: no ratios (make deps)", file=sys.stderr)
+        if not args.only or "own" in args.only:
+            for row in own_rows(os.path.join(args.build, "bin/blkref")):
+                rows.append(row)
+                if not args.json:
+                    show(row)
+    finally:
+        shutil.rmtree(folder)
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    return 0 if rows and all(r["ok"] for r in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
