@@ -63,6 +63,8 @@ struct fault_plan {
     int n, cap;
     uint64_t reached[LABEL_COUNT]; /* events decided, by label */
     uint64_t fired[LABEL_COUNT];   /* of them, with a fault */
+    /* Labels that drivers announced on the disk, also those that go with no I/O of their own. */
+    uint64_t announced[LABEL_COUNT];
 };
 
 void fault_plan_init(struct fault_plan *p);

@@ -57,17 +57,49 @@ static void explore_cuts(struct faulting *x, const struct fault_plan *plan, cons
     crash_iter_free(it);
 }
 
-/* What a failed operation had allocated may be leaked. */
+/* Power is cut behind the last acknowledged flush, and nothing that was not flushed is there. */
+static void judge_flushed(struct faulting *x, const struct fault_plan *plan, const struct recording *rec)
+{
+    struct disk_set set;
+    struct error *err = NULL;
+    uint64_t cut = disk_log_clock(rec->log);
+    char *id = str_fmt("c%llu!", (unsigned long long)cut);
+    int ret = crash_state_build(&rec->base, rec->log, 512, id, &set, &err);
+    x->counts->states++;
+    if (ret < 0) {
+        report(x, plan, id, err->msg);
+    } else {
+        if (!sandbox_look(x->sb, x->p, &set, recording_oracle(rec, cut), ORACLE_CRASH, 0, &x->looked)) {
+            report(x, plan, id, x->looked.why.s);
+        }
+        disk_set_free(&set);
+    }
+    error_free(err);
+    mem_free(id);
+}
+
+/* What failed half way may leak; what was refused at once, or went well, does not. */
+static bool failed_half_way(const struct recording *rec)
+{
+    for (size_t i = 0; i < rec->program->n_ops; i++) {
+        int status = rec->status[i];
+        if (status < 0 && status != -ENOENT && status != -ENOTSUP) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void judge(struct faulting *x, const struct fault_plan *plan, const struct recording *rec)
 {
-    bool disturbed = plan->n > 0;
+    unsigned look = plan->n ? LOOK_REPAIR : failed_half_way(rec) ? 0 : LOOK_CLEAN;
     if (rec->wrong) {
         report(x, plan, NULL, rec->why.s);
     }
-    if (!sandbox_look(x->sb, x->p, &rec->end, &rec->oracle, ORACLE_CRASH, disturbed ? LOOK_REPAIR : 0,
-                      &x->looked)) {
+    if (!sandbox_look(x->sb, x->p, &rec->end, &rec->oracle, ORACLE_CRASH, look, &x->looked)) {
         report(x, plan, NULL, x->looked.why.s);
     }
+    judge_flushed(x, plan, rec);
 }
 
 /* One run; returns whether a fault fired. */
@@ -116,7 +148,7 @@ static void undisturbed(struct faulting *x, uint64_t *reached)
     run(x, &plan);
     for (int l = 0; l < LABEL_COUNT; l++) {
         reached[l] = plan.reached[l];
-        x->counts->reached[l] += plan.reached[l];
+        x->counts->reached[l] += MAX(plan.reached[l], plan.announced[l]);
     }
     fault_plan_destroy(&plan);
 }
@@ -171,11 +203,14 @@ char *fault_repro(const struct program *p, const struct fault_finding *f)
 }
 
 const enum label fault_labels_qcow2[] = {
-    LABEL_L1_UPDATE, LABEL_L1_GROW_WRITE_TABLE, LABEL_L1_GROW_ACTIVATE_TABLE, LABEL_L2_LOAD, LABEL_L2_UPDATE,
-    LABEL_READ_AIO, LABEL_READ_BACKING_AIO, LABEL_READ_COMPRESSED, LABEL_WRITE_AIO, LABEL_WRITE_COMPRESSED,
-    LABEL_COW_READ, LABEL_COW_WRITE, LABEL_REFTABLE_LOAD, LABEL_REFTABLE_UPDATE, LABEL_REFBLOCK_LOAD,
-    LABEL_REFBLOCK_UPDATE_PART, LABEL_REFBLOCK_ALLOC_HOOKUP, LABEL_REFBLOCK_ALLOC_WRITE_BLOCKS,
-    LABEL_REFBLOCK_ALLOC_WRITE_TABLE, LABEL_REFBLOCK_ALLOC_SWITCH_TABLE, LABEL_L1_SHRINK_WRITE_TABLE, LABEL_HEADER_LOAD,
-    LABEL_HEADER_UPDATE, LABEL_EXT_LOAD, LABEL_TABLE_LOAD, LABEL_SNAPSHOT_TABLE_LOAD, LABEL_SNAPSHOT_L1_LOAD,
-    LABEL_DIRTY_FLAG_SET, LABEL_DIRTY_FLAG_CLEAR, LABEL_RESIZE, LABEL_DISCARD, LABEL_NONE, LABEL_COUNT,
+    LABEL_L1_UPDATE, LABEL_L1_GROW_ALLOC_TABLE, LABEL_L1_GROW_WRITE_TABLE, LABEL_L1_GROW_ACTIVATE_TABLE, LABEL_L2_LOAD,
+    LABEL_L2_UPDATE, LABEL_L2_UPDATE_COMPRESSED, LABEL_L2_ALLOC_COW_READ, LABEL_L2_ALLOC_WRITE, LABEL_READ_AIO,
+    LABEL_READ_BACKING_AIO, LABEL_READ_COMPRESSED, LABEL_WRITE_AIO, LABEL_WRITE_COMPRESSED, LABEL_COW_READ,
+    LABEL_COW_WRITE, LABEL_REFTABLE_LOAD, LABEL_REFTABLE_GROW, LABEL_REFTABLE_UPDATE, LABEL_REFBLOCK_LOAD,
+    LABEL_REFBLOCK_UPDATE_PART, LABEL_REFBLOCK_ALLOC, LABEL_REFBLOCK_ALLOC_HOOKUP, LABEL_REFBLOCK_ALLOC_WRITE,
+    LABEL_REFBLOCK_ALLOC_WRITE_BLOCKS, LABEL_REFBLOCK_ALLOC_WRITE_TABLE, LABEL_REFBLOCK_ALLOC_SWITCH_TABLE,
+    LABEL_CLUSTER_ALLOC, LABEL_CLUSTER_ALLOC_BYTES, LABEL_CLUSTER_FREE, LABEL_FLUSH_TO_OS, LABEL_FLUSH_TO_DISK,
+    LABEL_L1_SHRINK_WRITE_TABLE, LABEL_L1_SHRINK_FREE_L2_CLUSTERS, LABEL_HEADER_LOAD, LABEL_HEADER_UPDATE, LABEL_EXT_LOAD,
+    LABEL_TABLE_LOAD, LABEL_SNAPSHOT_TABLE_LOAD, LABEL_SNAPSHOT_L1_LOAD, LABEL_DIRTY_FLAG_SET, LABEL_DIRTY_FLAG_CLEAR,
+    LABEL_RESIZE, LABEL_DISCARD, LABEL_NONE, LABEL_COUNT,
 };

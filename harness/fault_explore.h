@@ -33,7 +33,10 @@ int fault_explore(struct sandbox *sb, const struct program *p, const struct faul
                   void *opaque, struct fault_counts *counts, struct error **err);
 char *fault_repro(const struct program *p, const struct fault_finding *f);
 
-/* Labels that qcow2 and raw use; ends with LABEL_COUNT.  A label never reached is a finding of the stage. */
+/*
+ * Labels that qcow2 announces or sends, but for vmstate's and make_empty's, which no program of ours can ask for; ends
+ * with LABEL_COUNT.  A label never reached is a finding of the stage.
+ */
 extern const enum label fault_labels_qcow2[];
 
 #endif

@@ -484,6 +484,15 @@ static int sim_truncate(struct node *n, int64_t size, bool exact, enum prealloc 
     return ret < 0 ? error_set_errno(err, -ret, "Could not resize file") : 0;
 }
 
+/* Coverage only: a fault needs an I/O. */
+static void sim_event(struct node *n, enum label label, const struct request *r)
+{
+    const struct sim_entry *e = node_disk(n);
+    if (e && e->d.plan) {
+        e->d.plan->announced[label]++;
+    }
+}
+
 static int sim_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
                             struct status *out)
 {
@@ -580,6 +589,7 @@ const struct block_driver driver_sim = {
     .discard = sim_discard,
     .flush_to_disk = sim_flush_to_disk,
     .truncate = sim_truncate,
+    .event = sim_event,
     .block_status = sim_block_status,
     .length = sim_length,
     .allocated_size = sim_allocated_size,

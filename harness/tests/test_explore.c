@@ -1,0 +1,194 @@
+/*
+ * The crash and fault explorers: quiet on the reference, loud on planted defects; findings can be looked at again.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <string.h>
+#include "harness/crash_programs.h"
+#include "harness/explore_stages.h"
+#include "ref/base/mem.h"
+
+struct heard {
+    unsigned n;
+    char *id, *why;
+};
+
+static void hear(struct heard *h, const char *id, const char *why)
+{
+    if (h->n++ == 0) {
+        h->id = str_dup(id);
+        h->why = str_dup(why);
+    }
+}
+
+static void hear_crash(void *opaque, const struct crash_finding *f)
+{
+    hear(opaque, f->id, f->why);
+}
+
+static void hear_fault(void *opaque, const struct fault_finding *f)
+{
+    hear(opaque, f->fault, f->why);
+}
+
+static void forget(struct heard *h)
+{
+    mem_free(h->id);
+    mem_free(h->why);
+}
+
+/* Findings of one program, by both explorers or one. */
+static struct heard explore(const char *text, const struct profile *profile, enum planted planted, bool crash,
+                            const char *only, uint64_t *count)
+{
+    struct process *process = process_new();
+    struct sandbox *sb = sandbox_new(process, profile, planted);
+    struct heard h = { 0 };
+    struct program p;
+    struct error *err = NULL;
+    int ret;
+    assert_int_equal(program_parse(text, &p, NULL), 0);
+    if (crash) {
+        struct crash_options o = crash_options_default;
+        struct crash_counts n = { 0 };
+        o.only = only;
+        ret = crash_explore(sb, &p, &o, hear_crash, &h, &n, &err);
+        *count = n.distinct;
+    } else {
+        struct fault_options o = fault_options_default;
+        struct fault_counts *n = mem_zalloc(sizeof(*n));
+        o.only = only;
+        ret = fault_explore(sb, &p, &o, hear_fault, &h, n, &err);
+        *count = n->fired;
+        mem_free(n);
+    }
+    assert_int_equal(ret, 0);
+    program_free(&p);
+    sandbox_free(sb);
+    process_free(process);
+    return h;
+}
+
+static const char two_writes[] = "image qcow2 1M cluster_size=4k\nwrite 0 8k 17\nflush\nwrite 512 4k 34\nread 0 16k\n";
+
+static void test_reference_keeps_its_promise(void **state)
+{
+    static const char *const programs[] = {
+        two_writes,
+        "image raw 1M\nwrite 0 8k 17\nflush\nwrite 512 4k 34 fua\ndiscard 0 4k\n",
+        "image qcow2 1M cluster_size=4k,lazy_refcounts=on\nwrite 0 8k 1\nflush\nwrite 0 12k 3\n",
+        "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nsnapshot s\nwrite 0 8k 2\nflush\napply s\ndelsnap s\n",
+        "image qcow2 1M backing cluster_size=4k\nwrite 0 8k 1\nflush\nresize 4k\nresize 2M\nwrite 1M 4k 2\n",
+    };
+    const struct profile *const profiles[] = { &profile_reference, &profile_optimized };
+    uint64_t count;
+    for (size_t i = 0; i < ARRAY_SIZE(programs) * 2; i++) {
+        struct heard h = explore(programs[i / 2], profiles[i % 2], PLANT_NONE, true, NULL, &count);
+        if (h.n) {
+            print_error("%s: %s\n", h.id, h.why);
+        }
+        assert_int_equal(h.n, 0);
+        assert_true(count > 4);
+        h = explore(programs[i / 2], profiles[i % 2], PLANT_NONE, false, NULL, &count);
+        if (h.n) {
+            print_error("%s: %s\n", h.id, h.why);
+        }
+        assert_int_equal(h.n, 0);
+        assert_true(count > 4);
+    }
+}
+
+static void test_planted_defects_are_found(void **state)
+{
+    static const enum planted defects[] = { PLANT_FLIP_BYTE, PLANT_DROP_FLUSH, PLANT_LEAK_CLUSTER };
+    uint64_t count;
+    for (size_t i = 0; i < ARRAY_SIZE(defects) * 2; i++) {
+        struct heard h = explore(two_writes, &profile_reference, defects[i / 2], i % 2, NULL, &count);
+        assert_true(h.n > 0);
+        forget(&h);
+    }
+}
+
+static void test_a_state_can_be_seen_again(void **state)
+{
+    uint64_t count;
+    struct heard h = explore(two_writes, &profile_reference, PLANT_DROP_FLUSH, true, NULL, &count);
+    assert_int_equal(h.id[0], 'c');
+    struct heard again = explore(two_writes, &profile_reference, PLANT_DROP_FLUSH, true, h.id, &count);
+    assert_int_equal(again.n, 1);
+    assert_string_equal(again.id, h.id);
+    assert_string_equal(again.why, h.why);
+    forget(&again);
+    /* The same power cut harms nobody whose flushes work. */
+    again = explore(two_writes, &profile_reference, PLANT_NONE, true, "c5", &count);
+    assert_int_equal(again.n, 0);
+    forget(&h);
+}
+
+static void test_same_states_each_time(void **state)
+{
+    uint64_t a, b;
+    struct heard h = explore(two_writes, &profile_optimized, PLANT_NONE, true, NULL, &a);
+    assert_int_equal(h.n, 0);
+    h = explore(two_writes, &profile_optimized, PLANT_NONE, true, NULL, &b);
+    assert_int_equal(h.n, 0);
+    assert_int_equal(a, b);
+}
+
+/* Bugs that these explorers found in the reference; each is a program and a fault that lost something. */
+static void test_failed_steps_that_once_lost_data(void **state)
+{
+    static const struct {
+        const char *program, *fault;
+    } cases[] = {
+        /* The L1 entry was on disk, its table's cluster was freed. */
+        { "image qcow2 1M cluster_size=4k\nwrite 0 4k 3\nwrite 64k 4k 4\n", "error,label=none,nth=3" },
+        /* The header named the new L1 table, entries went to the old one. */
+        { "image qcow2 1M cluster_size=512\nresize 2M\nwrite 0 512 2\n", "error,label=none,nth=3" },
+        { "image qcow2 1M cluster_size=512\nwrite 0 1k 1\nflush\nresize 2M\nwrite 101 700 4\n", "error,label=none,nth=8" },
+        /* References were raised while flags on disk said that there was one. */
+        { "image qcow2 1M cluster_size=4k\nwrite 0 4k 1\nsnapshot s\n", "error,label=l1_update,nth=3" },
+        { "image qcow2 1M cluster_size=4k,preallocation=metadata\nsnapshot s\nsnapshot s\n", "error,label=l1_update,nth=2" },
+    };
+    uint64_t count;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct heard h = explore(cases[i].program, &profile_reference, PLANT_NONE, false, cases[i].fault, &count);
+        if (h.n) {
+            print_error("%zu %s: %s\n", i, h.id, h.why);
+        }
+        assert_int_equal(h.n, 0);
+    }
+}
+
+static void test_programs_parse_again(void **state)
+{
+    for (size_t i = 0; i < crash_image_count(); i++) {
+        for (size_t n = 0; n < crash_pair_count(); n += 7) {
+            struct program p, q;
+            struct strbuf text = STRBUF_INIT;
+            crash_pair(i, n, &p);
+            program_print(&text, &p);
+            assert_int_equal(program_parse(text.s, &q, NULL), 0);
+            assert_int_equal(q.n_ops, p.n_ops);
+            program_free(&p);
+            program_free(&q);
+            strbuf_free(&text);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reference_keeps_its_promise),
+        cmocka_unit_test(test_planted_defects_are_found),
+        cmocka_unit_test(test_a_state_can_be_seen_again),
+        cmocka_unit_test(test_same_states_each_time),
+        cmocka_unit_test(test_failed_steps_that_once_lost_data),
+        cmocka_unit_test(test_programs_parse_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
