@@ -198,7 +198,7 @@ static enum op_kind kind(struct gen *g)
         unsigned weight;
     } weights[] = {
         { OP_WRITE, 36 }, { OP_ZERO, 12 }, { OP_DISCARD, 10 }, { OP_WRITE_COMPRESSED, 8 }, { OP_READ, 3 },
-        { OP_FLUSH, 6 }, { OP_SNAPSHOT, 5 }, { OP_APPLY, 3 }, { OP_DELSNAP, 2 }, { OP_RESIZE, 4 }, { OP_AMEND, 2 },
+        { OP_FLUSH, 6 }, { OP_SNAPSHOT, 5 }, { OP_APPLY, 3 }, { OP_DELSNAP, 2 }, { OP_RESIZE, 4 }, { OP_AMEND, 0 },
         { OP_OVERLAY, 3 }, { OP_COMMIT, 2 }, { OP_REOPEN, 4 },
     };
     uint64_t pick = below(g, 100);

@@ -63,6 +63,18 @@ static void set_size(struct shadow *sh, int64_t size)
     sh->size = size;
 }
 
+/* After a shrink the last cluster may still hold what was cut off. */
+static void resize(struct shadow *sh, int64_t size)
+{
+    if (size > sh->size && sh->shrunk) {
+        sh->adopt_whole = true;
+        sh->adopt_offset = sh->size;
+        sh->adopt_bytes = MIN(size, ROUND_UP(sh->size, 2 * MiB)) - sh->size;
+    }
+    sh->shrunk = sh->shrunk || size < sh->size;
+    set_size(sh, size);
+}
+
 static struct shadow_snapshot *find(struct shadow *sh, const char *name)
 {
     for (unsigned i = 0; i < sh->n_snapshots; i++) {
@@ -131,7 +143,7 @@ void shadow_apply(struct shadow *sh, const struct op *op)
         delete_snapshot(sh, op->text);
         break;
     case OP_RESIZE:
-        set_size(sh, ROUND_UP(op->bytes, 512));
+        resize(sh, ROUND_UP(op->bytes, 512));
         break;
     case OP_OVERLAY:
         drop_snapshots(sh);
@@ -145,6 +157,12 @@ void shadow_apply(struct shadow *sh, const struct op *op)
     default:
         break;
     }
+}
+
+void shadow_fail(struct shadow *sh, const struct op *op)
+{
+    sh->adopt_offset = op->offset;
+    sh->adopt_bytes = op->bytes;
 }
 
 int shadow_adopt(struct shadow *sh, const uint8_t *bytes, struct error **err)

@@ -30,6 +30,7 @@ struct shadow {
     /* What adopt() must ask for: bytes are old or zero, or (whole) anything. */
     int64_t adopt_offset, adopt_bytes;
     bool adopt_whole;
+    bool shrunk;                 /* once: growth may bring back what the last cluster held */
 };
 
 /* A run of equal bytes. */
@@ -45,6 +46,8 @@ int shadow_init(struct shadow *sh, const struct program *p, struct error **err);
 void shadow_free(struct shadow *sh);
 /* The operation's effect; call only when it succeeded. */
 void shadow_apply(struct shadow *sh, const struct op *op);
+/* The effect of an OP_ZERO that failed: it may have been done in part. */
+void shadow_fail(struct shadow *sh, const struct op *op);
 /* The oracle's bytes at the range to adopt: -EILSEQ with err when one is neither old nor zero. */
 int shadow_adopt(struct shadow *sh, const uint8_t *bytes, struct error **err);
 /* The run at offset, or false at the end. */

@@ -12,8 +12,8 @@
 #include "trace/fio.h"
 
 #define PROGRAM_OPS 12
-#define SHRINKS_A_STAGE 12          /* programs shrunk in one stage: the rest are reported as they are */
-#define SHRINK_ATTEMPTS 150
+#define SHRINKS_A_STAGE 4           /* programs shrunk in one stage: the rest are reported as they are */
+#define SHRINK_ATTEMPTS 120
 
 struct shrinking {
     struct campaign *c;

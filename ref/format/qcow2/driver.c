@@ -176,7 +176,7 @@ static int open_qcow2(struct node *n, struct value *opts, unsigned flags, struct
             free_state(s);
         }
     }
-    n->zero_flags = REQ_MAY_UNMAP | REQ_NO_FALLBACK;
+    n->zero_flags = s->version >= 3 ? REQ_MAY_UNMAP | REQ_NO_FALLBACK : 0;     /* version 2 has no zero clusters */
     n->truncate_flags = REQ_ZERO_GROWN;
     return ret;
 }

@@ -259,6 +259,9 @@ int qcow2_truncate(struct node *n, int64_t size, bool exact, enum prealloc preal
 {
     struct qcow2 *s = qcow2_state(n);
     co_lock(s->w, &s->lock);
+    if (data_file_is_raw(s) && prealloc == PREALLOC_OFF && (uint64_t)size > s->virtual_size) {
+        prealloc = PREALLOC_METADATA;      /* what is in the raw file is in the image */
+    }
     int ret = resize(s, (uint64_t)size, prealloc, flags, err);
     co_unlock(s->w, &s->lock);
     return ret;

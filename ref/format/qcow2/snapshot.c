@@ -59,7 +59,7 @@ static int copy_l1(struct qcow2 *s, uint64_t *offset)
     if (ret < 0) {
         qcow2_free_clusters(s, (uint64_t)o, bytes, DISCARD_ALWAYS);
     }
-    *offset = (uint64_t)o;
+    *offset = ret < 0 ? 0 : (uint64_t)o;
     return ret;
 }
 
@@ -126,6 +126,10 @@ static int create(struct qcow2 *s, struct snapshot_info *sn)
     ret = ret < 0 ? ret : qcow2_update_snapshot_refcount(s, s->l1_offset, s->l1_size, 1);
     ret = ret < 0 ? ret : append(s, sn, l1_offset);
     if (ret < 0) {
+        if (l1_offset && !s->dead) {
+            qcow2_free_clusters(s, l1_offset, s->l1_size * 8ull, DISCARD_NEVER);
+            qcow2_writethrough(s, NULL);
+        }
         return ret;
     }
     /* The VM state belongs to the snapshot now; left in the active table it would only cost copies. */
