@@ -5,11 +5,13 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
 #include "ref/block/block_state.h"
 #include "ref/block/edge.h"
 #include "ref/block/io.h"
 #include "ref/block/open.h"
 #include "ref/block/perm.h"
+#include "ref/engine/host.h"
 
 static struct child *chain_child(const struct node *n)
 {
@@ -44,21 +46,44 @@ struct node *graph_find_overlay(struct node *active, struct node *n)
     return NULL;
 }
 
+struct same_file {
+    const char *a, *b;
+};
+
+/* host_call(): 1 when both names lead to one existing path. */
+static int same_path(void *arg)
+{
+    const struct same_file *f = arg;
+    char *a = realpath(f->a, NULL), *b = realpath(f->b, NULL);
+    int same = a && b && strcmp(a, b) == 0;
+    free(a);
+    free(b);
+    return same;
+}
+
+/* A plain name is relative to the directory of the overlay, as in its header; never to the working directory. */
+static bool names_backing(struct node *cur, struct node *below, const char *name)
+{
+    if (cur->backing_file && strcmp(name, cur->backing_file) == 0) {
+        return true;
+    }
+    if (path_has_protocol(name)) {
+        return strcmp(name, below->filename) == 0;
+    }
+    char *full = full_backing_filename(cur->exact_filename ? cur->exact_filename : "", name, NULL);
+    struct same_file f = {full, below->exact_filename ? below->exact_filename : below->filename};
+    bool same = full && (strcmp(full, f.b) == 0 || host_call(cur->w, same_path, &f) == 1);
+    mem_free(full);
+    return same;
+}
+
 struct node *graph_find_backing_image(struct node *n, const char *name)
 {
     struct node *cur = node_skip_filters(n), *below;
     for (; cur && (below = node_backing_chain_next(cur)) != NULL; cur = below) {
         node_refresh_filename(cur);
         node_refresh_filename(below);
-        if (strcmp(name, below->filename) == 0 ||
-            (cur->backing_file && strcmp(name, cur->backing_file) == 0)) {
-            return below;
-        }
-        char *full =
-            full_backing_filename(cur->exact_filename ? cur->exact_filename : "", name, NULL);
-        bool same = full && strcmp(full, below->filename) == 0;
-        mem_free(full);
-        if (same) {
+        if (names_backing(cur, below, name)) {
             return below;
         }
     }
