@@ -46,19 +46,20 @@ static int settle(struct qcow2 *s)
 static int check_locked(struct qcow2 *s, struct check_result *res, unsigned fix)
 {
     struct check_result snapshots = { 0 };
+    bool rewrite;
     int ret = settle(s);
     if (ret < 0) {
         res->check_errors++;
         return ret;
     }
-    ret = check_read_snapshots(s, &snapshots, fix);
+    ret = check_read_snapshots(s, &snapshots, fix, &rewrite);
     if (ret < 0) {
         add(res, &snapshots);
         return ret;
     }
     ret = check_refs(s, res, fix);
     if (ret == 0) {
-        ret = check_fix_snapshots(s, &snapshots, fix);
+        ret = check_fix_snapshots(s, &snapshots, fix, rewrite);
     }
     add(res, &snapshots);
     if (ret < 0 || s->dead) {

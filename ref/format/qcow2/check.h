@@ -66,7 +66,7 @@ int check_copied_flags(struct check *c);
 int check_rebuild_refcounts(struct check *c);
 
 /* check_snapshots.c: the snapshot table, read anew; and written when it was repaired. */
-int check_read_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix);
-int check_fix_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix);
+int check_read_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix, bool *rewrite);
+int check_fix_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix, bool rewrite);
 
 #endif

@@ -30,8 +30,9 @@ static int refuse(struct qcow2 *s, struct check_result *res, struct error *err, 
     return ret;
 }
 
-int check_read_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix)
+int check_read_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix, bool *rewrite)
 {
+    *rewrite = false;
     struct error *err = NULL;
     uint32_t removed, trimmed;
     qcow2_free_snapshots(s);
@@ -61,21 +62,31 @@ int check_read_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix
         return refuse(s, res, err, ret);
     }
     res->corruptions += (int)(removed + trimmed);
+    *rewrite = trimmed > 0;
     for (uint32_t i = 0; s->version >= 3 && i < s->nb_snapshots; i++) {
         if (s->snapshots[i].extra_size < QCOW2_SNAPSHOT_EXTRA_V3_SIZE) {
             res->corruptions++;
+            *rewrite = true;
             world_report(s->w, REPORT_PLAIN, "%s snapshot table entry %" PRIu32 " is incomplete\n", check_verb(fix), i);
         }
     }
     return 0;
 }
 
-int check_fix_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix)
+/* Fewer entries than the header says, and these as they should be: only their number is written. */
+static int write_count(struct qcow2 *s)
+{
+    uint8_t buf[4];
+    store_be32(buf, s->nb_snapshots);
+    return child_pwrite_sync(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, buf, sizeof(buf), LABEL_HEADER_UPDATE, NULL);
+}
+
+int check_fix_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix, bool rewrite)
 {
     if (res->corruptions == 0 || !(fix & FIX_ERRORS)) {
         return 0;
     }
-    int ret = qcow2_write_snapshots(s);
+    int ret = rewrite ? qcow2_write_snapshots(s) : write_count(s);
     if (ret < 0) {
         res->check_errors++;
         world_report(s->w, REPORT_PLAIN, "ERROR failed to update snapshot table: %s\n", strerror(-ret));
