@@ -262,7 +262,7 @@ void img_progress_start(struct img_progress *p, struct tool *t, bool enabled, fl
 void img_progress(struct img_progress *p, float percent)
 {
     p->current = percent;
-    if (p->enabled && (percent - p->shown >= 1 || percent == 0 || percent == 100)) {
+    if (p->enabled && (percent - p->shown >= 1 || percent < p->shown || percent == 0 || percent == 100)) {
         p->shown = percent;
         printf("    (%3.2f/100%%)\r", percent);
         fflush(stdout);
