@@ -21,7 +21,7 @@
 #include "ref/base/sizes.h"
 #include "reports/report.h"
 
-#define DEFAULT_COUNT 200
+#define DEFAULT_COUNT 100
 #define COUNT_PER_MINUTE 100
 #define MAX_NAMED 8
 
@@ -38,7 +38,7 @@ static const char usage_text[] =
     "usage: blkref campaign [OPTION...]\n"
     "       blkref repro [OPTION...] ID|FILE\n\n"
     "  --seed N             of everything drawn at random (1)\n"
-    "  --count N            programs a subject; other stages scale with it (200)\n"
+    "  --count N            programs a subject; other stages scale with it (100)\n"
     "  --minutes N          chooses the count for about so long; results depend on the count alone\n"
     "  --only STAGE         read, write, programs, trace ...; may be given several times\n"
     "  --subject NAME=DIR   QEMU's programs in DIR as a further subject; several times\n"

@@ -12,7 +12,7 @@
 #include "harness/stage_programs.h"
 #include "ref/base/mem.h"
 
-#define IMAGE_OPS 14
+#define IMAGE_OPS 8
 
 static bool is_qemu(const struct subject *s)
 {

@@ -371,31 +371,35 @@ static int read_held(struct ref *r, struct held *h)
         return (int)h->length;
     }
     h->data = mem_zalloc((size_t)MAX(h->length, 1));
-    for (int64_t at = 0, n = 0; at < h->length && ret >= 0; at += n) {
-        ret = node_is_allocated(blk_node(r->b), at, h->length - at, &n);
-        if (ret > 0) {
-            extents_add(&h->extents, &h->n, &(struct extent){ .offset = at, .bytes = n });
+    for (int64_t at = 0, n = 0; at < h->length && ret == 0; at += n) {
+        struct status st;
+        ret = node_block_status(blk_node(r->b), true, at, h->length - at, &st);
+        n = st.bytes;
+        if (ret == 0 && (st.flags & STATUS_ALLOCATED)) {
+            struct extent e = { .offset = at, .bytes = n, .zero = st.flags & STATUS_ZERO };
+            extents_add(&h->extents, &h->n, &e);
             ret = blk_pread(r->b, at, h->data + at, n);
         }
     }
-    return MIN(ret, 0);
+    return ret;
 }
 
-/* As image tools commit: what is allocated in the top image is written into its backing file as data. */
+/* As image tools commit: what is allocated in the top image is written into its backing file. */
 static int write_held(struct subject *s, const struct held *h, bool base_is_raw_file, struct error **err)
 {
     struct ref *r = s->state;
     struct value *options = value_dict();
     char *name = r->layers > 1 ? layer_name(s, r->layers - 2) : file_name(s, SUBJECT_BASE);
     dict_put_str(options, "driver", base_is_raw_file ? "raw" : format_of(s, r->layers - 2));
-    struct blk *b = blk_open(r->w, name, NULL, options, OPEN_RDWR | OPEN_RESIZE, err);
+    struct blk *b = blk_open(r->w, name, NULL, options, OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP, err);
     int ret = b ? 0 : -EIO;
     if (ret == 0 && blk_length(b) < h->length) {
         ret = blk_truncate(b, h->length, false, PREALLOC_OFF, 0, err);
     }
     for (int i = 0; ret == 0 && i < h->n; i++) {
         const struct extent *e = &h->extents[i];
-        ret = blk_pwrite(b, e->offset, h->data + e->offset, e->bytes, 0);
+        ret = e->zero ? blk_pwrite_zeroes(b, e->offset, e->bytes, REQ_MAY_UNMAP, NULL)
+                      : blk_pwrite(b, e->offset, h->data + e->offset, e->bytes, 0);
     }
     if (b) {
         blk_unref(b);
