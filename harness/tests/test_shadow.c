@@ -1,0 +1,162 @@
+/*
+ * The shadow, the generator and the minimiser.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "harness/generate.h"
+#include "harness/shadow.h"
+#include "harness/shrink.h"
+#include "ref/base/mem.h"
+
+static struct op parsed(const char *line)
+{
+    struct op op;
+    assert_int_equal(op_parse(line, &op, NULL), 0);
+    return op;
+}
+
+static void apply(struct shadow *sh, const char *line)
+{
+    struct op op = parsed(line);
+    shadow_apply(sh, &op);
+}
+
+static void test_shadow_follows(void **state)
+{
+    struct program p;
+    struct shadow sh;
+    struct shadow_run run;
+    assert_int_equal(program_parse("image qcow2 256k backing\n", &p, NULL), 0);
+    assert_int_equal(shadow_init(&sh, &p, NULL), 0);
+    assert_int_equal(sh.data[0], 0xb0);
+    assert_int_equal(sh.data[64 * 1024], 0xb1);
+    apply(&sh, "write 1000 3000 7");
+    apply(&sh, "snapshot a");
+    apply(&sh, "zero 0 2000");
+    assert_true(shadow_is_zero(&sh, 0, 2000));
+    assert_true(shadow_run_at(&sh, 2000, &run));
+    assert_int_equal(run.value, 7);
+    assert_int_equal(run.bytes, 2000);
+    apply(&sh, "apply a");
+    assert_int_equal(sh.data[1000], 7);
+    apply(&sh, "resize 512k");
+    assert_int_equal(sh.size, 512 * 1024);
+    assert_true(shadow_is_zero(&sh, 256 * 1024, 256 * 1024));
+    assert_int_equal(sh.adopt_bytes, 0);
+    shadow_free(&sh);
+    program_free(&p);
+}
+
+/* A discard may leave old or zero, and nothing else. */
+static void test_shadow_adopts(void **state)
+{
+    struct program p;
+    struct shadow sh;
+    struct error *err = NULL;
+    uint8_t bytes[1024] = { 0 };
+    assert_int_equal(program_parse("image raw 4k\n", &p, NULL), 0);
+    assert_int_equal(shadow_init(&sh, &p, NULL), 0);
+    apply(&sh, "write 0 4k 9");
+    apply(&sh, "discard 0 1k");
+    memset(bytes, 9, 512);
+    assert_int_equal(shadow_adopt(&sh, bytes, &err), 0);
+    assert_int_equal(sh.data[511], 9);
+    assert_int_equal(sh.data[512], 0);
+    apply(&sh, "discard 1k 1k");
+    memset(bytes, 8, sizeof(bytes));
+    assert_true(shadow_adopt(&sh, bytes, &err) < 0);
+    error_clear(&err);
+    apply(&sh, "resize 2k");
+    apply(&sh, "resize 4k");
+    assert_int_equal(sh.adopt_bytes, 2048);
+    assert_true(sh.adopt_whole);
+    shadow_free(&sh);
+    program_free(&p);
+}
+
+static void test_same_seed_same_program(void **state)
+{
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        struct strbuf text[2] = { STRBUF_INIT, STRBUF_INIT };
+        for (int i = 0; i < 2; i++) {
+            struct rng r;
+            struct program p, again;
+            rng_seed(&r, seed);
+            generate_program(&r, 12, 0, &p);
+            program_print(&text[i], &p);
+            assert_int_equal(program_parse(text[i].s, &again, NULL), 0);
+            assert_int_equal(again.n_ops, p.n_ops);
+            program_free(&again);
+            program_free(&p);
+        }
+        assert_string_equal(text[0].s, text[1].s);
+        strbuf_free(&text[0]);
+        strbuf_free(&text[1]);
+    }
+}
+
+/* Ranges stay inside the image where errors are not wanted. */
+static void test_no_errors_wanted(void **state)
+{
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        struct rng r;
+        struct program p;
+        rng_seed(&r, seed);
+        generate_program(&r, 12, GEN_NO_ERRORS | GEN_QCOW2, &p);
+        for (size_t i = 0; i < p.n_ops; i++) {
+            assert_true(p.ops[i].kind != OP_WRITE || p.ops[i].bytes > 0);
+            assert_true(p.ops[i].offset >= 0 && p.ops[i].offset + p.ops[i].bytes <= 64 * MiB);
+        }
+        program_free(&p);
+    }
+}
+
+/* Fails when a discard follows a write that touches byte 100000. */
+static bool fails(const struct program *p, void *opaque)
+{
+    bool written = false;
+    for (size_t i = 0; i < p->n_ops; i++) {
+        const struct op *op = &p->ops[i];
+        if (op->kind == OP_DISCARD && written) {
+            return true;
+        }
+        written |= op->kind == OP_WRITE && op->offset <= 100000 && op->offset + op->bytes > 100000;
+    }
+    return false;
+}
+
+static void test_shrink(void **state)
+{
+    struct program p;
+    assert_int_equal(program_parse("image qcow2 1M backing compat=1.1,lazy_refcounts=on\n"
+                                   "flush\nwrite 0 512 1\nwrite 65536 262144 2 fua\nreopen\nflush\nzero 0 4k\n"
+                                   "snapshot a\ndiscard 4096 65536\nreopen\nwrite 0 512 3\nread 0 512\nflush\n",
+                                   &p, NULL), 0);
+    assert_true(shrink_program(&p, fails, NULL, 1000) < 1000);
+    assert_true(fails(&p, NULL));
+    assert_int_equal(p.n_ops, 2);
+    assert_false(p.backing);
+    assert_string_equal(p.options, "");
+    assert_int_equal(p.ops[0].flags, 0);
+    assert_int_equal(p.ops[1].offset, 0);
+    assert_int_equal(p.ops[1].bytes, 1);
+    program_free(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shadow_follows),
+        cmocka_unit_test(test_shadow_adopts),
+        cmocka_unit_test(test_same_seed_same_program),
+        cmocka_unit_test(test_no_errors_wanted),
+        cmocka_unit_test(test_shrink),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
