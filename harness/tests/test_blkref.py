@@ -1,0 +1,99 @@
+"""The blkref program from outside: commands, exit statuses, the same results for the same seed.
+
+Runs the build folder's program (BLKREF_BUILD); other programs than ours are left out here.
+"""
+import json
+import os
+import re
+import subprocess
+
+import pytest
+
+PROGRAM = os.path.join(os.environ.get("BLKREF_BUILD", "build"), "bin", "blkref")
+
+
+@pytest.fixture
+def blkref(tmp_path):
+    def run(*args, stdin=""):
+        return subprocess.run([os.path.abspath(PROGRAM), *map(str, args)], input=stdin, capture_output=True,
+                              text=True, timeout=300, check=False)
+    return run
+
+
+def campaign(blkref, tmp_path, *args):
+    return blkref("campaign", "--in-process", "--count", 8, "--build", tmp_path, "--divergences", "/dev/null", *args)
+
+
+def test_usage(blkref):
+    assert blkref("--help").returncode == 0
+    assert "campaign" in blkref("--help").stdout
+    assert blkref("--version").stdout.startswith("blkref ")
+    assert blkref().returncode == 1
+    bad = blkref("frobnicate")
+    assert bad.returncode == 1 and "unknown command 'frobnicate'" in bad.stderr
+    assert blkref("campaign", "--help").returncode == 0
+    assert blkref("campaign", "--seed", "x").returncode == 2
+    assert blkref("campaign", "--only", "nothing").returncode == 2
+    assert blkref("repro").returncode == 2
+
+
+def test_same_seed_same_results(blkref, tmp_path):
+    args = ("--only", "programs", "--only", "trace", "--seed", 7, "--json")
+    first, second = campaign(blkref, tmp_path, *args), campaign(blkref, tmp_path, *args)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert first.stdout == second.stdout
+    json.loads(first.stdout)
+
+
+def test_planted_defect_and_its_reproducer(blkref, tmp_path):
+    found = campaign(blkref, tmp_path, "--only", "programs", "--plant", "flip-byte")
+    assert found.returncode == 1
+    name = re.search(r"blkref repro (\S+)", found.stdout).group(1)
+    text = (tmp_path / "repro" / (name + ".txt")).read_text()
+    operations = [line for line in text.splitlines() if not line.startswith(("#", "image"))]
+    assert len(operations) <= 10
+    again = ("repro", "--in-process", "--build", tmp_path, name)
+    assert blkref(*again[:1], "--plant", "flip-byte", *again[1:]).returncode == 1
+    healthy = blkref(*again)
+    assert healthy.returncode == 0 and "passes" in healthy.stdout
+    assert blkref("repro", "--build", tmp_path, "no-such-id").returncode == 2
+
+
+def test_stale_divergence_fails(blkref, tmp_path):
+    (tmp_path / "list.txt").write_text("id: gone\nwhy: it was\nrepro: gone.txt\n")
+    (tmp_path / "gone.txt").write_text("# stage programs\n# subject optimized\nimage raw 64k\nwrite 0 512 1\n")
+    done = blkref("campaign", "--in-process", "--count", 1, "--only", "programs", "--build", tmp_path,
+                  "--divergences", tmp_path / "list.txt")
+    assert done.returncode == 0          # not a full campaign: the list is not judged
+    (tmp_path / "list.txt").write_text("id: gone\n")
+    bad = blkref("campaign", "--divergences", tmp_path / "list.txt")
+    assert bad.returncode == 2 and "needs id and why" in bad.stderr
+
+
+def test_run(blkref, tmp_path):
+    program = "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nwrite 2M 512 2\nsnapshot a\n"
+    done = blkref("run", "--lines", "-", stdin=program + "check\n")
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert [int(words[0]) for words in lines] == [0, 0, -5, 0, 0]
+    assert lines[1][3] == "0+65536:dp0"
+    assert lines[4][3:] == ["0", "0", "0"]
+    both = [blkref("run", "--profile", name, "-", stdin=program).stdout for name in ("reference", "optimized")]
+    assert both[0] == both[1]
+    (tmp_path / "bad").write_text("image qcow2 1M\nfrob 1\n")
+    bad = blkref("run", tmp_path / "bad")
+    assert bad.returncode == 1 and "frob" in bad.stderr
+    assert blkref("run").returncode == 1
+
+
+def test_check_spec(blkref, tmp_path):
+    blkref("run", "--dir", tmp_path, "-", stdin="image qcow2 1M\nwrite 0 64k 1\n")
+    image = tmp_path / "layer0.img"
+    assert blkref("check-spec", image).returncode == 0
+    with open(image, "r+b") as f:
+        f.seek(9)
+        f.write(b"\xff")                 # backing file offset far behind the file's end
+    broken = blkref("check-spec", image)
+    assert broken.returncode == 2 and broken.stdout
+    assert blkref("check-spec", tmp_path / "none").returncode == 1
+    assert blkref("check-spec").returncode == 1
