@@ -328,6 +328,7 @@ int job_cancel(struct job *j, bool force, struct error **err)
         j->user_paused = false;
         job_resume(j);
     }
+    waitq_wake_all(j->w, &j->resume);
     if (!j->started) {
         job_start(j);
     }
@@ -448,7 +449,11 @@ void job_rest_begin(struct job *j)
     park(j);
 }
 
+/* Whoever was woken while the job pauses stays where it is. */
 void job_rest_end(struct job *j)
 {
+    while (job_should_pause(j) && !job_cancelled(j)) {
+        waitq_wait(j->w, &j->resume);
+    }
     unpark(j);
 }

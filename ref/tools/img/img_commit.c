@@ -96,9 +96,6 @@ static int run(struct tool *t, const struct commit_request *r, struct node *top,
     }
     if (ret == 0 && !r->drop) {
         ret = node_make_empty(top, &err);
-        if (ret < 0) {
-            error_prepend(&err, "Could not empty %s: ", r->filename);
-        }
     } else if (ret < 0) {
         error_clear(&err);
         error_set(&err, -ret, "Block job failed: %s", strerror(-ret));

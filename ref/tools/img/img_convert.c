@@ -325,6 +325,10 @@ static bool prepare_create(struct convert *v)
         return false;
     }
     v->backing = dict_get_str(v->create, "backing_file");
+    if (v->backing && v->copy.n_sources > 1) {
+        tool_error(t, "Having a backing file for the target makes no sense when concatenating multiple input images");
+        return false;
+    }
     if (v->backing && !dict_get_str(v->create, "backing_fmt")) {
         tool_error(t, "Use of backing file requires explicit backing format");
         return false;
