@@ -211,7 +211,8 @@ static void test_split(void **state)
     expect_split("........d", 0, 4096, "z8d1");
     expect_split("d...d...........", 0, 1536, "d6z10");
     expect_split("d.d.", 0, 512, "d1z1d1z1");
-    expect_split("d...............................d", 0, 12 * KiB, "d16z16d1");
+    expect_split("d...............................d", 0, 12 * KiB, "d33");
+    expect_split("d...............................................d", 0, 12 * KiB, "d16z32d1");
     expect_split("d......................d", 0, 12 * KiB, "d24");
     expect_split(".d..........", 4 * 512, 4096, "d4z8");
 }
