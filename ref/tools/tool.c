@@ -20,13 +20,19 @@ static void run_body(void *arg)
     f->body(f->tool);
 }
 
-static bool choose_backend(struct world_config *cfg)
+/* Converting images is the one command where reading and writing at the same time pays for the threads. */
+static enum io_backend default_backend(const char *name, int argc, char **argv)
+{
+    return argc > 1 && !strcmp(name, "qemu-img") && !strcmp(argv[1], "convert") ? IO_THREADS : IO_SYNC;
+}
+
+static bool choose_backend(struct world_config *cfg, enum io_backend otherwise)
 {
     static const char *const names[] = { "sync", "threads", "io_uring" };
     static const enum io_backend kinds[] = { IO_SYNC, IO_THREADS, IO_URING };
     const char *aio = getenv("BLKREF_AIO");
     cfg->io_set = true;
-    cfg->io = IO_SYNC;
+    cfg->io = otherwise;
     if (!aio) {
         return true;
     }
@@ -59,7 +65,7 @@ int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *
 {
     struct tool tool = { .name = name, .argv0 = argv[0], .argc = argc, .argv = argv };
     struct world_config cfg = { .prog_name = name, .random_seed = true, .exit_on_fatal = true };
-    if (!choose_backend(&cfg) || !choose_profile(&cfg)) {
+    if (!choose_backend(&cfg, default_backend(name, argc, argv)) || !choose_profile(&cfg)) {
         return 1;
     }
     if (!release_current()) {

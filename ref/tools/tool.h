@@ -21,7 +21,7 @@ struct tool {
 
 /*
  * Makes a process and a world (profile "optimized", or BLKREF_PROFILE=reference; back end from BLKREF_AIO =
- * sync, threads, io_uring; sync by default), runs body in a coroutine, tears all down; returns tool->status.
+ * sync, threads, io_uring; sync by default, threads for `qemu-img convert`), runs body in a coroutine, tears all down; returns tool->status.
  */
 int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *t));
 
