@@ -131,7 +131,7 @@ static void print_value(struct strbuf *line, const struct opt_desc *d, const cha
         return;
     }
     if (d->type == OPT_NUMBER && parse_uint64(text, NULL, 0, &number) == 0) {
-        strbuf_printf(line, "%llu", (unsigned long long)number);
+        strbuf_printf(line, "%lld", (long long)number);
         return;
     }
     for (; *text; text++) {

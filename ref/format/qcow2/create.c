@@ -245,7 +245,9 @@ static int finish_image(struct world *w, struct node *file, struct node *data, c
     int ret = first < 0 ? (int)first : set_names(img, p, err);
     struct error *local = NULL;
     if (ret == 0) {
-        ret = blk_truncate(img, (int64_t)p->size, false, (enum prealloc)p->prealloc, 0, &local);
+        /* A raw data file is the guest's disk: every cluster maps to its own place from the start. */
+        enum prealloc mode = p->raw && p->prealloc == PREALLOC_OFF ? PREALLOC_METADATA : (enum prealloc)p->prealloc;
+        ret = blk_truncate(img, (int64_t)p->size, false, mode, 0, &local);
         if (ret < 0) {
             error_prepend(&local, "Could not resize image: ");
             error_propagate(err, local);
@@ -296,6 +298,18 @@ static const char *too_large(struct error **err)
                ? "The image size is too large for file format 'qcow2' (try using a larger cluster size)" : NULL;
 }
 
+/* A creation that failed leaves no file behind; that it cannot be deleted is not worth a message. */
+static void delete_file(struct world *w, struct node *file, const char *filename)
+{
+    struct node *n = file ? file : open_protocol(w, filename, NULL);
+    if (n && n->drv->delete_file) {
+        n->drv->delete_file(n, NULL);
+    }
+    if (n && !file) {
+        node_unref(n);
+    }
+}
+
 int qcow2_create(struct world *w, const char *filename, struct value *opts, struct error **err)
 {
     struct params p = { .cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16 };
@@ -307,10 +321,12 @@ int qcow2_create(struct world *w, const char *filename, struct value *opts, stru
     /* Size and the like are the image's, not its files'. */
     struct value *rest = value_clone(opts);
     value_free(opts_take(T, rest));
+    bool made = false;
     if (ret == 0) {
         ret = image_create_file(w, filename, rest, &local);
+        made = ret == 0;
     }
-    if (ret == 0 && name && *name) {
+    if (ret == 0 && name) {
         p.data_file = true;
         p.data_name = str_dup(name);
         ret = image_create_file(w, name, rest, &local);
@@ -326,6 +342,9 @@ int qcow2_create(struct world *w, const char *filename, struct value *opts, stru
     }
     if (ret == 0) {
         ret = create_on(w, file, data, &p, &local);
+    }
+    if (ret < 0 && made) {
+        delete_file(w, file, filename);
     }
     if (file) {
         node_unref(file);

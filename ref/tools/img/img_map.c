@@ -175,7 +175,9 @@ static int walk(struct tool *t, const struct map_request *r, struct blk *b)
         }
         current = next;
     }
-    if (current.length && print_entry(t, r->output, &current, NULL) < 0) {
+    /* Nothing to look at is one empty entry. */
+    current.start = current.length ? current.start : r->start;
+    if (print_entry(t, r->output, &current, NULL) < 0) {
         return 1;
     }
     if (r->output == OUTPUT_JSON) {

@@ -1,0 +1,527 @@
+"""Helpers of the end-to-end tests: subjects, running their programs, and what images hold.
+
+A *subject* is one set of programs (ours, or QEMU's).  A *lab* runs every command on all subjects at
+once, each in a folder of its own with the same file names, and demands the same answers; after every
+command it looks at the images: same map, same guest bytes, and each accepted by the other's check.
+Output filters are usable from shell scripts:  python3 -m iotests.blkimg filter io testdir=DIR < text
+
+Leaves out: anything about one format; judging whether an answer is right (the tests do that).
+"""
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+TOOLS = {"img": "qemu-img", "io": "qemu-io", "nbd": "qemu-nbd", "qsd": "qemu-storage-daemon",
+         "system": "qemu-system-x86_64"}
+LIMIT = 120  # seconds after which a program counts as hung
+SANITIZER = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:")
+NO_CHECK = 63  # exit status of `check` on a format that has none
+
+
+class SanitizerReport(AssertionError):
+    """A program printed a sanitizer's report."""
+
+
+@dataclass
+class Result:
+    """What one program did: exit status (negative: signal) and its two outputs."""
+    status: int
+    out: str
+    err: str
+
+    def json(self):
+        return json.loads(self.out)
+
+
+# ---- filters ----
+
+def filter_io(text):
+    """Timings of qemu-io's statistics."""
+    text = re.sub(r"[0-9.]+ \w+, \d+ ops; [0-9:.]+ sec \([^)]*\)", "X bytes, X ops; XX:XX:XX.X (X)", text)
+    return re.sub(r"^(\d+),(\d+),[0-9:.]+,[0-9.]+,[0-9.]+$", r"\1,\2,X,X,X", text, flags=re.M)
+
+
+def filter_size(text):
+    """Host sizes: they depend on the file system."""
+    text = re.sub(r"disk size: .*", "disk size: SIZE", text)
+    return re.sub(r'("actual-size": )\d+', r"\g<1>0", text)
+
+
+def filter_date(text):
+    """Dates of snapshots."""
+    text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "DATE TIME          ", text)
+    return re.sub(r'("date-(?:n?sec)": )\d+', r"\g<1>0", text)
+
+
+def filter_offset(text):
+    """Host offsets in JSON maps, and the image's end in JSON checks."""
+    text = re.sub(r', "offset": \d+', "", text)
+    text = re.sub(r'("image-end-offset": )\d+', r"\g<1>0", text)
+    return re.sub(r"Image end offset: \d+", "Image end offset: N", text)
+
+
+def filter_pid(text):
+    """Process numbers in front of a shell's report of a killed program."""
+    return re.sub(r"^(.*: line \d+: +)\d+ ", r"\1PID ", text, flags=re.M)
+
+
+def filter_testdir(text, folder):
+    """A folder's path; programs print it where they resolve names."""
+    return text.replace(folder, "TEST_DIR")
+
+
+FILTERS = {"io": filter_io, "size": filter_size, "date": filter_date, "offset": filter_offset,
+           "pid": filter_pid}
+ALWAYS = ("io", "size", "date")
+
+
+def apply_filters(text, names=ALWAYS, folder=None):
+    for name in names:
+        text = FILTERS[name](text)
+    return filter_testdir(text, folder) if folder else text
+
+
+# ---- subjects ----
+
+@dataclass
+class Subject:
+    """One set of programs under test."""
+    name: str
+    folder: str  # where qemu-img and the others are
+
+    def program(self, tool):
+        return os.path.join(self.folder, TOOLS[tool])
+
+    def has(self, tool):
+        return os.access(self.program(tool), os.X_OK)
+
+    @property
+    def sanitized(self):
+        with open(self.program("img"), "rb") as program:
+            return b"__asan_init" in program.read()
+
+    def command(self, tool, args, before=()):
+        return [*before, self.program(tool), *[str(a) for a in args]]
+
+    def run(self, tool, *args, cwd=None, stdin="", before=(), limit=LIMIT):
+        """Runs a tool to its end; text in, text out.  A sanitizer's report is an error of the test."""
+        done = subprocess.run(self.command(tool, args, before), cwd=cwd, input=stdin.encode(),
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=limit)
+        result = Result(done.returncode, done.stdout.decode(errors="replace"),
+                        done.stderr.decode(errors="replace"))
+        if SANITIZER.search(result.err) or SANITIZER.search(result.out):
+            raise SanitizerReport("%s %s\n%s" % (tool, " ".join(map(str, args)), result.err))
+        return result
+
+    def start(self, tool, *args, cwd=None, before=()):
+        """Starts a tool that takes its commands from a pipe (see Session)."""
+        return subprocess.Popen(self.command(tool, args, before), cwd=cwd, stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def find_subjects():
+    """The subjects of this machine: ours from BLKREF_BUILD (default build), QEMU's from PATH."""
+    found = []
+    ours = os.path.abspath(os.path.join(os.environ.get("BLKREF_BUILD", "build"), "drop-in"))
+    if os.access(os.path.join(ours, "qemu-img"), os.X_OK):
+        found.append(Subject("blkref", ours))
+    theirs = shutil.which("qemu-img")
+    if theirs:
+        found.append(Subject("qemu", os.path.dirname(os.path.abspath(theirs))))
+    return found
+
+
+# ---- what an image holds ----
+
+MAP_KEYS = ("depth", "present", "zero", "data")
+
+
+def normal_map(entries, below=False):
+    """[(start, length, facts)] of `map --output=json`, without host offsets, neighbours merged.
+
+    With `below`, holes that the host's file has under data clusters are left out as well: whether
+    zeroes around a small write are written or left a hole is the host's matter.
+    """
+    runs = []
+    for entry in entries:
+        if "offset" in entry and below:
+            entry = {**entry, "zero": entry["zero"] and not entry["data"]}
+        facts = tuple(entry[k] for k in MAP_KEYS)
+        if runs and runs[-1][2] == facts and runs[-1][0] + runs[-1][1] == entry["start"]:
+            runs[-1] = (runs[-1][0], runs[-1][1] + entry["length"], facts)
+        else:
+            runs.append((entry["start"], entry["length"], facts))
+    return runs
+
+
+def normal_info(info):
+    """`info --output=json` without what differs between hosts and runs."""
+    if isinstance(info, list):
+        return [normal_info(i) for i in info]
+    drop = {"actual-size", "dirty-flag", "date-sec", "date-nsec", "vm-clock-sec", "vm-clock-nsec"}
+    return {k: normal_info(v) if isinstance(v, dict) or k == "snapshots" else v
+            for k, v in info.items() if k not in drop}
+
+
+def normal_check(report):
+    """`check --output=json` without host offsets and names."""
+    return {k: v for k, v in report.items() if k not in {"image-end-offset", "filename"}}
+
+
+def image_map(subject, image, fmt, cwd=None):
+    done = subject.run("img", "map", "-U", "-f", fmt, "--output=json", image, cwd=cwd)
+    assert done.status == 0, "%s map %s: %s" % (subject.name, image, done.err)
+    return normal_map(done.json(), below=fmt != "raw")
+
+
+def guest_bytes(subject, image, fmt, cwd=None):
+    """All of the guest's disk, read by the subject."""
+    out = os.path.join(cwd or ".", ".guest-bytes")
+    done = subject.run("img", "convert", "-U", "-f", fmt, "-O", "raw", image, ".guest-bytes", cwd=cwd)
+    assert done.status == 0, "%s convert %s: %s" % (subject.name, image, done.err)
+    with open(out, "rb") as raw:
+        data = raw.read()
+    os.unlink(out)
+    return data
+
+
+def byte_runs(data):
+    """[(offset, length, byte)] of a disk's contents."""
+    runs, at = [], 0
+    while at < len(data):
+        byte = data[at:at + 1]
+        end = at
+        while data[end:end + 65536] == byte * 65536:
+            end += 65536
+        tail = data[end:end + 65536]
+        end += len(tail) - len(tail.lstrip(byte))
+        if end == at:
+            end = at + 1
+        runs.append((at, end - at, byte[0]))
+        at = end
+    return runs
+
+
+# ---- option sets ----
+
+@dataclass(frozen=True)
+class Variant:
+    """A format with creation options: what images of a test are made as."""
+    name: str
+    fmt: str
+    opts: tuple = ()
+
+    def options(self, image):
+        return ",".join(o.replace("@", image) for o in self.opts)
+
+    @property
+    def cluster(self):
+        for option in self.opts:
+            if option.startswith("cluster_size="):
+                return int(option[13:])
+        return 65536
+
+    def __str__(self):
+        return self.name
+
+
+RAW = Variant("raw", "raw")
+QCOW2 = Variant("qcow2", "qcow2")
+V2 = Variant("qcow2-v2", "qcow2", ("compat=0.10",))
+QCOW2_SETS = [
+    QCOW2,
+    V2,
+    Variant("qcow2-512", "qcow2", ("cluster_size=512",)),
+    Variant("qcow2-2M", "qcow2", ("cluster_size=2097152",)),
+    Variant("qcow2-ext", "qcow2", ("extended_l2=on", "cluster_size=131072")),
+    Variant("qcow2-rc1", "qcow2", ("refcount_bits=1",)),
+    Variant("qcow2-rc64", "qcow2", ("refcount_bits=64", "cluster_size=4096")),
+    Variant("qcow2-data", "qcow2", ("data_file=@.data",)),
+    Variant("qcow2-data-raw", "qcow2", ("data_file=@.data", "data_file_raw=on")),
+    Variant("qcow2-zstd", "qcow2", ("compression_type=zstd",)),
+    Variant("qcow2-lazy", "qcow2", ("lazy_refcounts=on",)),
+]
+BASIC = [RAW, QCOW2]
+ALL = [RAW] + QCOW2_SETS
+
+
+# ---- the lab ----
+
+@dataclass
+class Watched:
+    """An image that is looked at after every command."""
+    name: str
+    fmt: str
+    clean: bool = True  # check must find nothing
+    local: bool = False  # opens only from its own folder (data file names are relative to it)
+    seen: dict = field(default_factory=dict)
+
+
+class Lab:
+    """Runs commands on all subjects in lockstep, see the head of this file."""
+
+    def __init__(self, subjects, root):
+        self.subjects = subjects
+        self.root = str(root)
+        self.images = {}
+        self.steps = 0
+        for subject in subjects:
+            os.mkdir(self.dir(subject))
+
+    def dir(self, subject):
+        return os.path.join(self.root, subject.name)
+
+    def dirs(self):
+        return [self.dir(s) for s in self.subjects]
+
+    def path(self, subject, name):
+        return os.path.join(self.dir(subject), name)
+
+    # -- files --
+
+    def write_file(self, name, data):
+        """The same file for every subject."""
+        for folder in self.dirs():
+            with open(os.path.join(folder, name), "wb") as out:
+                out.write(data)
+
+    def patch(self, name, offset, data):
+        """Overwrites bytes of a file of every subject."""
+        for folder in self.dirs():
+            with open(os.path.join(folder, name), "r+b") as out:
+                out.seek(offset)
+                out.write(data)
+
+    def copy(self, source, target):
+        for folder in self.dirs():
+            shutil.copyfile(os.path.join(folder, source), os.path.join(folder, target))
+
+    def share(self, name, giver=0):
+        """Every subject gets the first one's file: for tests of what readers say."""
+        for folder in self.dirs():
+            if folder != self.dirs()[giver]:
+                shutil.copyfile(os.path.join(self.dirs()[giver], name), os.path.join(folder, name))
+
+    # -- commands --
+
+    def each(self, tool, *args, stdin="", filters=(), before=()):
+        """Runs the command on every subject; [(subject, filtered result)]."""
+        results = []
+        for subject in self.subjects:
+            folder = self.dir(subject)
+            done = subject.run(tool, *[str(a).replace("@DIR", folder) for a in args], cwd=folder,
+                               stdin=stdin.replace("@DIR", folder), before=before)
+            names = (*ALWAYS, *filters)
+            done.out = apply_filters(done.out, names, folder)
+            done.err = apply_filters(done.err, names, folder)
+            results.append((subject, done))
+        return results
+
+    def run(self, tool, *args, status=0, look=True, same=True, **more):
+        """One command on all subjects: same status and output (unless same is False), then a look."""
+        results = self.each(tool, *args, **more)
+        line = "%s %s" % (TOOLS[tool], " ".join(str(a) for a in args))
+        for subject, done in results:
+            if status is not None:
+                assert done.status == status, "%s: %s: status %d, not %d\n%s%s" % (
+                    subject.name, line, done.status, status, done.out, done.err)
+        if same:
+            self.agree(line, results)
+        if look:
+            self.look()
+        return results[0][1]
+
+    def agree(self, line, results):
+        first_subject, first = results[0]
+        for subject, done in results[1:]:
+            for what in ("status", "out", "err"):
+                a, b = getattr(first, what), getattr(done, what)
+                assert a == b, "%s: %s differs\n--- %s\n%s\n--- %s\n%s" % (
+                    line, what, first_subject.name, a, subject.name, b)
+
+    def img(self, *args, **more):
+        return self.run("img", *args, **more)
+
+    def io(self, image, *commands, fmt=None, flags=(), **more):
+        """qemu-io with one -c for each command."""
+        name = image if isinstance(image, str) else image.name
+        fmt = fmt or (self.images[name].fmt if name in self.images else None)
+        args = [*(("-f", fmt) if fmt else ()), *flags]
+        for command in commands:
+            args += ["-c", command]
+        return self.run("io", *args, *([name] if name else []), **more)
+
+    # -- images --
+
+    def create(self, variant, name, size, backing=None, backing_fmt=None, extra=(), **more):
+        """Creates and watches an image."""
+        args = ["create", "-f", variant.fmt]
+        options = [o for o in [variant.options(name), *extra] if o]
+        if options:
+            args += ["-o", ",".join(options)]
+        if backing:
+            args += ["-b", backing, "-F", backing_fmt or self.images[backing].fmt]
+        args += [name] + ([size] if size is not None else [])
+        self.watch(name, variant.fmt, local="data_file" in " ".join(args))
+        return self.img(*args, **more)
+
+    def watch(self, name, fmt, clean=True, local=False):
+        self.images[name] = Watched(name, fmt, clean, local)
+
+    def unwatch(self, name):
+        self.images.pop(name, None)
+
+    def look(self, everything=False):
+        """Compares every watched image whose file changed since it was looked at last."""
+        self.steps += 1
+        for image in list(self.images.values()):
+            now = {s.name: fingerprint(self.path(s, image.name)) for s in self.subjects}
+            if None in now.values():
+                assert set(now.values()) == {None}, "%s: only some made %s" % (now, image.name)
+                continue
+            if everything or now != image.seen:
+                image.seen = now
+                self.look_at(image)
+
+    def look_at(self, image):
+        maps = [image_map(s, image.name, image.fmt, self.dir(s)) for s in self.subjects]
+        for subject, other in zip(self.subjects[1:], maps[1:]):
+            assert maps[0] == other, "map of %s: %s %s, %s %s" % (
+                image.name, self.subjects[0].name, maps[0], subject.name, other)
+        if image.local:
+            self.bytes(image.name)
+        elif len(self.subjects) > 1:
+            judge = self.subjects[self.steps % len(self.subjects)]
+            names = [os.path.join(s.name, image.name) for s in self.subjects[:2]]
+            done = judge.run("img", "compare", "-U", "-f", image.fmt, "-F", image.fmt, *names,
+                             cwd=self.root)
+            assert done.status == 0, "%s: guest bytes: %s says %s%s" % (
+                image.name, judge.name, done.out, done.err)
+        if image.clean:
+            self.cross_check(image)
+
+    def cross_check(self, image):
+        """Every image is checked by the next subject's program (by its own where there is one)."""
+        for i, subject in enumerate(self.subjects):
+            judge = self.subjects[(i + 1) % len(self.subjects)]
+            done = judge.run("img", "check", "-U", "-f", image.fmt, image.name, cwd=self.dir(subject))
+            assert done.status in (0, NO_CHECK), "check of %s's %s by %s: status %d\n%s%s" % (
+                subject.name, image.name, judge.name, done.status, done.out, done.err)
+
+    def map(self, name, fmt=None):
+        """The normalised map, the same on all subjects."""
+        maps = [image_map(s, name, fmt or self.images[name].fmt, self.dir(s)) for s in self.subjects]
+        assert all(m == maps[0] for m in maps), maps
+        return maps[0]
+
+    def bytes(self, name, fmt=None):
+        """The guest's bytes, the same on all subjects."""
+        data = [guest_bytes(s, name, fmt or self.images[name].fmt, self.dir(s)) for s in self.subjects]
+        for other in data[1:]:
+            assert data[0] == other, (byte_runs(data[0]), byte_runs(other))
+        return data[0]
+
+    def runs(self, name, fmt=None):
+        """[(offset, length, byte)] of the guest's disk."""
+        return byte_runs(self.bytes(name, fmt))
+
+    def info(self, name, fmt=None):
+        args = ["info", "-U", "--output=json"] + (["-f", fmt] if fmt else [])
+        return normal_info(self.img(*args, name, look=False, same=False).json())
+
+
+def fingerprint(path):
+    """Changes whenever the file's contents do (or None)."""
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_blocks
+
+
+class Session:
+    """A qemu-io that stays open: commands go in one by one, and answers are waited for, not slept for."""
+    MARK = "command \"mark-of-the-session\" not found"
+
+    def __init__(self, subject, *args, cwd=None):
+        self.program = subject.start("io", *args, cwd=cwd)
+
+    def do(self, command):
+        """Runs one command and returns all it printed."""
+        text = "%s\nmark-of-the-session\n" % command
+        self.program.stdin.write(text.encode())
+        self.program.stdin.flush()
+        lines = []
+        while True:
+            line = self.program.stdout.readline().decode(errors="replace")
+            if SANITIZER.search(line):
+                raise SanitizerReport(line + self.program.stdout.read().decode(errors="replace"))
+            if not line or self.MARK in line:
+                lines.append(line.replace(self.MARK, "").strip("\n"))
+                break
+            lines.append(line)
+        return "".join(l for l in lines).replace("qemu-io> ", "")
+
+    def close(self):
+        try:
+            self.program.communicate(b"quit\n", timeout=LIMIT)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            self.program.kill()
+            self.program.wait()
+        return self.program.returncode
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+# ---- for shell scripts ----
+
+def main(argv):
+    usage = ("usage: python3 -m iotests.blkimg filter {%s|testdir=DIR}... < text\n"
+             "       python3 -m iotests.blkimg {map|info|check|runs|sha256} FORMAT IMAGE\n"
+             % "|".join(FILTERS))
+    if len(argv) >= 2 and argv[0] == "filter":
+        text = sys.stdin.read()
+        for name in argv[1:]:
+            if name.startswith("testdir="):
+                text = filter_testdir(text, name[8:])
+            elif name in FILTERS:
+                text = FILTERS[name](text)
+            else:
+                sys.stderr.write("no filter '%s'\n%s" % (name, usage))
+                return 1
+        sys.stdout.write(text)
+        return 0
+    if len(argv) == 3 and argv[0] in ("map", "info", "check", "runs", "sha256"):
+        return show(*argv)
+    sys.stderr.write(usage)
+    return 1
+
+
+def show(what, fmt, image):
+    subject = find_subjects()[0]
+    if what == "map":
+        rows = [(s, n, dict(zip(MAP_KEYS, f))) for s, n, f in image_map(subject, image, fmt)]
+    elif what in ("runs", "sha256"):
+        data = guest_bytes(subject, image, fmt)
+        rows = byte_runs(data) if what == "runs" else hashlib.sha256(data).hexdigest()
+    else:
+        done = subject.run("img", what, "-U", "-f", fmt, "--output=json", image)
+        if not done.out:
+            sys.stderr.write(done.err)
+            return done.status
+        rows = (normal_info if what == "info" else normal_check)(done.json())
+    print(json.dumps(rows, indent=1, sort_keys=True))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
