@@ -42,7 +42,7 @@ endif
 
 # Folder order of the design: a folder includes only itself and what stands before it.
 LIB_DIRS := ref/base specs/runtime fault ref/engine ref/block ref/protocol ref/filter ref/format \
-            ref/format/qcow2 ref/job ref/export ref/device ref/monitor ref/tools ref/tools/img ref/tools/io trace harness reports
+            ref/format/qcow2 ref/job ref/export ref/device ref/monitor ref/tools ref/tools/img ref/tools/io trace fuzz harness reports
 LIB_SRC  := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
 MAIN_SRC := $(wildcard ref/tools/main/*.c) $(wildcard harness/main/*.c)
 TEST_SRC := $(foreach d,$(LIB_DIRS) specs,$(wildcard $(d)/tests/test_*.c))
@@ -118,6 +118,13 @@ coverage: deps ## line coverage of `make check` as HTML in build/cov/html
 	genhtml -q build/cov/lib.info -o build/cov/html
 	$(PYTHON) reports/coverage.py build/cov/lib.info
 
+# The whole library once more, compiled by AFL++'s compiler, into build/fuzz.
+fuzz-target: ## the AFL++ fuzz target build/fuzz/qcow2_target
+	@if command -v afl-clang-fast >/dev/null; then \
+	    $(MAKE) CC=afl-clang-fast CONFIG=fuzz AFL_QUIET=1 build/fuzz/bin/qcow2_target && \
+	    ln -f build/fuzz/bin/qcow2_target build/fuzz/qcow2_target; \
+	else echo "afl-clang-fast is not installed (package afl++): no fuzz target"; fi
+
 # ---- the main job ----
 
 optimized: ## gcc and clang builds with -O3 and link-time optimization, for use as subjects
@@ -176,6 +183,10 @@ $(B)/bin/%: $(B)/obj/ref/tools/main/%.o $(B)/libblkref.a
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
 $(B)/bin/%: $(B)/obj/harness/main/%.o $(B)/libblkref.a
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+$(B)/bin/%: $(B)/obj/fuzz/main/%.o $(B)/libblkref.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@

@@ -1,0 +1,113 @@
+/*
+ * Mutations of qcow2 images that know the format: fields from the spec's tables, entries that point into the image.
+ */
+#include <string.h>
+#include "fuzz/fuzz_qcow2.h"
+#include "ref/base/bytes.h"
+#include "ref/base/mem.h"
+#include "specs/runtime/spec.h"
+
+static uint64_t interesting(struct rng *rng, uint64_t old, size_t len)
+{
+    static const uint64_t flags[] = { 0, UINT64_C(1) << 63, UINT64_C(1) << 62, UINT64_C(3) << 62, 1 };
+    uint64_t flag = flags[rng_below(rng, ARRAY_SIZE(flags))];
+    switch (rng_below(rng, 8)) {
+    case 0:
+        return flag | rng_below(rng, len + 4096) / 512 * 512;
+    case 1:
+        return flag | rng_below(rng, len + 4096);
+    case 2:
+        return old ^ flag;
+    case 3:
+        return old + 1 - 2 * rng_below(rng, 2);
+    case 4:
+        return UINT64_MAX >> rng_below(rng, 64);
+    case 5:
+        return UINT64_C(1) << rng_below(rng, 64);
+    case 6:
+        return old + 512;
+    default:
+        return rng_next(rng);
+    }
+}
+
+static void mutate_field(struct rng *rng, uint8_t *data, size_t len)
+{
+    const struct spec_structure *h = spec_structure_find(spec_qcow2(), "header");
+    const struct spec_field *f = &h->fields[rng_below(rng, h->nr_fields)];
+    if (f->bytes || f->width == 0 || f->width > 8 || f->offset + f->width > len) {
+        return;
+    }
+    uint64_t v = load_uint(data + f->offset, f->width, f->big_endian);
+    switch (rng_below(rng, 4)) {
+    case 0:
+        v = f->min - rng_below(rng, 2);
+        break;
+    case 1:
+        v = f->max + rng_below(rng, 2);
+        break;
+    default:
+        v = interesting(rng, v, len);
+        break;
+    }
+    store_uint(data + f->offset, f->width, f->big_endian, v);
+}
+
+/* An aligned 8-byte word: most of them are entries of some table. */
+static void mutate_entry(struct rng *rng, uint8_t *data, size_t len)
+{
+    size_t cluster = rng_below(rng, len / 512 + 1) * 512, at = cluster + rng_below(rng, 8) * 8;
+    if (at + 8 <= len) {
+        store_be64(data + at, interesting(rng, load_be64(data + at), len));
+    }
+}
+
+size_t fuzz_mutate(struct rng *rng, uint8_t *data, size_t len)
+{
+    for (uint64_t n = 1 + rng_below(rng, 4); n > 0 && len > 0; n--) {
+        switch (rng_below(rng, 8)) {
+        case 0:
+        case 1:
+            mutate_field(rng, data, len);
+            break;
+        case 2:
+            data[rng_below(rng, len)] ^= (uint8_t)(1u << rng_below(rng, 8));
+            break;
+        case 3:
+            data[rng_below(rng, len)] = (uint8_t)rng_next(rng);
+            break;
+        case 4:
+            len = rng_below(rng, 8) ? len : rng_below(rng, len) + 1;
+            break;
+        default:
+            mutate_entry(rng, data, len);
+            break;
+        }
+    }
+    return len;
+}
+
+static void add_word(struct strbuf *out, unsigned *n, unsigned width, uint64_t value)
+{
+    strbuf_printf(out, "w%u=\"", (*n)++);
+    for (unsigned i = width; i-- > 0;) {
+        strbuf_printf(out, "\\x%02x", (unsigned)(value >> (8 * i) & 0xff));
+    }
+    strbuf_puts(out, "\"\n");
+}
+
+void fuzz_dictionary(struct strbuf *out)
+{
+    unsigned n = 0;
+    for (const struct spec_structure *s = spec_qcow2()->structures; s->name; s++) {
+        for (size_t i = 0; i < s->nr_fields; i++) {
+            const struct spec_field *f = &s->fields[i];
+            for (const struct spec_value *v = f->values; v && v->name; v++) {
+                add_word(out, &n, MIN(f->width, 8), v->value);
+            }
+        }
+    }
+    for (unsigned bit = 0; bit < 2; bit++) {
+        add_word(out, &n, 8, UINT64_C(1) << (63 - bit));
+    }
+}
