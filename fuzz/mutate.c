@@ -105,6 +105,9 @@ void fuzz_dictionary(struct strbuf *out)
             for (const struct spec_value *v = f->values; v && v->name; v++) {
                 add_word(out, &n, MIN(f->width, 8), v->value);
             }
+            if (!f->bytes && f->min == f->max && f->min && f->width <= 8) {
+                add_word(out, &n, f->width, f->min);     /* a constant */
+            }
         }
     }
     for (unsigned bit = 0; bit < 2; bit++) {

@@ -14,6 +14,7 @@ const struct stage campaign_stages[] = {
     { "faults", "the k-th I/O of each label fails, k rising", stage_faults, repro_faults },
     { "crash", "every state a power cut may leave", stage_crash, repro_crash },
     { "trace", "fio iologs replayed on each subject", stage_trace, programs_repro },
+    { "fuzz", "60 seconds of AFL++ on qcow2 images", stage_fuzz, repro_fuzz },
     { NULL, NULL, NULL, NULL },
 };
 

@@ -10,7 +10,7 @@
 #include "fuzz/fuzz_qcow2.h"
 #include "ref/base/mem.h"
 
-enum { ROUNDS = 400 };
+enum { ROUNDS = 200 };
 
 struct fixture {
     struct process *process;

@@ -374,6 +374,7 @@ uint8_t *qcow2_cache_lookup(struct qcow2_cache *c, uint64_t offset)
     return e ? e->data : NULL;
 }
 
+/* A table that somebody works on stays: only a damaged image frees what it is just using. */
 void qcow2_cache_discard(struct qcow2_cache *c, uint64_t offset, uint64_t bytes)
 {
     if (c->count == 0) {
@@ -382,7 +383,7 @@ void qcow2_cache_discard(struct qcow2_cache *c, uint64_t offset, uint64_t bytes)
     if (bytes / c->entry_size <= c->count) {
         for (uint64_t o = ROUND_UP(offset, c->entry_size); o < offset + bytes; o += c->entry_size) {
             struct entry *e = find(c, o);
-            if (e) {
+            if (e && !e->pins) {
                 drop(c, e);
             }
         }
@@ -390,7 +391,7 @@ void qcow2_cache_discard(struct qcow2_cache *c, uint64_t offset, uint64_t bytes)
     }
     struct entry *e, *tmp;
     LIST_FOREACH_SAFE(e, tmp, &c->lru, lru) {
-        if (e->offset >= offset && e->offset - offset < bytes) {
+        if (e->offset >= offset && e->offset - offset < bytes && !e->pins) {
             drop(c, e);
         }
     }

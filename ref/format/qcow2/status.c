@@ -42,6 +42,8 @@ int qcow2_block_status(struct node *n, bool precise, int64_t offset, int64_t byt
     return 0;
 }
 
+#define PREALLOC_LOOK_MAX (1 << 22)      /* refcounts and empty parts that are looked at */
+
 bool qcow2_metadata_preallocated(struct qcow2 *s)
 {
     if (s->prealloc_state == PREALLOC_KNOWN_NO || s->prealloc_state == PREALLOC_KNOWN_YES) {
@@ -54,8 +56,17 @@ bool qcow2_metadata_preallocated(struct qcow2 *s)
     }
     /* Clearly more clusters in use than the host has space for (an eighth, and a few for rounding): some are holes. */
     int64_t limit = ((have + have / 8) >> s->cluster_bits) + 4, clusters = (int64_t)size_to_clusters(s, (uint64_t)len);
-    for (int64_t i = 0; i < clusters && used < limit; i++) {
-        uint64_t refcount;
+    /* A long file may be nearly all hole: parts without a refcount block are passed over, and looking has an end. */
+    int64_t looked = 0;
+    for (int64_t i = 0; i < clusters && used < limit && looked < PREALLOC_LOOK_MAX; i++, looked++) {
+        uint64_t refcount, block = (uint64_t)i >> s->refblock_bits;
+        if (block >= s->reftable_size) {
+            break;
+        }
+        if (!(s->reftable[block] & REFT_OFFSET_MASK)) {
+            i |= (int64_t)s->refblock_size - 1;
+            continue;
+        }
         if (qcow2_get_refcount(s, (uint64_t)i, &refcount) < 0) {
             return false;
         }
