@@ -94,7 +94,7 @@ static void image(struct gen *g)
 {
     struct program *p = g->p;
     g->is_qcow2 = (g->flags & GEN_QCOW2) || chance(g, 85);
-    p->size = (int64_t)(1 + below(g, 16)) * 256 * KiB;
+    p->size = (int64_t)(1 + below(g, 1 + below(g, 16))) * 256 * KiB;     /* small ones more often */
     if (chance(g, 30)) {
         p->size += 512 * (int64_t)below(g, 300);
     }
@@ -198,7 +198,7 @@ static enum op_kind kind(struct gen *g)
         unsigned weight;
     } weights[] = {
         { OP_WRITE, 36 }, { OP_ZERO, 12 }, { OP_DISCARD, 10 }, { OP_WRITE_COMPRESSED, 8 }, { OP_READ, 3 },
-        { OP_FLUSH, 6 }, { OP_SNAPSHOT, 5 }, { OP_APPLY, 3 }, { OP_DELSNAP, 2 }, { OP_RESIZE, 4 }, { OP_AMEND, 0 },
+        { OP_FLUSH, 6 }, { OP_SNAPSHOT, 5 }, { OP_APPLY, 3 }, { OP_DELSNAP, 2 }, { OP_RESIZE, 4 }, { OP_AMEND, 2 },
         { OP_OVERLAY, 3 }, { OP_COMMIT, 2 }, { OP_REOPEN, 4 },
     };
     uint64_t pick = below(g, 100);

@@ -28,7 +28,10 @@ void repro_save(struct campaign *c, const char *id, const char *text)
     }
     struct error *err = NULL;
     char *path = str_fmt("%s/%s.txt", c->repro_dir, id);
+    char *parent = str_ndup(c->repro_dir, (size_t)(strrchr(c->repro_dir, '/') - c->repro_dir));
+    mkdir(parent, 0777);
     mkdir(c->repro_dir, 0777);
+    mem_free(parent);
     if (text_file_write(path, text, &err) < 0) {
         fprintf(stderr, "blkref: %s\n", err->msg);
         error_clear(&err);

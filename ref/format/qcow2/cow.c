@@ -158,3 +158,20 @@ int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes,
     mem_free(buf);
     return ret;
 }
+
+int qcow2_copy_head(struct qcow2 *s, const struct qcow2_alloc *a)
+{
+    if (a->head.bytes == 0) {
+        return 0;
+    }
+    uint8_t *buf = node_try_blockalign(s->data_file->node, a->head.bytes);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    int ret = read_area(s, a, &a->head, buf, NULL);
+    if (ret == 0) {
+        ret = s->dead ? -ENOMEDIUM : write_area(s, a, &a->head, buf, NULL);
+    }
+    mem_free(buf);
+    return ret;
+}

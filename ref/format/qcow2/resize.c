@@ -92,6 +92,18 @@ static int clear_used(struct qcow2 *s, const struct qcow2_alloc *a)
                                REQ_MAY_UNMAP, LABEL_PREALLOCATE, NULL);
 }
 
+/* The disk's old end was inside a cluster: what the guest saw before it moves along. */
+static int keep_head(struct qcow2 *s, const struct qcow2_alloc *a)
+{
+    if (a->keep_old || s->extended_l2) {
+        return 0;
+    }
+    co_unlock(s->w, &s->lock);
+    int ret = qcow2_copy_head(s, a);
+    co_lock(s->w, &s->lock);
+    return ret;
+}
+
 int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enum prealloc mode, struct error **err)
 {
     uint64_t end = 0;
@@ -106,6 +118,7 @@ int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enu
         if (a) {
             a->prealloc = a->skip_cow = true;
             ret = clear_used(s, a);
+            ret = ret < 0 ? ret : keep_head(s, a);
             if (ret == 0) {
                 ret = qcow2_link_l2(s, a, NULL);
             }
