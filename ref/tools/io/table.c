@@ -160,7 +160,7 @@ static const struct io_command table[] = {
     { "help", "?", io_cmd_help, 0, 1, 0, true, "[command]", "help for one or all commands", NULL },
     { "info", "i", io_cmd_info, 0, 0, 0, false, NULL, "prints information about the current file", NULL },
     { "length", "l", io_cmd_length, 0, 0, 0, false, NULL, "gets the length of the current file", NULL },
-    { "map", NULL, io_cmd_map, 0, 1, 0, false, "", "prints the allocated areas of a file", NULL },
+    { "map", NULL, io_cmd_map, 0, 0, 0, false, "", "prints the allocated areas of a file", NULL },
     { "open", "o", io_cmd_open, 1, -1, 0, true, "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
       "open the file specified by path", open_help },
     { "quit", "q", io_cmd_quit, 0, -1, 0, true, NULL, "exit the program", NULL },
@@ -266,12 +266,12 @@ static bool check_arguments(const struct io_command *c, int n)
         return true;
     }
     if (c->max_args < 0) {
-        printf("bad argument count %d to %s, expected at least %d arguments\n", n, c->name, c->min_args);
+        fprintf(stderr, "bad argument count %d to %s, expected at least %d arguments\n", n, c->name, c->min_args);
     } else if (c->min_args == c->max_args) {
-        printf("bad argument count %d to %s, expected %d arguments\n", n, c->name, c->min_args);
+        fprintf(stderr, "bad argument count %d to %s, expected %d arguments\n", n, c->name, c->min_args);
     } else {
-        printf("bad argument count %d to %s, expected between %d and %d arguments\n", n, c->name, c->min_args,
-               c->max_args);
+        fprintf(stderr, "bad argument count %d to %s, expected between %d and %d arguments\n", n, c->name, c->min_args,
+                c->max_args);
     }
     return false;
 }
@@ -295,7 +295,7 @@ static int run_words(struct io_session *s, int argc, char **argv)
 {
     const struct io_command *c = io_find(argv[0]);
     if (!c) {
-        printf("command \"%s\" not found\n", argv[0]);
+        fprintf(stderr, "command \"%s\" not found\n", argv[0]);
         return -EINVAL;
     }
     if (!c->no_file && !s->blk) {
