@@ -16,6 +16,8 @@ static const struct driver_entry entries[] = {
     { .drv = &driver_blkverify },
     { .drv = &driver_raw },
     { .drv = &driver_qcow2 },
+    { .drv = &driver_bochs },
+    { .drv = &driver_cloop },
     { .drv = NULL },
 };
 
