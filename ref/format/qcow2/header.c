@@ -240,13 +240,18 @@ static void set_geometry(struct qcow2 *s)
     s->subclusters = s->extended_l2 ? QCOW2_SUBCLUSTERS : 1;
     s->subcluster_size = s->cluster_size / s->subclusters;
     s->subcluster_bits = (unsigned)__builtin_ctzll(s->subcluster_size);
+    s->csize_shift = 62 - (s->cluster_bits - 8);
+    s->csize_mask = (UINT64_C(1) << (s->cluster_bits - 8)) - 1;
+    s->cluster_offset_mask = (UINT64_C(1) << s->csize_shift) - 1;
+}
+
+/* The order passed its limit. */
+static void set_refcount_geometry(struct qcow2 *s)
+{
     s->refcount_bits = 1u << s->refcount_order;
     s->refcount_max = s->refcount_order == 6 ? UINT64_MAX : (UINT64_C(1) << s->refcount_bits) - 1;
     s->refblock_bits = s->cluster_bits + 3 - s->refcount_order;
     s->refblock_size = UINT64_C(1) << s->refblock_bits;
-    s->csize_shift = 62 - (s->cluster_bits - 8);
-    s->csize_mask = (UINT64_C(1) << (s->cluster_bits - 8)) - 1;
-    s->cluster_offset_mask = (UINT64_C(1) << s->csize_shift) - 1;
 }
 
 static int check_features(struct qcow2 *s, unsigned flags, struct error **err)
@@ -265,6 +270,7 @@ static int check_features(struct qcow2 *s, unsigned flags, struct error **err)
     if (s->refcount_order > QCOW2_MAX_REFCOUNT_ORDER) {
         return error_set(err, EINVAL, "Reference count entry width too large; may not exceed 64 bits");
     }
+    set_refcount_geometry(s);
     if (s->crypt_method > QCOW2_CRYPT_LUKS) {
         return error_set(err, EINVAL, "Unsupported encryption method %" PRIu32, s->crypt_method);
     }
