@@ -151,6 +151,8 @@ static void test_failed_steps_that_once_lost_data(void **state)
         { "image qcow2 1M cluster_size=512\nwrite 0 1k 1\nflush\nresize 2M\nwrite 101 700 4\n", "error,label=none,nth=8" },
         /* References were raised while flags on disk said that there was one. */
         { "image qcow2 1M cluster_size=4k\nwrite 0 4k 1\nsnapshot s\n", "error,label=l1_update,nth=3" },
+        /* The header named the snapshot, its L1 table was freed. */
+        { "image qcow2 1M cluster_size=4k\nsnapshot s\nflush\nwrite 549 700 3\n", "error,label=none,nth=7" },
         { "image qcow2 1M cluster_size=4k,preallocation=metadata\nsnapshot s\nsnapshot s\n", "error,label=l1_update,nth=2" },
     };
     uint64_t count;

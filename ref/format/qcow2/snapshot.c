@@ -124,12 +124,13 @@ static int create(struct qcow2 *s, struct snapshot_info *sn)
     }
     int ret = copy_l1(s, &l1_offset);
     ret = ret < 0 ? ret : qcow2_update_snapshot_refcount(s, s->l1_offset, s->l1_size, 1);
+    if (ret < 0 && l1_offset && !s->dead) {
+        qcow2_free_clusters(s, l1_offset, s->l1_size * 8ull, DISCARD_NEVER);
+        qcow2_writethrough(s, NULL);
+    }
+    /* From here on the header may name the table even when it fails: then it is leaked, not freed. */
     ret = ret < 0 ? ret : append(s, sn, l1_offset);
     if (ret < 0) {
-        if (l1_offset && !s->dead) {
-            qcow2_free_clusters(s, l1_offset, s->l1_size * 8ull, DISCARD_NEVER);
-            qcow2_writethrough(s, NULL);
-        }
         return ret;
     }
     /* The VM state belongs to the snapshot now; left in the active table it would only cost copies. */
