@@ -148,16 +148,17 @@ C_FILES := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 format: ## clang-format over all C files
 	clang-format -i $(C_FILES)
 
-lint: ## format, clang-tidy, and the folder order of the design
+lint: $(GEN_H) ## format, clang-tidy, and the folder order of the design
 	clang-format --dry-run -Werror $(C_FILES)
 	$(PYTHON) harness/lint.py
-	clang-tidy --quiet $(LIB_SRC) -- $(CPPFLAGS) -std=gnu17
+	printf '%s\n' $(LIB_SRC) | xargs -P $$(nproc) -n 8 sh -c 'exec clang-tidy --quiet "$$@" -- $(CPPFLAGS) -std=gnu17' tidy
 
 PREFIX ?= /usr/local
 install: all ## programs and man pages under PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 share/blkref)
 	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 reports/html.py reports/report.html.j2 $(DESTDIR)$(PREFIX)/share/blkref
 
 clean: ## remove build/
 	rm -rf build

@@ -20,8 +20,6 @@
 
 #define PYTHON "/usr/bin/python3"
 
-extern char **environ;
-
 /* The path of html.py, or NULL; mem_free(). */
 static char *find_script(void)
 {

@@ -5,6 +5,7 @@
  */
 #include "ref/base/sizes.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -96,6 +97,7 @@ int parse_size(const char *s, const char **end, char default_suffix, uint64_t *o
         } else {
             shift = suffix_shift(default_suffix);
         }
+        assert(shift >= 0);
         if (frac && shift == 0) {
             return -EINVAL;
         }
