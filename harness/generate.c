@@ -146,8 +146,8 @@ static void range(struct gen *g, struct op *op)
     g->last_bytes = op->bytes;
 }
 
-/* One whole cluster: anything else is refused, and of several some may be written before one fails. */
-static void compressed_range(struct gen *g, struct op *op)
+/* One whole cluster: compressed, anything else is refused, and of several some may be done before one fails. */
+static void one_cluster(struct gen *g, struct op *op)
 {
     int64_t clusters = MAX(g->size / g->cluster, 1);
     op->offset = (int64_t)below(g, (uint64_t)clusters) * g->cluster;
@@ -270,12 +270,16 @@ static void add_operation(struct gen *g)
         op.flags = chance(g, 10) ? OP_FUA : 0;
         break;
     case OP_WRITE_COMPRESSED:
-        compressed_range(g, &op);
+        one_cluster(g, &op);
         op.seed = seed(g);
         break;
     case OP_ZERO:
         range(g, &op);
-        op.flags = (chance(g, 40) ? OP_UNMAP : 0) | (chance(g, 10) && !(g->flags & GEN_NO_ERRORS) ? OP_NO_FALLBACK : 0);
+        op.flags = chance(g, 40) ? OP_UNMAP : 0;
+        if (chance(g, 10) && !(g->flags & GEN_NO_ERRORS)) {
+            op.flags |= OP_NO_FALLBACK;      /* all or nothing only for one cluster */
+            one_cluster(g, &op);
+        }
         break;
     case OP_DISCARD:
     case OP_READ:
