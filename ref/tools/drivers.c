@@ -18,6 +18,8 @@ static const struct driver_entry entries[] = {
     { .drv = &driver_qcow2 },
     { .drv = &driver_bochs },
     { .drv = &driver_cloop },
+    { .drv = &driver_qed },
+    { .drv = &driver_qcow },
     { .drv = NULL },
 };
 

@@ -187,5 +187,7 @@ unsigned spec_structure_check(const struct spec_structure *s, const uint8_t *p, 
 const struct spec_format *spec_qcow2(void);
 const struct spec_format *spec_bochs(void);
 const struct spec_format *spec_cloop(void);
+const struct spec_format *spec_qcow(void);
+const struct spec_format *spec_qed(void);
 
 #endif

@@ -96,6 +96,10 @@ static int run(struct tool *t, const struct commit_request *r, struct node *top,
     }
     if (ret == 0 && !r->drop) {
         ret = node_make_empty(top, &err);
+        if (ret == -ENOTSUP) {
+            error_clear(&err);      /* a format that gives nothing back stays as it is */
+            ret = 0;
+        }
     } else if (ret < 0) {
         error_clear(&err);
         error_set(&err, -ret, "Block job failed: %s", strerror(-ret));
