@@ -1,9 +1,10 @@
 /*
  * The result store in SQLite: schema, writing.
  *
- * One file holds many runs; every row names its run.  Rows are committed by the thousand, since a
- * lost tail after a crash of the machine costs only a repeated campaign.  Leaves out: what is made
- * of the rows (store_text.c, store_export.c, html.py).
+ * One file holds many runs; every row names its run.  Rows are committed by the hundred, and
+ * at once behind a failure and a measure (the end of a stage), so that a campaign which was killed
+ * leaves what it found.  Leaves out: what is made of the rows (store_text.c, store_export.c,
+ * html.py).
  */
 #include <errno.h>
 #include "ref/base/mem.h"
@@ -11,7 +12,7 @@
 #include "reports/store_int.h"
 
 #define SCHEMA_VERSION 1
-#define ROWS_A_COMMIT  1000
+#define ROWS_A_COMMIT  100
 
 const char *const verdict_names[] = {
     [VERDICT_PASS] = "pass",
@@ -197,7 +198,7 @@ int store_result(struct store *s, const struct result *r)
         mem_free(name);
         ret = insert(s, q);
     }
-    return ret;
+    return ret == 0 && r->verdict == VERDICT_FAIL ? store_commit(s) : ret;
 }
 
 int store_count(struct store *s, const char *stage, const char *subject, const char *key, int64_t n)
@@ -216,7 +217,8 @@ int store_measure(struct store *s, const char *stage, const char *subject, const
     bind_text(s->add_measure, 3, subject);
     bind_text(s->add_measure, 4, key);
     sqlite3_bind_double(s->add_measure, 5, value);
-    return insert(s, s->add_measure);
+    int ret = insert(s, s->add_measure);
+    return ret < 0 ? ret : store_commit(s);
 }
 
 int store_timing(struct store *s, const char *stage, const char *subject, double seconds)

@@ -236,6 +236,29 @@ static void runs_in_one_file_are_apart(void **state)
     mem_free(path);
 }
 
+/* A campaign that is killed leaves its failures behind. */
+static void a_failure_is_in_the_file_at_once(void **state)
+{
+    char *path = scratch_path();
+    struct store *s = store_open(path, NULL);
+    assert_non_null(s);
+    put(s, "read", "qemu", "a", VERDICT_FAIL);
+
+    sqlite3 *other;
+    char **cells;
+    int rows, columns;
+    assert_int_equal(sqlite3_open(path, &other), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_get_table(other, "SELECT name FROM result", &cells, &rows, &columns, NULL),
+        SQLITE_OK);
+    assert_int_equal(rows, 1);
+    sqlite3_free_table(cells);
+    sqlite3_close(other);
+    store_close(s);
+    unlink(path);
+    mem_free(path);
+}
+
 static void what_is_no_store_is_refused(void **state)
 {
     struct error *err = NULL;
@@ -298,6 +321,7 @@ int main(void)
         cmocka_unit_test(long_lists_are_cut_with_a_word),
         cmocka_unit_test(an_empty_campaign_says_so),
         cmocka_unit_test(runs_in_one_file_are_apart),
+        cmocka_unit_test(a_failure_is_in_the_file_at_once),
         cmocka_unit_test(what_is_no_store_is_refused),
         cmocka_unit_test(a_lost_result_is_a_failure),
     };
