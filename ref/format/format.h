@@ -12,5 +12,6 @@ extern const struct block_driver driver_bochs;
 extern const struct block_driver driver_cloop;
 extern const struct block_driver driver_qed;
 extern const struct block_driver driver_qcow;
+extern const struct block_driver driver_vdi;
 
 #endif

@@ -20,6 +20,7 @@ static const struct driver_entry entries[] = {
     { .drv = &driver_cloop },
     { .drv = &driver_qed },
     { .drv = &driver_qcow },
+    { .drv = &driver_vdi },
     { .drv = NULL },
 };
 

@@ -189,5 +189,6 @@ const struct spec_format *spec_bochs(void);
 const struct spec_format *spec_cloop(void);
 const struct spec_format *spec_qcow(void);
 const struct spec_format *spec_qed(void);
+const struct spec_format *spec_vdi(void);
 
 #endif
