@@ -393,9 +393,9 @@ static uint64_t set_hash(struct disk_set *s)
 
 bool crash_iter_next(struct crash_iter *it, struct crash_state *out)
 {
-    uint64_t limit = it->cut.bounds.max_states;
+    uint64_t limit = it->cut.bounds.max_states, built = it->cut.bounds.max_built;
 
-    while (!limit || it->stats.distinct < limit) {
+    while ((!limit || it->stats.distinct < limit) && (!built || it->stats.states < built)) {
         if (!it->in_cut) {
             if (it->next_cut == it->n_cuts) {
                 return false;

@@ -107,6 +107,7 @@ int stage_crash(struct campaign *c, struct error **err)
         }
         struct crash_stage x = { .c = c, .subject = c->subjects[i], .options = crash_options_default };
         x.options.bounds.max_states = 300;
+        x.options.bounds.max_built = 3000;
         x.options.bounds.seed = c->seed;
         x.options.max_findings = 1;
         x.sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
