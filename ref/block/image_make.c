@@ -157,6 +157,7 @@ static void print_formatting(struct world *w, const struct image_recipe *r, cons
         }
     }
     world_report(w, REPORT_STDOUT, "Formatting '%s', fmt=%s%s\n", r->filename, r->format, line.len ? line.s : "");
+    world_flush_stdout(w);      /* a failure is told behind this line */
     strbuf_free(&line);
 }
 

@@ -74,6 +74,7 @@ struct world {
     bool rng_ready;
     bool random_seed;
     bool deny_names;
+    bool leak_as_qemu;
     bool in_scheduler;
     bool exec_done;
     enum io_backend io;

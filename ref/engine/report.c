@@ -30,6 +30,13 @@ static void to_stdio(struct world *w, enum report_kind kind, const char *text)
     fflush(stderr);
 }
 
+void world_flush_stdout(struct world *w)
+{
+    if (!w->report) {
+        fflush(stdout);
+    }
+}
+
 static void report(struct world *w, enum report_kind kind, const char *text)
 {
     if (w->report) {

@@ -37,6 +37,7 @@ struct world *world_new(struct process *p, const struct world_config *cfg)
     w->random_seed = cfg->random_seed;
     w->simulated = cfg->simulated_time;
     w->deny_names = cfg->deny_names_in_images;
+    w->leak_as_qemu = cfg->leak_as_qemu;
     w->report = cfg->report;
     w->report_opaque = cfg->report_opaque;
     w->prog_name = cfg->prog_name;
@@ -78,6 +79,11 @@ const struct profile *world_profile(const struct world *w)
 bool world_denies_names(const struct world *w)
 {
     return w->deny_names;
+}
+
+bool world_leaks_as_qemu(const struct world *w)
+{
+    return w->leak_as_qemu;
 }
 
 struct rng *world_rng(struct world *w)

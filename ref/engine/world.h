@@ -66,6 +66,7 @@ struct world_config {
     bool simulated_time;                  /* clocks move only when nothing can run */
     bool random_seed;                     /* seed from the host (drop-in programs) */
     bool deny_names_in_images;            /* names found inside images open no host files */
+    bool leak_as_qemu;                    /* what fails leaks where QEMU's does: its own tests compare that */
     report_fn *report;                    /* NULL: stderr/stdout of the process */
     void *report_opaque;
     const char *prog_name;                /* prefix of reports; NULL: none */
@@ -83,6 +84,7 @@ unsigned world_live(const struct world *w);   /* coroutines that have not finish
 
 const struct profile *world_profile(const struct world *w);
 bool world_denies_names(const struct world *w);
+bool world_leaks_as_qemu(const struct world *w);
 struct rng *world_rng(struct world *w);
 /* Random (version 4) UUID from the world's generator. */
 void world_uuid(struct world *w, uint8_t uuid[16]);
@@ -99,6 +101,8 @@ void *world_attachment(const struct world *w, const void *key);      /* NULL: no
 void world_report(struct world *w, enum report_kind kind, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* Prints an error with its hint and frees it. */
+/* What was printed to stdout so far goes out now, in front of any message that follows. */
+void world_flush_stdout(struct world *w);
 void world_report_error(struct world *w, struct error *err);
 /*
  * For what ends a drop-in program at once with status 1, after its message was reported.  Returns where the world is

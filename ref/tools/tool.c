@@ -64,7 +64,8 @@ static bool choose_profile(struct world_config *cfg)
 int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *t))
 {
     struct tool tool = { .name = name, .argv0 = argv[0], .argc = argc, .argv = argv };
-    struct world_config cfg = { .prog_name = name, .random_seed = true, .exit_on_fatal = true };
+    struct world_config cfg = { .prog_name = name, .random_seed = true, .exit_on_fatal = true,
+                                .leak_as_qemu = true };
     if (!choose_backend(&cfg, default_backend(name, argc, argv)) || !choose_profile(&cfg)) {
         return 1;
     }

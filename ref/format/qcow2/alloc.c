@@ -20,7 +20,7 @@ static int kind_of(struct qcow2 *s, uint64_t entry, uint64_t bitmap, uint64_t gu
     enum cluster_type t = qcow2_cluster_type(s, entry);
     *kind = NEW;
     if (qcow2_subcluster_type(s, entry, bitmap, 0) == SUBCLUSTER_INVALID) {
-        qcow2_signal_corruption(s, true, -1, -1, "Invalid cluster entry found  (L2 offset: %#" PRIx64 ", L2 index: %#x)",
+        qcow2_signal_corruption(s, true, -1, -1, "Invalid cluster entry found (L2 offset: %#" PRIx64 ", L2 index: %#x)",
                                 s->l1[offset_to_l1_index(s, guest)] & L1_OFFSET_MASK, offset_to_l2_index(s, guest));
         return -EIO;
     }
@@ -125,7 +125,7 @@ static int count_run(struct qcow2 *s, const uint8_t *slice, unsigned index, uint
             *kind = k;
         }
         if (ret < 0) {
-            return *nb ? 0 : ret;
+            return ret;
         }
         if ((k == NEW) != (*kind == NEW) || (k != NEW && (entry & L2_OFFSET_MASK) != host)) {
             break;
@@ -207,7 +207,10 @@ static uint64_t new_bitmap(const struct qcow2 *s, const struct qcow2_alloc *a, u
         bitmap = 0;
     }
     if (a->prealloc) {
-        return bitmap;
+        /* Behind what was copied to the new cluster nothing counts: it is part of the disk only from now on. */
+        uint64_t copied = MAX(a->head.offset + a->head.bytes, start) - start;
+        uint64_t keep = (UINT64_C(1) << DIV_ROUND_UP(copied, s->subcluster_size)) - 1;
+        return bitmap & (keep | keep << 32);
     }
     for (unsigned sc = lo; sc < hi; sc++) {
         bitmap |= UINT64_C(1) << sc;

@@ -139,7 +139,7 @@ static bool has_data(const struct qcow2 *s, uint64_t entry, uint64_t bitmap)
     return s->extended_l2 ? (uint32_t)bitmap != 0 : qcow2_cluster_type(s, entry) == CLUSTER_NORMAL;
 }
 
-/* A host cluster that is not at a cluster's start; *gone: the entry was made a plain zero cluster. */
+/* A host cluster that is not at a cluster's start; *gone: the entry lost its host cluster. */
 static int unaligned_entry(struct walk *w, unsigned index, uint64_t entry, uint64_t bitmap, bool *gone)
 {
     struct check *c = w->c;
@@ -156,8 +156,8 @@ static int unaligned_entry(struct walk *w, unsigned index, uint64_t entry, uint6
         c->res->corruptions++;
         return 0;
     }
-    int ret = check_write_l2_entry(c, w->l2_offset, index, s->extended_l2 ? 0 : OFLAG_ZERO,
-                                   s->extended_l2 ? UINT64_C(0xffffffff) << 32 : 0, w->active);
+    /* Subclusters keep what they read as: with no host cluster that is the backing file, or zeroes. */
+    int ret = check_write_l2_entry(c, w->l2_offset, index, s->extended_l2 ? 0 : OFLAG_ZERO, bitmap, w->active);
     *gone = ret == 0;
     c->res->corruptions_fixed += ret == 0;
     return ret;

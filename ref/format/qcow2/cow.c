@@ -9,6 +9,9 @@
 #include <assert.h>
 #include <errno.h>
 
+/* Data and COW areas beyond this are written apart: requests have a limit, and the gain is gone long before. */
+#define MAX_MERGED ((uint64_t)1 * GiB)
+
 void qcow2_alloc_register(struct qcow2 *s, struct qcow2_alloc *a)
 {
     list_push(&s->allocs, &a->link);
@@ -103,6 +106,20 @@ static int write_area(struct qcow2 *s, const struct qcow2_alloc *a, const struct
     return child_pwrite(s->data_file, (int64_t)host, buf, (int64_t)c->bytes, LABEL_COW_WRITE, r);
 }
 
+int qcow2_copy_head(struct qcow2 *s, const struct qcow2_alloc *a, const struct request *r)
+{
+    uint8_t *buf = node_try_blockalign(s->data_file->node, a->head.bytes);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    int ret = read_area(s, a, &a->head, buf, r);
+    if (ret == 0) {
+        ret = s->dead ? -ENOMEDIUM : write_area(s, a, &a->head, buf, r);
+    }
+    mem_free(buf);
+    return ret;
+}
+
 static int write_merged(struct qcow2 *s, uint64_t bytes, uint64_t host, const struct iov *q, size_t q_off,
                         const struct qcow2_alloc *a, uint8_t *buf, const struct request *r)
 {
@@ -144,7 +161,7 @@ int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes,
     if (ret == 0 && s->dead) {
         ret = -ENOMEDIUM;     /* found to be corrupt meanwhile: nothing more is written */
     }
-    if (ret == 0 && s->merge) {
+    if (ret == 0 && s->merge && bytes + cow <= MAX_MERGED) {
         ret = write_merged(s, bytes, host, q, q_off, a, buf, r);
     } else if (ret == 0) {
         ret = child_pwritev(s->data_file, (int64_t)host, (int64_t)bytes, q, q_off, 0, LABEL_WRITE_AIO, r);
@@ -154,23 +171,6 @@ int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes,
         if (ret == 0) {
             ret = write_area(s, a, &a->tail, buf + a->head.bytes, r);
         }
-    }
-    mem_free(buf);
-    return ret;
-}
-
-int qcow2_copy_head(struct qcow2 *s, const struct qcow2_alloc *a)
-{
-    if (a->head.bytes == 0) {
-        return 0;
-    }
-    uint8_t *buf = node_try_blockalign(s->data_file->node, a->head.bytes);
-    if (!buf) {
-        return -ENOMEM;
-    }
-    int ret = read_area(s, a, &a->head, buf, NULL);
-    if (ret == 0) {
-        ret = s->dead ? -ENOMEDIUM : write_area(s, a, &a->head, buf, NULL);
     }
     mem_free(buf);
     return ret;

@@ -69,6 +69,10 @@ static int open_data_file(struct qcow2 *s, struct value *opts, unsigned flags, s
         return 0;
     }
     if (!c && s->image_data_file) {
+        if (world_denies_names(s->w) && strncmp(s->image_data_file, "sim:", 4) != 0) {
+            return error_set(err, EPERM, "Data file '%s' named by image '%s' is not opened: names in images are denied",
+                             s->image_data_file, s->n->file->node->filename ? s->n->file->node->filename : "");
+        }
         c = open_child(s->n, s->image_data_file, opts, "data-file", ROLE_DATA, false, err);
         if (!c) {
             return -EINVAL;
@@ -84,11 +88,11 @@ static int open_data_file(struct qcow2 *s, struct value *opts, unsigned flags, s
 }
 
 /* A writer takes away what it does not keep up to date (spec: "autoclear_features"). */
-static int clear_autoclear(struct qcow2 *s, struct error **err)
+static int clear_autoclear(struct qcow2 *s, unsigned flags, struct error **err)
 {
     uint64_t keep = QCOW2_AUTOCLEAR_DATA_FILE_RAW;
     if (s->autoclear & QCOW2_AUTOCLEAR_BITMAPS) {
-        if (s->nb_bitmaps && !qcow2_bitmaps_kept) {
+        if (s->nb_bitmaps && !qcow2_bitmaps_kept && !(flags & OPEN_CHECK)) {
             world_warn(s->w, "bitmaps in '%s' are not kept up to date and become inconsistent",
                        s->n->filename ? s->n->filename : "");
         } else {
@@ -147,11 +151,11 @@ static int open_metadata(struct qcow2 *s, struct value *opts, unsigned flags, st
     publish_names(s);
     /* A checker looks at the snapshot table itself. */
     ret = flags & OPEN_CHECK ? 0 : qcow2_read_snapshots(s, err);
-    bool writable = (flags & OPEN_RDWR) && !(flags & (OPEN_CHECK | OPEN_INACTIVE)) && !n->read_only;
+    bool writable = (flags & OPEN_RDWR) && !(flags & OPEN_INACTIVE) && !n->read_only;
     if (ret == 0 && writable) {
-        ret = clear_autoclear(s, err);
+        ret = clear_autoclear(s, flags, err);
     }
-    if (ret == 0 && writable && (s->incompatible & QCOW2_INCOMPAT_DIRTY)) {
+    if (ret == 0 && writable && !(flags & OPEN_CHECK) && (s->incompatible & QCOW2_INCOMPAT_DIRTY)) {
         ret = repair(s, err);
     }
     return ret;

@@ -113,7 +113,7 @@ static int unsupported_features(struct qcow2 *s, struct error **err)
 {
     uint64_t mask = s->incompatible & ~QCOW2_INCOMPAT_KNOWN;
     struct strbuf b = STRBUF_INIT;
-    for (size_t i = 0; i + QCOW2_FEATURE_NAME_SIZE <= s->feature_table_size; i += QCOW2_FEATURE_NAME_SIZE) {
+    for (size_t i = 0; i < s->feature_table_size; i += QCOW2_FEATURE_NAME_SIZE) {
         const uint8_t *f = s->feature_table + i;
         uint8_t bit = qcow2_feature_name_get_bit(f);
         if (qcow2_feature_name_get_type(f) == QCOW2_FEATURE_TYPE_INCOMPATIBLE && bit < 64 && mask >> bit & 1) {
@@ -183,8 +183,10 @@ static int take_extension(struct qcow2 *s, uint32_t magic, const uint8_t *d, uin
         return 0;
     case QCOW2_EXT_FEATURE_NAMES:
         mem_free(s->feature_table);
-        s->feature_table = mem_dup(d, len);
-        s->feature_table_size = len;
+        /* The last entry may be cut off behind its name. */
+        s->feature_table_size = ROUND_UP((size_t)len, QCOW2_FEATURE_NAME_SIZE);
+        s->feature_table = mem_zalloc(s->feature_table_size ? s->feature_table_size : 1);
+        memcpy(s->feature_table, d, len);
         return 0;
     case QCOW2_EXT_BITMAPS:
         return read_bitmaps_ext(s, d, len, err);
@@ -212,14 +214,14 @@ static int take_extension(struct qcow2 *s, uint32_t magic, const uint8_t *d, uin
 static int read_extensions(struct qcow2 *s, const uint8_t *area, uint64_t end, struct error **err)
 {
     uint64_t pos = s->header_length;
-    while (pos + QCOW2_HEADER_EXTENSION_SIZE <= end) {
+    while (pos < end && pos + QCOW2_HEADER_EXTENSION_SIZE <= s->cluster_size) {
         uint32_t magic = qcow2_header_extension_get_type(area + pos);
         uint32_t len = qcow2_header_extension_get_length(area + pos);
         pos += QCOW2_HEADER_EXTENSION_SIZE;
         if (magic == QCOW2_EXT_END) {
             break;
         }
-        if (len > end - pos) {
+        if (pos > end || len > end - pos) {
             return error_set(err, EINVAL, "Header extension too large");
         }
         int ret = take_extension(s, magic, area + pos, len, err);

@@ -407,8 +407,8 @@ void qcow2_alloc_finish(struct qcow2 *s, struct qcow2_alloc *a);     /* out of t
 /* Writes guest data and the COW areas of `a`, which may be NULL (not locked). */
 int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes, uint64_t host, const struct iov *q, size_t q_off,
                          struct qcow2_alloc *a, const struct request *r);
-/* The COW area before the data alone (not locked). */
-int qcow2_copy_head(struct qcow2 *s, const struct qcow2_alloc *a);
+/* Copies the COW area in front of the allocation's data, nothing else (not locked). */
+int qcow2_copy_head(struct qcow2 *s, const struct qcow2_alloc *a, const struct request *r);
 void qcow2_io_begin(struct qcow2 *s, struct qcow2_io *io, uint64_t host_offset, uint64_t bytes);
 void qcow2_io_end(struct qcow2 *s, struct qcow2_io *io);
 bool qcow2_io_busy(const struct qcow2 *s, uint64_t host_offset, uint64_t bytes);

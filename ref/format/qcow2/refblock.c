@@ -128,10 +128,8 @@ static int grow_table(struct qcow2 *s, uint64_t cluster_index, uint64_t new_bloc
     s->reftable_clusters = (uint32_t)table_clusters;
     s->reftable_size = (uint32_t)(bytes / 8);
     s->reftable_used = (uint32_t)total;
-    /* The hint stays: what is just being allocated goes where it was going to. */
-    uint64_t hint = s->free_cluster_index;
+    /* Moves the hint: what is just being allocated goes to where the old table was, when that is large enough. */
     qcow2_free_clusters(s, old_offset, old_bytes, DISCARD_OTHER);
-    s->free_cluster_index = hint;
     return -EAGAIN;
 }
 

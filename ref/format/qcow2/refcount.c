@@ -286,8 +286,8 @@ int64_t qcow2_alloc_clusters(struct qcow2 *s, uint64_t bytes)
         if (ret == 0) {
             return offset;
         }
-        /* Also after -EAGAIN: the run is free still, so the search starts with it. */
-        s->free_cluster_index = (uint64_t)offset >> s->cluster_bits;
+        /* Also after -EAGAIN: the run is free still, so the search starts with it, or in front of it. */
+        s->free_cluster_index = MIN(s->free_cluster_index, (uint64_t)offset >> s->cluster_bits);
         if (ret != -EAGAIN) {
             return ret;
         }

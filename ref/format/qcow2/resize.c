@@ -1,5 +1,5 @@
 /*
- * Changing the size of a qcow2 image, preallocation, and emptying an image.
+ * Changing the size of a qcow2 image, and preallocation.
  *
  * Growing writes the header's size last.  Shrinking takes the clusters away, durably, before the size: what a later
  * growth exposes must read as zeroes.
@@ -84,7 +84,7 @@ static int shrink(struct qcow2 *s, uint64_t size, enum prealloc prealloc, struct
 /* Host clusters that were used before still hold that: the new part of the disk must read as zeroes. */
 static int clear_used(struct qcow2 *s, const struct qcow2_alloc *a)
 {
-    if (a->fresh || a->keep_old || has_data_file(s) || s->extended_l2) {
+    if (a->fresh || has_data_file(s) || (s->extended_l2 && a->head.bytes == 0)) {
         return 0;      /* with extended entries the subclusters stay unallocated */
     }
     qcow2_cache_depends_on_data(s->l2_cache);
@@ -92,16 +92,18 @@ static int clear_used(struct qcow2 *s, const struct qcow2_alloc *a)
                                REQ_MAY_UNMAP, LABEL_PREALLOCATE, NULL);
 }
 
-/* The disk's old end was inside a cluster: what the guest saw before it moves along. */
-static int keep_head(struct qcow2 *s, const struct qcow2_alloc *a)
+/* Links clusters that hold no data yet; the old disk's part of the first one comes along. */
+static int map_empty(struct qcow2 *s, struct qcow2_alloc *a)
 {
-    if (a->keep_old || s->extended_l2) {
-        return 0;
+    a->prealloc = a->skip_cow = true;
+    int ret = clear_used(s, a);
+    if (ret == 0 && a->head.bytes) {
+        qcow2_cache_depends_on_data(s->l2_cache);
+        co_unlock(s->w, &s->lock);
+        ret = qcow2_copy_head(s, a, NULL);
+        co_lock(s->w, &s->lock);
     }
-    co_unlock(s->w, &s->lock);
-    int ret = qcow2_copy_head(s, a);
-    co_lock(s->w, &s->lock);
-    return ret;
+    return ret < 0 ? ret : qcow2_link_l2(s, a, NULL);
 }
 
 int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enum prealloc mode, struct error **err)
@@ -115,13 +117,10 @@ int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enu
             return error_set_errno(err, -ret, "Allocating clusters failed");
         }
         end = MAX(end, host + bytes);
-        if (a) {
-            a->prealloc = a->skip_cow = true;
-            ret = clear_used(s, a);
-            ret = ret < 0 ? ret : keep_head(s, a);
-            if (ret == 0) {
-                ret = qcow2_link_l2(s, a, NULL);
-            }
+        if (a && a->keep_old) {
+            qcow2_alloc_abort(s, a);      /* has its clusters: they stay what they are */
+        } else if (a) {
+            ret = map_empty(s, a);
             if (ret < 0) {
                 qcow2_alloc_abort(s, a);
                 return error_set_errno(err, -ret, "Mapping clusters failed");
@@ -167,7 +166,38 @@ static int preallocate_space(struct qcow2 *s, uint64_t size, enum prealloc mode,
     if (end > QCOW2_MAX_HOST_OFFSET >> s->cluster_bits) {
         return error_set_errno(err, EFBIG, "Failed to resize refcount structures");
     }
+    /* The rest of the last cluster in use is no new space. */
+    if (offset_into_cluster(s, (uint64_t)have)) {
+        int ret = child_truncate(s->n->file, (int64_t)ROUND_UP((uint64_t)have, s->cluster_size), false, PREALLOC_OFF, 0, err);
+        if (ret < 0) {
+            return ret;
+        }
+    }
     return child_truncate(s->n->file, (int64_t)(end << s->cluster_bits), false, mode, 0, err);
+}
+
+/* Writes zeroes as data; small ranges. */
+static int write_zero_data(struct qcow2 *s, uint64_t offset, uint64_t bytes)
+{
+    uint8_t *zero = mem_try_zalloc(bytes);
+    if (!zero) {
+        return -ENOMEM;
+    }
+    struct iov q;
+    iov_single(&q, zero, bytes);
+    co_unlock(s->w, &s->lock);
+    int ret = qcow2_write_range(s, offset, bytes, &q, 0, NULL);
+    co_lock(s->w, &s->lock);
+    mem_free(zero);
+    return ret;
+}
+
+/* The old disk's last cluster is on the host already, but it may be a hole there behind the old end. */
+static int fill_last_cluster(struct qcow2 *s, uint64_t size)
+{
+    uint64_t end = MIN(size, ROUND_UP(s->virtual_size, s->cluster_size));
+    bool whole = has_data_file(s) || s->extended_l2 || s->virtual_size >= end;
+    return whole ? 0 : write_zero_data(s, s->virtual_size, end - s->virtual_size);
 }
 
 static int grow_data(struct qcow2 *s, uint64_t size, enum prealloc mode, struct error **err)
@@ -184,6 +214,12 @@ static int grow_data(struct qcow2 *s, uint64_t size, enum prealloc mode, struct 
         return ret;
     }
     ret = qcow2_preallocate(s, s->virtual_size, size, mode, err);
+    if (ret == 0 && mode != PREALLOC_METADATA) {
+        ret = fill_last_cluster(s, size);
+        if (ret < 0) {
+            error_set_errno(err, -ret, "Could not fill the last cluster");
+        }
+    }
     if (ret == 0) {
         ret = qcow2_flush_caches(s, NULL);
         if (ret == 0) {
@@ -205,18 +241,7 @@ static int zero_new_part(struct qcow2 *s, uint64_t old, uint64_t size, struct er
         ret = qcow2_zeroize_range(s, start, size - start, 0, NULL);
     }
     if (ret == 0 && old < start) {
-        uint64_t n = MIN(start, size) - old;
-        uint8_t *zero = mem_try_zalloc(n);
-        if (!zero) {
-            ret = -ENOMEM;
-        } else {
-            struct iov q;
-            iov_single(&q, zero, n);
-            co_unlock(s->w, &s->lock);
-            ret = qcow2_write_range(s, old, n, &q, 0, NULL);
-            co_lock(s->w, &s->lock);
-            mem_free(zero);
-        }
+        ret = write_zero_data(s, old, MIN(start, size) - old);
     }
     return ret < 0 ? error_set_errno(err, -ret, "Failed to zero out new image area") : 0;
 }
@@ -276,23 +301,6 @@ int qcow2_truncate(struct node *n, int64_t size, bool exact, enum prealloc preal
         prealloc = PREALLOC_METADATA;      /* what is in the raw file is in the image */
     }
     int ret = resize(s, (uint64_t)size, prealloc, flags, err);
-    co_unlock(s->w, &s->lock);
-    return ret;
-}
-
-int qcow2_make_empty(struct node *n)
-{
-    struct qcow2 *s = qcow2_state(n);
-    co_lock(s->w, &s->lock);
-    child_event(n->file, LABEL_EMPTY_IMAGE_PREPARE, NULL);
-    int ret = s->dead ? -ENOMEDIUM : 0;
-    uint64_t end = ROUND_UP(s->virtual_size, s->cluster_size), step = ROUND_DOWN((uint64_t)INT32_MAX, s->cluster_size);
-    for (uint64_t offset = 0; offset < end && ret == 0; offset += step) {
-        ret = qcow2_discard_range(s, offset, MIN(step, end - offset), DISCARD_SNAPSHOT, true, NULL);
-    }
-    if (ret == 0) {
-        ret = qcow2_writethrough(s, NULL);
-    }
     co_unlock(s->w, &s->lock);
     return ret;
 }

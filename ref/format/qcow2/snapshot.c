@@ -124,7 +124,7 @@ static int create(struct qcow2 *s, struct snapshot_info *sn)
     }
     int ret = copy_l1(s, &l1_offset);
     ret = ret < 0 ? ret : qcow2_update_snapshot_refcount(s, s->l1_offset, s->l1_size, 1);
-    if (ret < 0 && l1_offset && !s->dead) {
+    if (ret < 0 && l1_offset && !s->dead && !world_leaks_as_qemu(s->w)) {
         qcow2_free_clusters(s, l1_offset, s->l1_size * 8ull, DISCARD_NEVER);
         qcow2_writethrough(s, NULL);
     }

@@ -37,9 +37,15 @@ static void enter(void *arg)
 
 void qt_run(const struct profile *profile, uint64_t seed, void (*fn)(struct qt *t), void *arg)
 {
+    qt_run_policy(profile, seed, 0, fn, arg);
+}
+
+void qt_run_policy(const struct profile *profile, uint64_t seed, unsigned policy, void (*fn)(struct qt *t), void *arg)
+{
     struct qt t = { .r = { .process = process_new() }, .profile = profile, .seed = seed, .arg = arg };
     struct world_config cfg = { .profile = profile, .report = collect, .report_opaque = &t, .simulated_time = true,
-                                .io = IO_SYNC, .io_set = true, .seed = seed + 1 };
+                                .io = IO_SYNC, .io_set = true, .seed = seed + 1,
+                                .deny_names_in_images = policy & QT_DENY_NAMES, .leak_as_qemu = policy & QT_LEAK };
     if (seed) {
         sched_seeded_init(&t.sched, seed, 300);
         cfg.policy = &t.sched.base;

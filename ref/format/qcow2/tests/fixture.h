@@ -25,6 +25,9 @@ struct qt {
 
 /* Runs fn in a fresh world; seed 0: FIFO.  Disks 0 to 3 exist and are empty ("sim:d0"...). */
 void qt_run(const struct profile *profile, uint64_t seed, void (*fn)(struct qt *t), void *arg);
+/* The same with a policy of the world: names in images open nothing, failures leak as QEMU's do. */
+enum { QT_DENY_NAMES = 1, QT_LEAK = 2 };
+void qt_run_policy(const struct profile *profile, uint64_t seed, unsigned policy, void (*fn)(struct qt *t), void *arg);
 /* Makes a qcow2 image on disk i with create options (text, with size). */
 void qt_create(struct qt *t, int i, const char *options);
 struct blk *qt_open(struct qt *t, int i, const char *options);

@@ -48,6 +48,7 @@ static const struct damage damages[] = {
     { 72, 8, UINT64_C(1) << 63, 0, 0, 0, "Unsupported qcow2 feature(s): Unknown incompatible feature: 8000000000000000" },
     { 112, 4, 0xe2792aca, 116, 4, 2000, "ERROR: ext_backing_format: len=2000 too large (>=16)" },
     { 112, 4, 0x12345678, 116, 4, 0x7fffffff, "Header extension too large" },
+    { 112, 4, 0x12345678, 8, 8, 116, "Header extension too large" },
     { 112, 4, 0x23852875, 116, 4, 20, "bitmaps_ext: Invalid extension length" },
 };
 
@@ -191,6 +192,68 @@ static void corruption(struct qt *t)
     blk_unref(rig_open(&t->r, "sim:d0", "driver=qcow2", 0));
 }
 
+/* A feature name table may end behind the name of its last entry. */
+static void feature_names(struct qt *t)
+{
+    struct disk *d = t->r.disk[0];
+    qt_create(t, 0, "size=1M");
+    poke(d, 72, 8, UINT64_C(3) << 62);
+    poke(d, 112, 4, 0x6803f857);
+    poke(d, 116, 4, 14);
+    assert_int_equal(disk_write(d, 120, "\0\x3fTest feature", 14), 0);
+    rig_open_fails(&t->r, "sim:d0", "driver=qcow2", QT_RW,
+                   "Unsupported qcow2 feature(s): Test feature, Unknown incompatible feature: 4000000000000000");
+}
+
+/* Also a checker that repairs is a writer: it does not keep features that it does not know. */
+static void autoclear(struct qt *t)
+{
+    uint8_t b[8];
+    qt_create(t, 0, "size=1M");
+    poke(t->r.disk[0], 88, 8, UINT64_C(1) << 63);
+    blk_unref(rig_open(&t->r, "sim:d0", "driver=qcow2", OPEN_CHECK));
+    disk_read(t->r.disk[0], 88, b, 8);
+    assert_int_equal(b[0], 0x80);
+    blk_unref(rig_open(&t->r, "sim:d0", "driver=qcow2", QT_RW | OPEN_CHECK));
+    disk_read(t->r.disk[0], 88, b, 8);
+    assert_int_equal(b[0], 0);
+}
+
+/* The data file's name in the image opens nothing where names in images are denied; a given one is opened. */
+static void denied(struct qt *t)
+{
+    struct disk *d = t->r.disk[0];
+    qt_create(t, 0, "size=1M,data_file=sim:d2");
+    blk_unref(qt_open(t, 0, NULL));
+    uint8_t header[512];
+    disk_read(d, 0, header, sizeof(header));
+    uint8_t *name = memmem(header, sizeof(header), "sim:d2", 6);
+    assert_non_null(name);
+    assert_int_equal(disk_write(d, name - header, "/dev/x", 6), 0);
+    rig_open_fails(&t->r, "sim:d0", "driver=qcow2", QT_RW,
+                   "Data file '/dev/x' named by image 'sim:d0' is not opened: names in images are denied");
+    blk_unref(qt_open(t, 0, "data-file.driver=sim,data-file.disk=d2"));
+}
+
+/* A broken entry behind a good one: the whole write fails, nothing of it is written. */
+static void broken_entry(struct qt *t)
+{
+    qt_create(t, 0, "size=1M,extended_l2=on");
+    struct blk *b = qt_open(t, 0, NULL);
+    assert_int_equal(rig_fill(b, 0, 128 * KiB, 1), 0);
+    blk_unref(b);
+    poke(t->r.disk[0], 4 * 65536 + 24, 8, UINT64_MAX);      /* allocated and zero: all subclusters of cluster 1 */
+    b = qt_open(t, 0, NULL);
+    assert_int_equal(rig_fill(b, 0, 128 * KiB, 2), -EIO);
+    assert_string_equal(t->r.out.s, "qcow2: Marking image as corrupt: Invalid cluster entry found (L2 offset: 0x40000, L2 "
+                        "index: 0x1); further corruption events will be suppressed\n");
+    blk_unref(b);
+}
+
+static void test_feature_names(void **state) { qt_run(&profile_reference, 0, feature_names, NULL); }
+static void test_autoclear(void **state) { qt_run(&profile_reference, 0, autoclear, NULL); }
+static void test_denied(void **state) { qt_run_policy(&profile_reference, 0, QT_DENY_NAMES, denied, NULL); }
+static void test_broken_entry(void **state) { qt_run(&profile_optimized, 0, broken_entry, NULL); }
 static void test_damaged(void **state) { qt_run(&profile_reference, 0, damaged, NULL); }
 static void test_options(void **state) { qt_run(&profile_reference, 0, wrong_options, NULL); }
 static void test_create_fails(void **state) { qt_run(&profile_reference, 0, create_fails, NULL); }
@@ -203,6 +266,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_damaged),      cmocka_unit_test(test_options), cmocka_unit_test(test_create_fails),
         cmocka_unit_test(test_layouts),      cmocka_unit_test(test_measure), cmocka_unit_test(test_corruption),
+        cmocka_unit_test(test_feature_names), cmocka_unit_test(test_autoclear), cmocka_unit_test(test_denied),
+        cmocka_unit_test(test_broken_entry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
