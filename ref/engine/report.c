@@ -2,8 +2,8 @@
  * Reports: what a program tells its user, on the sink of the world.
  *
  * Models: QEMU's prefixes, and its order: standard output keeps its buffer while standard error is written at once, so
- * in a pipe that both share messages come before what was printed earlier.  Scripts compare that order.  Lines that
- * tell of something about to be done (REPORT_STDOUT) are not kept back.
+ * in a pipe that both share messages come before what was printed earlier; scripts compare that order.  Who tells of
+ * something about to be done calls world_flush_stdout().
  */
 #include "ref/engine/internal.h"
 
@@ -18,7 +18,6 @@ static void to_stdio(struct world *w, enum report_kind kind, const char *text)
 
     if (kind == REPORT_STDOUT) {
         fputs(text, stdout);
-        fflush(stdout);
         return;
     }
     if (kind == REPORT_PLAIN) {
