@@ -102,7 +102,11 @@ static int create_on(struct world *w, struct node *file, const struct params *p,
 int qcow_create(struct world *w, const char *filename, struct value *opts, struct error **err)
 {
     struct params p;
+    const char *format = dict_get_str(opts, "backing_fmt");
     int ret = parse_params(opts, &p, err);
+    if (ret == 0 && format && !driver_find(w, format)) {
+        ret = error_set(err, EINVAL, "unrecognized backing format '%s'", format);
+    }
     if (ret < 0) {
         return ret;
     }

@@ -113,6 +113,18 @@ static int run(struct tool *t, const struct commit_request *r, struct node *top,
     return 0;
 }
 
+/*
+ * What is committed into: below real filters, but not below a raw image, which guards the format that was guessed.
+ */
+static struct node *below(struct node *top)
+{
+    struct child *c = node_cow_child(top);
+    while (c && c->node->drv && c->node->drv->kind == DRIVER_FILTER && node_filtered(c->node)) {
+        c = node_filtered(c->node);
+    }
+    return c ? c->node : NULL;
+}
+
 static int commit(struct tool *t, const struct commit_request *r, struct blk *b)
 {
     struct node *top = node_skip_filters(blk_node(b)), *base;
@@ -123,7 +135,7 @@ static int commit(struct tool *t, const struct commit_request *r, struct blk *b)
             return 1;
         }
     } else {
-        base = node_backing_chain_next(top);
+        base = below(top);
         if (!base) {
             tool_error(t, "Image does not have a backing file");
             return 1;
