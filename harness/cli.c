@@ -15,6 +15,7 @@ const struct cli_command cli_commands[] = {
     { "crash", "every state a power cut may leave of one program", cmd_crash },
     { "faults", "the k-th I/O of each label of one program fails", cmd_faults },
     { "check-spec", "an image by the clauses of its format's spec", check_spec_main },
+    { "iotests", "an upstream tests/qemu-iotests tree on our programs or others", iotests_main },
     { "bench", "what worlds and crash states cost, for `make bench`", bench_main },
     { NULL, NULL, NULL },
 };

@@ -14,6 +14,7 @@ int cli_main(int argc, char **argv);
 int campaign_main(int argc, char **argv);
 int repro_main(int argc, char **argv);
 int check_spec_main(int argc, char **argv);
+int iotests_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 
 #endif

@@ -42,7 +42,7 @@ class Result:
 
 def filter_io(text):
     """Timings of qemu-io's statistics."""
-    text = re.sub(r"[0-9.]+ \w+, \d+ ops; [0-9:.]+ sec \([^)]*\)", "X bytes, X ops; XX:XX:XX.X (X)", text)
+    text = re.sub(r"[0-9.]+ \w+, \d+ ops; [0-9:.]+(?: sec)? \([^)]*\)", "X bytes, X ops; XX:XX:XX.X (X)", text)
     return re.sub(r"^(\d+),(\d+),[0-9:.]+,[0-9.]+,[0-9.]+$", r"\1,\2,X,X,X", text, flags=re.M)
 
 
@@ -75,7 +75,27 @@ def filter_testdir(text, folder):
     return text.replace(folder, "TEST_DIR")
 
 
-FILTERS = {"io": filter_io, "size": filter_size, "date": filter_date, "offset": filter_offset,
+def filter_usage(text):
+    """Usage texts: each program has its own."""
+    return re.sub(r"^usage: .*", "USAGE\n", text, flags=re.I | re.M | re.S)
+
+
+def filter_sorted(text):
+    """Lines in alphabetical order, where requests may end in any."""
+    return "\n".join(sorted(text.split("\n")))
+
+
+def filter_bench(text):
+    """The time that bench took."""
+    return re.sub(r"Run completed in [0-9.]+ seconds", "Run completed in X seconds", text)
+
+
+def filter_node(text):
+    """Numbers of nodes that got their names by themselves."""
+    return re.sub(r"#block\d+", "#blockN", text)
+
+
+FILTERS = {"node": filter_node, "bench": filter_bench, "usage": filter_usage, "sorted": filter_sorted, "io": filter_io, "size": filter_size, "date": filter_date, "offset": filter_offset,
            "pid": filter_pid}
 ALWAYS = ("io", "size", "date")
 

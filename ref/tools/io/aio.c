@@ -155,10 +155,6 @@ int io_cmd_aio_write(struct io_session *s, int argc, char **argv)
         printf("-u requires -z to be specified\n");
         return -EINVAL;
     }
-    if (a.zero && a.pattern != IO_PATTERN) {
-        printf("-z and -P cannot be specified at the same time\n");
-        return -EINVAL;
-    }
     if (a.invalid) {
         printf("injecting invalid write request\n");
         return 0;

@@ -347,14 +347,16 @@ static int fill_from_file(const char *name, uint8_t *buf, size_t len)
 {
     FILE *f = fopen(name, "r");
     if (!f) {
-        printf("%s: %s\n", name, strerror(errno));
+        fflush(stdout);
+        fprintf(stderr, "%s: %s\n", name, strerror(errno));
         return -EINVAL;
     }
     size_t got = fread(buf, 1, len, f);
     bool failed = ferror(f);
     fclose(f);
     if (failed) {
-        printf("%s: %s\n", name, strerror(errno));
+        fflush(stdout);
+        fprintf(stderr, "%s: %s\n", name, strerror(errno));
         return -EINVAL;
     }
     if (!got && len) {

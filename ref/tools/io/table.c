@@ -166,7 +166,7 @@ static const struct io_command table[] = {
     { "quit", "q", io_cmd_quit, 0, -1, 0, true, NULL, "exit the program", NULL },
     { "read", "r", io_cmd_read, 2, -1, 0, false, "[-abCqv] [-P pattern [-s off] [-l len]] off len",
       "reads a number of bytes at a specified offset", read_help },
-    { "readv", "rv", io_cmd_readv, 2, -1, 0, false, "[-Cqv] [-P pattern] off len [len..]",
+    { "readv", NULL, io_cmd_readv, 2, -1, 0, false, "[-Cqv] [-P pattern] off len [len..]",
       "reads a number of bytes at a specified offset", readv_help },
     { "remove_break", NULL, io_cmd_remove_break, 1, 1, 0, false, "tag", "remove a breakpoint by tag", NULL },
     { "reopen", NULL, io_cmd_reopen, 0, -1, 0, false, "[(-r|-w)] [-c cache] [-o options]",
@@ -179,7 +179,7 @@ static const struct io_command table[] = {
     { "wait_break", NULL, io_cmd_wait_break, 1, 1, 0, false, "tag", "waits for the suspension of a request", NULL },
     { "write", "w", io_cmd_write, 2, -1, W, false, "[-bcCfnquz] [-P pattern | -s source_file] off len",
       "writes a number of bytes at a specified offset", write_help },
-    { "writev", "wv", io_cmd_writev, 2, -1, W, false, "[-Cfq] [-P pattern] off len [len..]",
+    { "writev", NULL, io_cmd_writev, 2, -1, W, false, "[-Cfq] [-P pattern] off len [len..]",
       "writes a number of bytes at a specified offset", writev_help },
 };
 
@@ -265,13 +265,15 @@ static bool check_arguments(const struct io_command *c, int n)
     if (n >= c->min_args && (c->max_args < 0 || n <= c->max_args)) {
         return true;
     }
+    fflush(stdout);
     if (c->max_args < 0) {
-        fprintf(stderr, "bad argument count %d to %s, expected at least %d arguments\n", n, c->name, c->min_args);
+        fprintf(stderr, "bad argument count %d to %s, expected at least %d arguments\n", n, c->name,
+                c->min_args);
     } else if (c->min_args == c->max_args) {
         fprintf(stderr, "bad argument count %d to %s, expected %d arguments\n", n, c->name, c->min_args);
     } else {
-        fprintf(stderr, "bad argument count %d to %s, expected between %d and %d arguments\n", n, c->name, c->min_args,
-                c->max_args);
+        fprintf(stderr, "bad argument count %d to %s, expected between %d and %d arguments\n", n, c->name,
+                c->min_args, c->max_args);
     }
     return false;
 }
@@ -295,6 +297,7 @@ static int run_words(struct io_session *s, int argc, char **argv)
 {
     const struct io_command *c = io_find(argv[0]);
     if (!c) {
+        fflush(stdout);
         fprintf(stderr, "command \"%s\" not found\n", argv[0]);
         return -EINVAL;
     }
