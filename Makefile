@@ -26,7 +26,7 @@ LDFLAGS += -rdynamic -Wl,--as-needed
 # Short lines while building; V=1 shows the commands.
 Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-4s %s\n' $(1) $(2))
-LIBS    := -lz -lzstd -luring -lsqlite3 -ldl -lpthread -lm
+LIBS    := -lz -lbz2 -lzstd -luring -lsqlite3 -ldl -lpthread -lm
 ifneq ($(SAN),)
 CFLAGS  += -fsanitize=$(SAN) -fno-sanitize-recover=undefined
 LDFLAGS += -fsanitize=$(SAN)

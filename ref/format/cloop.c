@@ -7,12 +7,12 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <zlib.h>
 
 #include "ref/block/io.h"
 #include "ref/block/open.h"
 #include "ref/engine/host.h"
 #include "ref/format/format.h"
+#include "ref/format/unpack.h"
 #include "specs/cloop_layout.h"
 
 #define ENTRY CLOOP_OFFSET_ENTRY_SIZE
@@ -144,29 +144,6 @@ static void cloop_close(struct node *n)
     mem_free(s->block);
 }
 
-struct unpack {
-    const uint8_t *in;
-    size_t in_size;
-    uint8_t *out;
-    size_t out_size; /* all of it must be filled */
-};
-
-static int unpack(void *arg)
-{
-    struct unpack *u = arg;
-    z_stream z = {.next_in = (uint8_t *)(uintptr_t)u->in,
-                  .avail_in = (uInt)u->in_size,
-                  .next_out = u->out,
-                  .avail_out = (uInt)u->out_size};
-    if (inflateInit(&z) != Z_OK) {
-        return -EIO;
-    }
-    int ret = inflate(&z, Z_FINISH);
-    bool whole = ret == Z_STREAM_END && z.avail_out == 0;
-    inflateEnd(&z);
-    return whole ? 0 : -EIO;
-}
-
 /* Makes block `index` the one at hand.  Memory is bounded by the file, not by what the table says. */
 static int load_block(struct node *n, uint32_t index, const struct request *r)
 {
@@ -189,7 +166,7 @@ static int load_block(struct node *n, uint32_t index, const struct request *r)
     if (ret >= 0) {
         struct unpack u = {in, size, s->block, s->block_size};
         s->index = NONE;
-        ret = host_call(n->w, unpack, &u);
+        ret = host_call(n->w, unpack_zlib, &u);
     }
     if (ret >= 0) {
         s->index = index;

@@ -13,5 +13,6 @@ extern const struct block_driver driver_cloop;
 extern const struct block_driver driver_qed;
 extern const struct block_driver driver_qcow;
 extern const struct block_driver driver_vdi;
+extern const struct block_driver driver_dmg;
 
 #endif

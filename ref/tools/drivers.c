@@ -21,6 +21,7 @@ static const struct driver_entry entries[] = {
     { .drv = &driver_qed },
     { .drv = &driver_qcow },
     { .drv = &driver_vdi },
+    { .drv = &driver_dmg },
     { .drv = NULL },
 };
 
