@@ -107,15 +107,21 @@ static void dmg_close(struct node *n)
     mem_free(s->block);
 }
 
-/* The chunk that has a sector, by halving a list that should be in order; NULL: none. */
+/*
+ * The chunk that has a sector; NULL: none.  By halving a list that should be in order; where it is not, the
+ * answer is QEMU's, whose first steps count one chunk more than there is.
+ */
 static const struct dmg_chunk *find_chunk(const struct dmg *s, uint64_t sector)
 {
-    size_t low = 0, high = s->n_chunks;
-    while (low < high) {
-        size_t mid = (low + high) / 2;
+    size_t low = 0, end = s->n_chunks + 1;
+    while (low < end) {
+        size_t mid = (low + end - 1) / 2;
+        if (mid == s->n_chunks) {
+            return NULL;
+        }
         const struct dmg_chunk *c = &s->chunks[mid];
         if (c->sector > sector) {
-            high = mid;
+            end = mid;
         } else if (sector - c->sector < c->sectors) {
             return c;
         } else {
