@@ -1,9 +1,9 @@
 /*
  * bochs: growing redologs of Bochs, versions 1 and 2, read only (specs/bochs.yaml).
  *
- * Models: a catalog of extents in memory; each extent has a bitmap of its sectors in front.  What has no
- * extent or no bit reads as zeroes.  Leaves out: writing, and the flat, undoable and volatile kinds, which
- * are no such images.
+ * Models: a catalog of extents in memory; each extent has a bitmap of its sectors in front.  What
+ * has no extent or no bit reads as zeroes.  Leaves out: writing, and the flat, undoable and
+ * volatile kinds, which are no such images.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,7 +17,7 @@
 #define BITMAP_BYTES (BOCHS_MAX_EXTENT / SECTOR / 8)
 
 struct bochs {
-    uint32_t *catalog;     /* host order */
+    uint32_t *catalog; /* host order */
     uint32_t catalog_len;
     uint32_t extent;       /* bytes */
     uint64_t first;        /* host offset of extent 0's bitmap */
@@ -28,13 +28,15 @@ struct bochs {
 /* A text field that ends with a zero byte inside its `width` bytes (HDR-1 to HDR-3). */
 static bool text_is(const uint8_t *field, size_t width, const char *text)
 {
-    return strnlen((const char *)field, width) == strlen(text) && !memcmp(field, text, strlen(text));
+    return strnlen((const char *)field, width) == strlen(text) &&
+           !memcmp(field, text, strlen(text));
 }
 
 static bool is_bochs(const uint8_t *h)
 {
     uint32_t version = bochs_header_get_version(h);
-    return text_is(h + BOCHS_HEADER_MAGIC_OFF, BOCHS_HEADER_MAGIC_WIDTH, "Bochs Virtual HD Image") &&
+    return text_is(h + BOCHS_HEADER_MAGIC_OFF, BOCHS_HEADER_MAGIC_WIDTH,
+                   "Bochs Virtual HD Image") &&
            text_is(h + BOCHS_HEADER_TYPE_OFF, BOCHS_HEADER_TYPE_WIDTH, "Redolog") &&
            text_is(h + BOCHS_HEADER_SUBTYPE_OFF, BOCHS_HEADER_SUBTYPE_WIDTH, "Growing") &&
            (version == BOCHS_VERSION_1 || version == BOCHS_VERSION_2);
@@ -142,14 +144,14 @@ static int64_t bitmap_offset(const struct bochs *s, uint32_t index)
 }
 
 /* [in_extent, in_extent + bytes) of an extent: runs of sectors with equal bits. */
-static int read_extent(struct node *n, int64_t bitmap, uint64_t in_extent, uint64_t bytes, size_t q_off,
-                       const struct request *r)
+static int read_extent(struct node *n, int64_t bitmap, uint64_t in_extent, uint64_t bytes,
+                       size_t q_off, const struct request *r)
 {
     const struct bochs *s = n->state;
     uint8_t bits[BITMAP_BYTES];
     uint64_t sector = in_extent / SECTOR, end = (in_extent + bytes) / SECTOR, byte0 = sector / 8;
-    int ret = child_pread(n->file, bitmap + (int64_t)byte0, bits, (int64_t)((end - 1) / 8 + 1 - byte0),
-                          LABEL_NONE, r);
+    int ret = child_pread(n->file, bitmap + (int64_t)byte0, bits,
+                          (int64_t)((end - 1) / 8 + 1 - byte0), LABEL_NONE, r);
     while (ret >= 0 && sector < end) {
         uint64_t next = sector;
         bool set = bits[sector / 8 - byte0] >> sector % 8 & 1;
@@ -158,8 +160,8 @@ static int read_extent(struct node *n, int64_t bitmap, uint64_t in_extent, uint6
         }
         uint64_t run = (next - sector) * SECTOR;
         if (set) {
-            ret = child_preadv(n->file, bitmap + (int64_t)(s->bitmap_bytes + sector * SECTOR), (int64_t)run,
-                               r->iov, q_off, 0, LABEL_READ_AIO, r);
+            ret = child_preadv(n->file, bitmap + (int64_t)(s->bitmap_bytes + sector * SECTOR),
+                               (int64_t)run, r->iov, q_off, 0, LABEL_READ_AIO, r);
         } else {
             iov_fill(r->iov, q_off, 0, run);
         }

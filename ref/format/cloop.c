@@ -1,9 +1,10 @@
 /*
  * cloop: compressed loop images of version 2.0, read only (specs/cloop.yaml).
  *
- * Models: a table of offsets in memory; blocks are zlib streams, the last one read is kept unpacked.  The
- * table is read as far as the file goes, however long the header says it is.  Leaves out: writing, and the
- * later versions with other compressions.  As QEMU, only probing looks at the script in front.
+ * Models: a table of offsets in memory; blocks are zlib streams, the last one read is kept
+ * unpacked.  The table is read as far as the file goes, however long the header says it is.  Leaves
+ * out: writing, and the later versions with other compressions.  As QEMU, only probing looks at the
+ * script in front.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -21,7 +22,7 @@
 struct cloop {
     uint32_t block_size; /* bytes */
     uint32_t n_blocks;
-    uint64_t *offsets;   /* host order; [known] is 0 and stands for all behind it */
+    uint64_t *offsets; /* host order; [known] is 0 and stands for all behind it */
     uint64_t known;
     struct co_mutex lock; /* of the block at hand */
     uint8_t *block;       /* unpacked, block_size bytes; NULL before the first */
@@ -30,8 +31,9 @@ struct cloop {
 
 static int cloop_probe(const uint8_t *buf, size_t len, const char *filename)
 {
-    static const char script[] = "#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 "
-                                 "/dev/cloop $1\n";
+    static const char script[] =
+        "#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 "
+        "/dev/cloop $1\n";
     return len >= sizeof(script) - 1 && !memcmp(buf, script, sizeof(script) - 1) ? 2 : 0;
 }
 
@@ -40,19 +42,22 @@ static int check_header(struct cloop *s, const uint8_t *h, struct error **err)
     s->block_size = cloop_header_get_block_size(h);
     s->n_blocks = cloop_header_get_n_blocks(h);
     if (s->block_size % CLOOP_SECTOR) {
-        return error_set(err, EINVAL, "block_size %" PRIu32 " must be a multiple of 512", s->block_size);
+        return error_set(err, EINVAL, "block_size %" PRIu32 " must be a multiple of 512",
+                         s->block_size);
     }
     if (s->block_size == 0) {
         return error_set(err, EINVAL, "block_size cannot be zero");
     }
     if (s->block_size > CLOOP_MAX_BLOCK_SIZE) {
-        return error_set(err, EINVAL, "block_size %" PRIu32 " must be 64 MB or less", s->block_size);
+        return error_set(err, EINVAL, "block_size %" PRIu32 " must be 64 MB or less",
+                         s->block_size);
     }
     if (s->n_blocks > CLOOP_MAX_N_BLOCKS) {
         return error_set(err, EINVAL, "n_blocks %" PRIu32 " must be %d or less", s->n_blocks,
                          CLOOP_MAX_N_BLOCKS);
     }
-    /* The greatest number lawful up to here is reported as QEMU does, which takes 4 GiB for none. */
+    /* The greatest number lawful up to here is reported as QEMU does, which takes 4 GiB for none.
+     */
     if (s->n_blocks == CLOOP_MAX_N_BLOCKS) {
         return error_set(err, ENOMEM, "Could not allocate offsets table");
     }
@@ -81,7 +86,8 @@ static int read_offsets(struct node *n, struct error **err)
     if (!s->offsets) {
         return error_set_errno(err, ENOMEM, "Could not allocate offsets table");
     }
-    int ret = child_pread(n->file, CLOOP_HEADER_SIZE, s->offsets, (int64_t)(s->known * ENTRY), LABEL_NONE, NULL);
+    int ret = child_pread(n->file, CLOOP_HEADER_SIZE, s->offsets, (int64_t)(s->known * ENTRY),
+                          LABEL_NONE, NULL);
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not read the offsets table");
     }
@@ -97,11 +103,14 @@ static int check_offsets(const struct cloop *s, struct error **err)
         uint64_t begin = s->offsets[i - 1], end = s->offsets[i];
         if (end < begin) {
             return error_set(err, EINVAL,
-                             "offsets not monotonically increasing at index %" PRIu64 ", image file is corrupt", i);
+                             "offsets not monotonically increasing at index %" PRIu64
+                             ", image file is corrupt",
+                             i);
         }
         if (end - begin > CLOOP_MAX_COMPRESSED) {
-            return error_set(err, EINVAL,
-                             "invalid compressed block size at index %" PRIu64 ", image file is corrupt", i);
+            return error_set(
+                err, EINVAL,
+                "invalid compressed block size at index %" PRIu64 ", image file is corrupt", i);
         }
     }
     return 0;
@@ -144,7 +153,8 @@ static void cloop_close(struct node *n)
     mem_free(s->block);
 }
 
-/* Makes block `index` the one at hand.  Memory is bounded by the file, not by what the table says. */
+/* Makes block `index` the one at hand.  Memory is bounded by the file, not by what the table says.
+ */
 static int load_block(struct node *n, uint32_t index, const struct request *r)
 {
     struct cloop *s = n->state;

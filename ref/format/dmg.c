@@ -1,9 +1,9 @@
 /*
  * dmg: Apple disk images, read only (specs/dmg.yaml).
  *
- * Models: the trailer, chunks of zeroes, raw, zlib and bzip2 (UDRO, UDZO, UDBZ); the last unpacked chunk is
- * kept.  Sectors that no chunk has, or one that cannot be unpacked (ADC, LZFSE), fail with -EIO.  Leaves out:
- * writing, images in several segments, encryption, checksums.
+ * Models: the trailer, chunks of zeroes, raw, zlib and bzip2 (UDRO, UDZO, UDBZ); the last unpacked
+ * chunk is kept.  Sectors that no chunk has, or one that cannot be unpacked (ADC, LZFSE), fail with
+ * -EIO.  Leaves out: writing, images in several segments, encryption, checksums.
  */
 #include "ref/format/dmg.h"
 
@@ -16,8 +16,8 @@
 #include "ref/format/unpack.h"
 
 #define SECTOR DMG_SECTOR
-#define TAIL   (2 * SECTOR - 1)      /* how far from the end the trailer is looked for ... */
-#define STARTS (SECTOR + 4 - 1)      /* ... and how many bytes: its first four are among them */
+#define TAIL   (2 * SECTOR - 1) /* how far from the end the trailer is looked for ... */
+#define STARTS (SECTOR + 4 - 1) /* ... and how many bytes: its first four are among them */
 
 static int dmg_probe(const uint8_t *buf, size_t len, const char *filename)
 {
@@ -31,7 +31,8 @@ static int find_trailer(struct node *n, struct error **err)
     uint8_t buf[STARTS];
     int64_t len = child_length(n->file);
     if (len < 0) {
-        return error_set_errno(err, (int)-len, "Failed to get file size while reading UDIF trailer");
+        return error_set_errno(err, (int)-len,
+                               "Failed to get file size while reading UDIF trailer");
     }
     if (len < SECTOR) {
         return error_set(err, EINVAL, "dmg file must be at least 512 bytes long");
@@ -67,7 +68,8 @@ static int read_chunks(struct node *n, struct error **err)
         return ret;
     }
     uint64_t rsrc = dmg_trailer_get_rsrc_offset(t), rsrc_length = dmg_trailer_get_rsrc_length(t);
-    uint64_t plist = dmg_trailer_get_plist_offset(t), plist_length = dmg_trailer_get_plist_length(t);
+    uint64_t plist = dmg_trailer_get_plist_offset(t),
+             plist_length = dmg_trailer_get_plist_length(t);
     s->data_offset = dmg_trailer_get_data_offset(t);
     if (!before_trailer(s, s->data_offset, 0) || !before_trailer(s, rsrc, rsrc_length) ||
         !before_trailer(s, plist, plist_length) || dmg_trailer_get_sectors(t) > INT64_MAX) {
@@ -108,8 +110,8 @@ static void dmg_close(struct node *n)
 }
 
 /*
- * The chunk that has a sector; NULL: none.  By halving a list that should be in order; where it is not, the
- * answer is QEMU's, whose first steps count one chunk more than there is.
+ * The chunk that has a sector; NULL: none.  By halving a list that should be in order; where it is
+ * not, the answer is QEMU's, whose first steps count one chunk more than there is.
  */
 static const struct dmg_chunk *find_chunk(const struct dmg *s, uint64_t sector)
 {
@@ -149,7 +151,8 @@ static int load_chunk(struct node *n, const struct dmg_chunk *c, const struct re
     u.out = mem_try_alloc(u.out_size);
     int ret = in && u.out ? 0 : -ENOMEM;
     if (ret == 0) {
-        ret = child_pread(n->file, (int64_t)c->offset, in, (int64_t)in_size, LABEL_READ_COMPRESSED, r);
+        ret = child_pread(n->file, (int64_t)c->offset, in, (int64_t)in_size, LABEL_READ_COMPRESSED,
+                          r);
     }
     if (ret >= 0) {
         ret = host_call(n->w, c->type == DMG_CHUNK_BZIP2 ? unpack_bzip2 : unpack_zlib, &u);
@@ -166,8 +169,8 @@ static int load_chunk(struct node *n, const struct dmg_chunk *c, const struct re
 }
 
 /* [at, at + bytes) of a raw chunk; what its length leaves out of its sectors is zero. */
-static int read_raw(struct node *n, const struct dmg_chunk *c, uint64_t at, uint64_t bytes, size_t q_off,
-                    const struct request *r)
+static int read_raw(struct node *n, const struct dmg_chunk *c, uint64_t at, uint64_t bytes,
+                    size_t q_off, const struct request *r)
 {
     uint64_t there = at < c->length ? MIN(bytes, c->length - at) : 0;
     if (c->offset > (uint64_t)INT64_MAX - DMG_MAX_CHUNK_BYTES) {
@@ -175,12 +178,12 @@ static int read_raw(struct node *n, const struct dmg_chunk *c, uint64_t at, uint
     }
     iov_fill(r->iov, q_off + there, 0, bytes - there);
     return there == 0 ? 0
-                      : child_preadv(n->file, (int64_t)(c->offset + at), (int64_t)there, r->iov, q_off, 0,
-                                     LABEL_READ_AIO, r);
+                      : child_preadv(n->file, (int64_t)(c->offset + at), (int64_t)there, r->iov,
+                                     q_off, 0, LABEL_READ_AIO, r);
 }
 
-static int read_chunk(struct node *n, const struct dmg_chunk *c, uint64_t at, uint64_t bytes, size_t q_off,
-                      const struct request *r)
+static int read_chunk(struct node *n, const struct dmg_chunk *c, uint64_t at, uint64_t bytes,
+                      size_t q_off, const struct request *r)
 {
     struct dmg *s = n->state;
     if (c->type == DMG_CHUNK_ZERO || c->type == DMG_CHUNK_IGNORE) {

@@ -1,5 +1,6 @@
 /*
- * dmg: what its two halves share (specs/dmg.yaml).  dmg_chunks.c makes the list of chunks, dmg.c reads them.
+ * dmg: what its two halves share (specs/dmg.yaml).  dmg_chunks.c makes the list of chunks, dmg.c
+ * reads them.
  */
 #ifndef BLKREF_FORMAT_DMG_H
 #define BLKREF_FORMAT_DMG_H
@@ -16,9 +17,9 @@ struct dmg_chunk {
 };
 
 struct dmg {
-    int64_t trailer;     /* its offset in the file */
+    int64_t trailer;      /* its offset in the file */
     uint64_t data_offset; /* of the data fork */
-    int64_t sectors;     /* of the disk */
+    int64_t sectors;      /* of the disk */
     struct dmg_chunk *chunks;
     size_t n_chunks, room;
     bool warned_unknown, warned_lzfse;
@@ -27,7 +28,8 @@ struct dmg {
     size_t index;         /* which one */
 };
 
-/* Appends the chunks of all tables in the resource fork, or in the property list: both lie before the trailer. */
+/* Appends the chunks of all tables in the resource fork, or in the property list: both lie before
+ * the trailer. */
 int dmg_read_resource_fork(struct node *n, uint64_t offset, uint64_t length, struct error **err);
 int dmg_read_plist(struct node *n, uint64_t offset, uint64_t length, struct error **err);
 

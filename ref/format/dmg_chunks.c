@@ -1,8 +1,8 @@
 /*
  * dmg: from the resource fork or the property list to the list of chunks.
  *
- * Models: items of a resource fork; data elements of a property list, found as text, not as XML; tables and
- * chunks as QEMU takes them.  Memory is bounded by the bytes there are in the file.
+ * Models: items of a resource fork; data elements of a property list, found as text, not as XML;
+ * tables and chunks as QEMU takes them.  Memory is bounded by the bytes there are in the file.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -32,16 +32,19 @@ static bool is_readable(struct node *n, uint32_t type)
         return false;
     case DMG_CHUNK_LZFSE:
         if (!s->warned_lzfse) {
-            world_report(n->w, REPORT_WARNING, "dmg-lzfse module is missing, accessing lzfse compressed blocks "
-                                               "will result in I/O errors");
+            world_report(n->w, REPORT_WARNING,
+                         "dmg-lzfse module is missing, accessing lzfse compressed blocks "
+                         "will result in I/O errors");
         }
         s->warned_lzfse = true;
         return false;
     default:
         if (!s->warned_unknown) {
             world_report(n->w, REPORT_WARNING,
-                         "Image contains chunks of unknown type %" PRIx32 ", accessing them will result in I/O "
-                         "errors", type);
+                         "Image contains chunks of unknown type %" PRIx32
+                         ", accessing them will result in I/O "
+                         "errors",
+                         type);
         }
         s->warned_unknown = true;
         return false;
@@ -52,13 +55,14 @@ static int check_chunk(struct node *n, const struct dmg_chunk *c)
 {
     const struct dmg *s = n->state;
     if ((c->type == DMG_CHUNK_RAW || is_packed(c->type)) && c->sectors > DMG_MAX_CHUNK_SECTORS) {
-        world_report(n->w, REPORT_ERROR, "sector count %" PRIu64 " for chunk %zu is larger than max (%d)", c->sectors,
+        world_report(n->w, REPORT_ERROR,
+                     "sector count %" PRIu64 " for chunk %zu is larger than max (%d)", c->sectors,
                      s->n_chunks, DMG_MAX_CHUNK_SECTORS);
         return -EINVAL;
     }
     if (c->length > DMG_MAX_CHUNK_BYTES) {
-        world_report(n->w, REPORT_ERROR, "length %" PRIu64 " for chunk %zu is larger than max (%d)", c->length,
-                     s->n_chunks, DMG_MAX_CHUNK_BYTES);
+        world_report(n->w, REPORT_ERROR, "length %" PRIu64 " for chunk %zu is larger than max (%d)",
+                     c->length, s->n_chunks, DMG_MAX_CHUNK_BYTES);
         return -EINVAL;
     }
     return 0;
@@ -86,9 +90,11 @@ static int add_table(struct node *n, const uint8_t *p, size_t size)
     if (size < DMG_TABLE_SIZE || dmg_table_get_magic(p) != DMG_MISH) {
         return 0;
     }
-    uint64_t base = s->data_offset + dmg_table_get_data_offset(p), first = dmg_table_get_first_sector(p);
+    uint64_t base = s->data_offset + dmg_table_get_data_offset(p),
+             first = dmg_table_get_first_sector(p);
     int ret = 0;
-    for (size_t at = DMG_TABLE_SIZE; ret == 0 && size - at >= DMG_CHUNK_SIZE; at += DMG_CHUNK_SIZE) {
+    for (size_t at = DMG_TABLE_SIZE; ret == 0 && size - at >= DMG_CHUNK_SIZE;
+         at += DMG_CHUNK_SIZE) {
         struct dmg_chunk c = {.type = dmg_chunk_get_type(p + at),
                               .sector = first + dmg_chunk_get_sector(p + at),
                               .sectors = dmg_chunk_get_sectors(p + at),
@@ -109,14 +115,16 @@ int dmg_read_resource_fork(struct node *n, uint64_t offset, uint64_t length, str
     if (ret < 0) {
         return ret;
     }
-    uint64_t skip = dmg_resource_header_get_data_offset(h), left = dmg_resource_header_get_data_length(h);
+    uint64_t skip = dmg_resource_header_get_data_offset(h),
+             left = dmg_resource_header_get_data_length(h);
     if (skip > length || left == 0 || left > length - skip) {
         return -EINVAL;
     }
     offset += skip;
     while (ret == 0 && left > 0) {
-        ret = left < sizeof(size) ? -EINVAL
-                                  : child_pread(n->file, (int64_t)offset, size, sizeof(size), LABEL_NONE, NULL);
+        ret = left < sizeof(size)
+                  ? -EINVAL
+                  : child_pread(n->file, (int64_t)offset, size, sizeof(size), LABEL_NONE, NULL);
         if (ret < 0) {
             return ret;
         }
@@ -125,7 +133,9 @@ int dmg_read_resource_fork(struct node *n, uint64_t offset, uint64_t length, str
             return -EINVAL;
         }
         uint8_t *item = mem_try_alloc(bytes);
-        ret = item ? child_pread(n->file, (int64_t)(offset + sizeof(size)), item, bytes, LABEL_NONE, NULL) : -ENOMEM;
+        ret = item ? child_pread(n->file, (int64_t)(offset + sizeof(size)), item, bytes, LABEL_NONE,
+                                 NULL)
+                   : -ENOMEM;
         ret = ret < 0 ? ret : add_table(n, item, bytes);
         mem_free(item);
         offset += sizeof(size) + bytes;
@@ -136,15 +146,16 @@ int dmg_read_resource_fork(struct node *n, uint64_t offset, uint64_t length, str
 
 static int base64_value(char c)
 {
-    return c >= 'A' && c <= 'Z' ? c - 'A'
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
            : c >= 'a' && c <= 'z' ? c - 'a' + 26
            : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+' ? 62
-           : c == '/' ? 63
-           : -1;
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
 }
 
-/* In place: groups of four, other characters passed over, the padding of a group shortens it.  Bytes made. */
+/* In place: groups of four, other characters passed over, the padding of a group shortens it. Bytes
+ * made. */
 static size_t base64_decode(char *text, size_t len)
 {
     size_t made = 0;
@@ -173,7 +184,8 @@ int dmg_read_plist(struct node *n, uint64_t offset, uint64_t length, struct erro
         return -EINVAL;
     }
     char *text = mem_try_alloc(length + 1);
-    int ret = text ? child_pread(n->file, (int64_t)offset, text, (int64_t)length, LABEL_NONE, NULL) : -ENOMEM;
+    int ret = text ? child_pread(n->file, (int64_t)offset, text, (int64_t)length, LABEL_NONE, NULL)
+                   : -ENOMEM;
     char *at = text;
     if (ret >= 0) {
         text[length] = '\0';

@@ -1,6 +1,6 @@
 /*
- * Golden bytes of Bochs growing redologs, positions as in images made by bximage, read and built by the
- * generated accessors.
+ * Golden bytes of Bochs growing redologs, positions as in images made by bximage, read and built by
+ * the generated accessors.
  */
 #include <setjmp.h>
 #include <stdarg.h>

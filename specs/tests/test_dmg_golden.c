@@ -1,6 +1,6 @@
 /*
- * Golden bytes of Apple disk images: the trailer, a table of chunks and one chunk, positions as in images
- * made by Apple's tools; read by the generated accessors and by the tables, and built again.
+ * Golden bytes of Apple disk images: the trailer, a table of chunks and one chunk, positions as in
+ * images made by Apple's tools; read by the generated accessors and by the tables, and built again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,12 +79,30 @@ static void at(int offset, uint64_t (*get)(const uint8_t *p))
     assert_int_equal(get(t), 0x0102030405060708);
 }
 
-static uint64_t data_offset(const uint8_t *p) { return dmg_trailer_get_data_offset(p); }
-static uint64_t rsrc_offset(const uint8_t *p) { return dmg_trailer_get_rsrc_offset(p); }
-static uint64_t rsrc_length(const uint8_t *p) { return dmg_trailer_get_rsrc_length(p); }
-static uint64_t plist_offset(const uint8_t *p) { return dmg_trailer_get_plist_offset(p); }
-static uint64_t plist_length(const uint8_t *p) { return dmg_trailer_get_plist_length(p); }
-static uint64_t sectors(const uint8_t *p) { return dmg_trailer_get_sectors(p); }
+static uint64_t data_offset(const uint8_t *p)
+{
+    return dmg_trailer_get_data_offset(p);
+}
+static uint64_t rsrc_offset(const uint8_t *p)
+{
+    return dmg_trailer_get_rsrc_offset(p);
+}
+static uint64_t rsrc_length(const uint8_t *p)
+{
+    return dmg_trailer_get_rsrc_length(p);
+}
+static uint64_t plist_offset(const uint8_t *p)
+{
+    return dmg_trailer_get_plist_offset(p);
+}
+static uint64_t plist_length(const uint8_t *p)
+{
+    return dmg_trailer_get_plist_length(p);
+}
+static uint64_t sectors(const uint8_t *p)
+{
+    return dmg_trailer_get_sectors(p);
+}
 
 static void test_trailer(void **state)
 {

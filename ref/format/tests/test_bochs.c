@@ -1,5 +1,6 @@
 /*
- * bochs: images built here byte by byte, read back; every header that must be refused, with its message.
+ * bochs: images built here byte by byte, read back; every header that must be refused, with its
+ * message.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,10 +16,10 @@
 
 static const struct block_driver *const drivers[] = {&driver_sim, &driver_raw, &driver_bochs, NULL};
 
-#define ON_D0   "driver=bochs,file.driver=sim,file.disk=d0,read-only=on"
-#define EXTENT  4096
-#define DATA    1024 /* host offset of extent 0: its bitmap sector, then 4096 bytes */
-#define STRIDE  (512 + EXTENT)
+#define ON_D0  "driver=bochs,file.driver=sim,file.disk=d0,read-only=on"
+#define EXTENT 4096
+#define DATA   1024 /* host offset of extent 0: its bitmap sector, then 4096 bytes */
+#define STRIDE (512 + EXTENT)
 
 static void put(struct rig *r, int64_t offset, const void *buf, size_t len)
 {
@@ -41,7 +42,8 @@ static void put64(struct rig *r, int64_t offset, uint64_t v)
     put(r, offset, b, sizeof(b));
 }
 
-/* Four extents of the disk: none, the second in the file, the first, and one behind the end of the file. */
+/* Four extents of the disk: none, the second in the file, the first, and one behind the end of the
+ * file. */
 static void image(struct rig *r)
 {
     rig_disk(r, 0, DATA + 2 * STRIDE);
@@ -117,9 +119,11 @@ static void probed(struct rig *r)
 static void read_only(struct rig *r)
 {
     image(r);
-    rig_open_fails(r, NULL, "driver=bochs,file.driver=sim,file.disk=d0", OPEN_RDWR, "Image is read-only");
+    rig_open_fails(r, NULL, "driver=bochs,file.driver=sim,file.disk=d0", OPEN_RDWR,
+                   "Image is read-only");
     struct error *err = NULL;
-    struct value *opts = opts_parse("driver=bochs,file.driver=sim,file.disk=d0,auto-read-only=on", NULL, &err);
+    struct value *opts =
+        opts_parse("driver=bochs,file.driver=sim,file.disk=d0,auto-read-only=on", NULL, &err);
     struct node *n = node_open(r->w, NULL, NULL, opts, OPEN_RDWR, &err);
     assert_non_null(n);
     assert_true(n->read_only);
@@ -195,8 +199,9 @@ TEST(far_extents)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reads),     cmocka_unit_test(test_version_1), cmocka_unit_test(test_probed),
-        cmocka_unit_test(test_read_only), cmocka_unit_test(test_refused),   cmocka_unit_test(test_far_extents),
+        cmocka_unit_test(test_reads),   cmocka_unit_test(test_version_1),
+        cmocka_unit_test(test_probed),  cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_far_extents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

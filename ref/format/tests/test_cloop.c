@@ -1,6 +1,6 @@
 /*
- * cloop: images compressed here, read back; damaged blocks fail alone; every header and table that must be
- * refused, with its message, and without memory for what is not in the file.
+ * cloop: images compressed here, read back; damaged blocks fail alone; every header and table that
+ * must be refused, with its message, and without memory for what is not in the file.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,8 +30,9 @@ struct image {
 /* Blocks of 'A', 'B', ...; a fifth offset ends the table. */
 static void build(struct image *im)
 {
-    static const char script[] = "#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 "
-                                 "/dev/cloop $1\nexit $?\n";
+    static const char script[] =
+        "#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 "
+        "/dev/cloop $1\nexit $?\n";
     memset(im, 0, sizeof(*im));
     memcpy(im->bytes, script, sizeof(script));
     store_be32(im->bytes + 128, BLOCK);
@@ -91,7 +92,8 @@ static void reads(struct rig *r)
         assert_int_equal(buf[i], 'A' + (700 + i) / BLOCK);
     }
     blk_unref(b);
-    rig_open_fails(r, NULL, "driver=cloop,file.driver=sim,file.disk=d0", OPEN_RDWR, "Image is read-only");
+    rig_open_fails(r, NULL, "driver=cloop,file.driver=sim,file.disk=d0", OPEN_RDWR,
+                   "Image is read-only");
 }
 
 /* A block that does not unpack to its size, or to its end, fails; the others do not. */
@@ -158,7 +160,8 @@ static void bad_tables(struct rig *r)
         uint64_t first, second;
         const char *msg;
     } rows[] = {
-        {0xffffffff, 0xfffe0000, "offsets not monotonically increasing at index 1, image file is corrupt"},
+        {0xffffffff, 0xfffe0000,
+         "offsets not monotonically increasing at index 1, image file is corrupt"},
         {0, UINT64_MAX, "invalid compressed block size at index 1, image file is corrupt"},
         {0, (128 << 20) + 1, "invalid compressed block size at index 1, image file is corrupt"},
         {0, 128 << 20, "offsets not monotonically increasing at index 2, image file is corrupt"},
@@ -188,7 +191,8 @@ static void short_table(struct rig *r)
     im.len = TABLE + 16;
     put(r, &im);
     mem_set_fail_hook(too_much, NULL);
-    rig_open_fails(r, NULL, ON_D0, 0, "offsets not monotonically increasing at index 2, image file is corrupt");
+    rig_open_fails(r, NULL, ON_D0, 0,
+                   "offsets not monotonically increasing at index 2, image file is corrupt");
     memset(im.bytes + TABLE, 0, 16);
     put(r, &im);
     struct blk *b = rig_open(r, NULL, ON_D0, 0);
@@ -212,8 +216,9 @@ TEST(short_table)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reads),      cmocka_unit_test(test_damaged),     cmocka_unit_test(test_bad_headers),
-        cmocka_unit_test(test_bad_tables), cmocka_unit_test(test_short_table),
+        cmocka_unit_test(test_reads),       cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_bad_headers), cmocka_unit_test(test_bad_tables),
+        cmocka_unit_test(test_short_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /*
- * dmg: images built here from chunks, as property list and as resource fork, read back; damaged chunks fail
- * alone; what must be refused or warned of, with its message.
+ * dmg: images built here from chunks, as property list and as resource fork, read back; damaged
+ * chunks fail alone; what must be refused or warned of, with its message.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,7 +22,17 @@ static const struct block_driver *const drivers[] = {&driver_sim, &driver_raw, &
 #define ON_D0 "driver=dmg,file.driver=sim,file.disk=d0,read-only=on"
 #define CHUNK 1024 /* bytes of a chunk unpacked: two sectors */
 
-enum { ZERO = 0, RAW = 1, IGNORE = 2, ADC = (int)0x80000004, ZLIB, BZIP2, LZFSE, COMMENT = 0x7ffffffe, END = -1 };
+enum {
+    ZERO = 0,
+    RAW = 1,
+    IGNORE = 2,
+    ADC = (int)0x80000004,
+    ZLIB,
+    BZIP2,
+    LZFSE,
+    COMMENT = 0x7ffffffe,
+    END = -1
+};
 
 /* An image in the making: data fork, one table of chunks, and what the trailer says. */
 struct image {
@@ -41,7 +51,8 @@ static void start(struct image *im)
     store_be64(im->trailer + 0x1ec, 12);
 }
 
-static void chunk(struct image *im, int type, uint64_t sector, uint64_t sectors, uint64_t offset, uint64_t length)
+static void chunk(struct image *im, int type, uint64_t sector, uint64_t sectors, uint64_t offset,
+                  uint64_t length)
 {
     uint8_t *p = im->table + im->table_len;
     store_be32(p, (uint32_t)type);
@@ -64,7 +75,8 @@ static void packed(struct image *im, int type, uint64_t sector, int value)
         room = len;
     } else if (type == BZIP2) {
         unsigned len = (unsigned)room;
-        assert_int_equal(BZ2_bzBuffToBuffCompress((char *)out, &len, (char *)plain, CHUNK, 1, 0, 0), BZ_OK);
+        assert_int_equal(BZ2_bzBuffToBuffCompress((char *)out, &len, (char *)plain, CHUNK, 1, 0, 0),
+                         BZ_OK);
         room = len;
     } else {
         memcpy(out, plain, CHUNK);
@@ -78,9 +90,11 @@ static void base64(struct strbuf *b, const uint8_t *p, size_t len)
 {
     static const char set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < len; i += 3) {
-        uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < len ? p[i + 1] << 8 : 0) | (i + 2 < len ? p[i + 2] : 0);
-        strbuf_printf(b, "%c%c%c%c%s", set[v >> 18], set[v >> 12 & 63], i + 1 < len ? set[v >> 6 & 63] : '=',
-                      i + 2 < len ? set[v & 63] : '=', i % 45 == 42 ? "\n\t" : "");
+        uint32_t v =
+            (uint32_t)p[i] << 16 | (i + 1 < len ? p[i + 1] << 8 : 0) | (i + 2 < len ? p[i + 2] : 0);
+        strbuf_printf(b, "%c%c%c%c%s", set[v >> 18], set[v >> 12 & 63],
+                      i + 1 < len ? set[v >> 6 & 63] : '=', i + 2 < len ? set[v & 63] : '=',
+                      i % 45 == 42 ? "\n\t" : "");
     }
 }
 
@@ -158,7 +172,8 @@ static void plist(struct rig *r)
     full(&im);
     check_full(r, &im);
     assert_int_equal(r->out.len, 0);
-    rig_open_fails(r, NULL, "driver=dmg,file.driver=sim,file.disk=d0", OPEN_RDWR, "Image is read-only");
+    rig_open_fails(r, NULL, "driver=dmg,file.driver=sim,file.disk=d0", OPEN_RDWR,
+                   "Image is read-only");
 }
 
 static void resource_fork(struct rig *r)
@@ -176,8 +191,8 @@ static void moved(struct rig *r)
     start(&im);
     packed(&im, RAW, 0, 'A');
     packed(&im, RAW, 2, 'B');
-    store_be64(im.table + 8, 4);     /* first sector */
-    store_be64(im.table + 24, 24);   /* data offset */
+    store_be64(im.table + 8, 4);       /* first sector */
+    store_be64(im.table + 24, 24);     /* data offset */
     store_be64(im.trailer + 24, 1000); /* data fork */
     put(r, &im);
     struct blk *b = rig_open(r, NULL, ON_D0, 0);
@@ -239,10 +254,12 @@ static void cannot_unpack(struct rig *r)
     }
     rig_check(b, 8 * 512, CHUNK, 'A');
     blk_unref(b);
-    const char *said = r->out.s, *lzfse = strstr(said, "dmg-lzfse module is missing, accessing lzfse "
-                                                                  "compressed blocks will result in I/O errors");
-    assert_non_null(strstr(said, "Image contains chunks of unknown type 80000004, accessing them will result in "
-                                 "I/O errors"));
+    const char *said = r->out.s,
+               *lzfse = strstr(said, "dmg-lzfse module is missing, accessing lzfse "
+                                     "compressed blocks will result in I/O errors");
+    assert_non_null(strstr(
+        said, "Image contains chunks of unknown type 80000004, accessing them will result in "
+              "I/O errors"));
     assert_non_null(lzfse);
     assert_null(strstr(lzfse + 1, "dmg-lzfse")); /* once */
 }
@@ -257,10 +274,13 @@ static void bad_chunks(struct rig *r)
         const char *said;
     } rows[] = {
         {RAW, 131073, 10, "sector count 131073 for chunk 1 is larger than max (131072)"},
-        {ZLIB, UINT64_MAX, 10, "sector count 18446744073709551615 for chunk 1 is larger than max (131072)"},
-        {BZIP2, 1ULL << 55, 10, "sector count 36028797018963968 for chunk 1 is larger than max (131072)"},
+        {ZLIB, UINT64_MAX, 10,
+         "sector count 18446744073709551615 for chunk 1 is larger than max (131072)"},
+        {BZIP2, 1ULL << 55, 10,
+         "sector count 36028797018963968 for chunk 1 is larger than max (131072)"},
         {RAW, 1, (64 << 20) + 1, "length 67108865 for chunk 1 is larger than max (67108864)"},
-        {ZERO, 1, 1ULL << 63, "length 9223372036854775808 for chunk 1 is larger than max (67108864)"},
+        {ZERO, 1, 1ULL << 63,
+         "length 9223372036854775808 for chunk 1 is larger than max (67108864)"},
     };
     struct image im;
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -288,10 +308,14 @@ static void bad_trailers(struct rig *r)
         const char *msg;
     } rows[] = {
         {0, 0, "Could not locate UDIF trailer in dmg file"},
-        {0x18, 1 << 30, REFUSED},          {0x18, 1ULL << 63, REFUSED},
-        {0x28, 1 << 30, REFUSED},          {0x30, 1 << 30, REFUSED},
-        {0x28, UINT64_MAX, REFUSED},       {0x30, UINT64_MAX, REFUSED},
-        {0xd8, 1 << 30, REFUSED},          {0xd8, UINT64_MAX, REFUSED},
+        {0x18, 1 << 30, REFUSED},
+        {0x18, 1ULL << 63, REFUSED},
+        {0x28, 1 << 30, REFUSED},
+        {0x30, 1 << 30, REFUSED},
+        {0x28, UINT64_MAX, REFUSED},
+        {0x30, UINT64_MAX, REFUSED},
+        {0xd8, 1 << 30, REFUSED},
+        {0xd8, UINT64_MAX, REFUSED},
         {0x1ec, 1ULL << 63, REFUSED},
         {0x1ec, 1ULL << 54, "Could not refresh total sector count: File too large"},
         {0x1ec, INT64_MAX, "Could not refresh total sector count: File too large"},
@@ -307,14 +331,19 @@ static void bad_trailers(struct rig *r)
     struct error *err = NULL;
     assert_int_equal(blk_truncate(b, 0, true, PREALLOC_OFF, 0, &err), 0);
     blk_unref(b);
-    rig_open_fails(r, "sim:d0", "driver=dmg,read-only=on", 0, "dmg file must be at least 512 bytes long");
+    rig_open_fails(r, "sim:d0", "driver=dmg,read-only=on", 0,
+                   "dmg file must be at least 512 bytes long");
 }
 
 /* Neither text nor items that are no tables harm: there are just no chunks. */
 static void no_chunks(struct rig *r)
 {
-    static const char *const texts[] = {"hello", "<data>!!!!</data>", "<data></data>", "<data>bWlzaA==</data>",
-                                        "<DATA>bWlzaA==</DATA>", NULL};
+    static const char *const texts[] = {"hello",
+                                        "<data>!!!!</data>",
+                                        "<data></data>",
+                                        "<data>bWlzaA==</data>",
+                                        "<DATA>bWlzaA==</DATA>",
+                                        NULL};
     uint8_t buf[512];
     struct image im;
     for (int i = 0; i < (int)ARRAY_SIZE(texts); i++) {
@@ -359,9 +388,11 @@ TEST(probing)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plist),         cmocka_unit_test(test_resource_fork), cmocka_unit_test(test_moved),
-        cmocka_unit_test(test_damaged),       cmocka_unit_test(test_cannot_unpack), cmocka_unit_test(test_bad_chunks),
-        cmocka_unit_test(test_bad_trailers),  cmocka_unit_test(test_no_chunks),     cmocka_unit_test(test_probing),
+        cmocka_unit_test(test_plist),         cmocka_unit_test(test_resource_fork),
+        cmocka_unit_test(test_moved),         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_cannot_unpack), cmocka_unit_test(test_bad_chunks),
+        cmocka_unit_test(test_bad_trailers),  cmocka_unit_test(test_no_chunks),
+        cmocka_unit_test(test_probing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
