@@ -14,5 +14,6 @@ extern const struct block_driver driver_qed;
 extern const struct block_driver driver_qcow;
 extern const struct block_driver driver_vdi;
 extern const struct block_driver driver_dmg;
+extern const struct block_driver driver_vpc;
 
 #endif

@@ -22,6 +22,7 @@ static const struct driver_entry entries[] = {
     { .drv = &driver_qcow },
     { .drv = &driver_vdi },
     { .drv = &driver_dmg },
+    { .drv = &driver_vpc },
     { .drv = NULL },
 };
 
