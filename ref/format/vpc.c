@@ -140,7 +140,7 @@ static int check_dynamic(struct vpc *s, const uint8_t *d, struct error **err)
         return error_set(err, EINVAL, "Invalid header magic");
     }
     uint32_t block = (uint32_t)vpc_dynamic_get_block_size(d);
-    if (!IS_POW2(block) || block < VPC_SECTOR) {
+    if (!IS_POW2(block) || block < VPC_SECTOR || block > INT32_MAX) {
         return error_set(err, EINVAL, "Invalid block size %" PRIu32, block);
     }
     s->block_size = block;

@@ -1,0 +1,133 @@
+/*
+ * vdi and vpc on simulated disks: random programs against a shadow, and hostile headers.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include "ref/base/bytes.h"
+#include "ref/block/open.h"
+#include "ref/format/format.h"
+#include "ref/protocol/protocol.h"
+#include "ref/protocol/tests/rig.h"
+
+static const struct block_driver *const drivers[] = {&driver_sim, &driver_vdi, &driver_vpc, NULL};
+#define RW   (OPEN_RDWR | OPEN_RESIZE)
+#define DISK (5 * MiB)
+
+static void make(struct rig *r, const struct block_driver *drv, const char *options)
+{
+    struct error *err = NULL;
+    struct value *opts = opts_parse(options, NULL, &err);
+    rig_disk(r, 0, 0);
+    assert_int_equal(image_create(r->w, drv, "sim:d0", opts, &err), 0);
+    value_free(opts);
+}
+
+/* Writes at random places, reopening now and then, read back as a plain array holds them. */
+static void program(struct rig *r, const char *driver)
+{
+    uint8_t *shadow = mem_zalloc(DISK), *buf = mem_zalloc(DISK);
+    uint64_t seed = 12345;
+    struct blk *b = NULL;
+    for (int i = 0; i < 60; i++) {
+        if (!b) {
+            b = rig_open(r, "sim:d0", driver, RW);
+        }
+        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+        int64_t at = (int64_t)(seed >> 33) % (DISK - 300000) / 512 * 512;
+        int64_t len = ((int64_t)(seed >> 20) % 300000 / 512 + 1) * 512;
+        memset(shadow + at, i + 1, (size_t)len);
+        assert_int_equal(rig_fill(b, at, len, (uint8_t)(i + 1)), 0);
+        if (i % 16 == 15) {
+            blk_unref(b);
+            b = NULL;
+        }
+    }
+    assert_int_equal(blk_pread(b, 0, buf, DISK), 0);
+    assert_memory_equal(buf, shadow, DISK);
+    blk_unref(b);
+    mem_free(shadow);
+    mem_free(buf);
+}
+
+static void programs_vdi(struct rig *r)
+{
+    make(r, &driver_vdi, "size=5M");
+    program(r, "driver=vdi");
+    struct check_result res = {0};
+    struct blk *b = rig_open(r, "sim:d0", "driver=vdi", 0);
+    assert_int_equal(node_check(blk_node(b), &res, 0), 0);
+    assert_int_equal(res.corruptions, 0);
+    blk_unref(b);
+}
+
+static void programs_vpc(struct rig *r)
+{
+    make(r, &driver_vpc, "size=5M,force_size=on");
+    program(r, "driver=vpc");
+}
+
+static void programs_vpc_fixed(struct rig *r)
+{
+    make(r, &driver_vpc, "size=5M,subformat=fixed,force_size=on");
+    program(r, "driver=vpc");
+}
+
+static void poke(struct rig *r, int64_t at, const void *buf, size_t len)
+{
+    disk_write(r->disk[0], at, buf, len);
+}
+
+static void hostile_vdi(struct rig *r)
+{
+    uint8_t le[4];
+    make(r, &driver_vdi, "size=5M");
+    store_le32(le, 0x1fffff81);
+    poke(r, 384, le, 4);
+    rig_open_fails(r, "sim:d0", "driver=vdi", 0,
+                   "unsupported VDI image (too many blocks 536870785, max is 536870784)");
+    store_le32(le, 0x1fffff80); /* allowed; takes no memory for what the file has not */
+    poke(r, 384, le, 4);
+    blk_unref(rig_open(r, "sim:d0", "driver=vdi", 0));
+    store_le32(le, 4);
+    poke(r, 384, le, 4);
+    rig_open_fails(r, "sim:d0", "driver=vdi", 0,
+                   "unsupported VDI image (disk size 5242880, image bitmap has room for 4194304)");
+}
+
+static void hostile_vpc(struct rig *r)
+{
+    uint8_t be[4];
+    make(r, &driver_vpc, "size=5M");
+    store_be32(be, 0);
+    poke(r, 512 + 32, be, 4);
+    rig_open_fails(r, "sim:d0", "driver=vpc", 0, "Invalid block size 0");
+    store_be32(be, 0x200000);
+    poke(r, 512 + 32, be, 4);
+    store_be32(be, 0x40000001);
+    poke(r, 512 + 28, be, 4);
+    rig_open_fails(r, "sim:d0", "driver=vpc", 0, "Max Table Entries too large (1073741825)");
+}
+
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        rig_run(drivers, name);                                                                    \
+    }
+TEST(programs_vdi)
+TEST(programs_vpc)
+TEST(programs_vpc_fixed)
+TEST(hostile_vdi)
+TEST(hostile_vpc)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_programs_vdi),       cmocka_unit_test(test_programs_vpc),
+        cmocka_unit_test(test_programs_vpc_fixed), cmocka_unit_test(test_hostile_vdi),
+        cmocka_unit_test(test_hostile_vpc),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
