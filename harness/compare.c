@@ -182,15 +182,21 @@ static bool maps_differ(struct compare *c, const struct extent *a, int na, const
 
 /*
  * That data are zeroes is known only from holes of the host's file: said truthfully or not at all.  only_top: how a
- * commit rounded what it wrote below is no promise either.
+ * commit rounded what it wrote below is no promise either.  chain: whether a cluster that is zeroed in part may become
+ * a zero cluster hangs on holes below it, so present zeroes are as good as present data (both were held against the
+ * shadow's bytes).
  */
-static int join_holes(struct extent **map, int n, bool only_top)
+static int join_holes(struct extent **map, int n, bool only_top, bool chain)
 {
     struct extent *joined = NULL;
     int count = 0;
     for (int i = 0; i < n; i++) {
         struct extent e = (*map)[i];
         e.zero = e.zero && !e.data;
+        if (chain && e.present && e.zero) {
+            e.zero = false;
+            e.data = true;
+        }
         if (only_top && (e.depth || !e.present)) {
             e = (struct extent){ .offset = e.offset, .bytes = e.bytes, .depth = 1 };
         }
@@ -225,8 +231,9 @@ bool compare_maps(struct compare *c)
                      : map_lies(c, b, nb, DIFF_MAP);
     }
     if (!bad && c->subject && map_is_comparable(c)) {
-        na = join_holes(&a, na, c->committed);
-        nb = join_holes(&b, nb, c->committed);
+        bool chain = c->shadow.layers > 1 || c->p->backing;
+        na = join_holes(&a, na, c->committed, chain);
+        nb = join_holes(&b, nb, c->committed, chain);
         bad = maps_differ(c, a, na, b, nb);
     }
     mem_free(a);

@@ -148,6 +148,7 @@ static int upgrade(struct qcow2 *s, struct amend_progress *p, struct error **err
         s->version = 2;
         return ret;
     }
+    qcow2_set_version_flags(s);
     amend_report(p, 2, 2);
     return 0;
 }
@@ -210,6 +211,7 @@ static int downgrade(struct qcow2 *s, struct amend_progress *p, struct error **e
         s->compression_type = type;
         return ret;
     }
+    qcow2_set_version_flags(s);
     s->use_lazy_refcounts = false;
     return 0;
 }

@@ -161,6 +161,12 @@ static int open_metadata(struct qcow2 *s, struct value *opts, unsigned flags, st
     return ret;
 }
 
+void qcow2_set_version_flags(struct qcow2 *s)
+{
+    /* Version 2 has no zero clusters. */
+    s->n->zero_flags = s->version >= 3 ? REQ_MAY_UNMAP | REQ_NO_FALLBACK : 0;
+}
+
 static int open_qcow2(struct node *n, struct value *opts, unsigned flags, struct error **err)
 {
     struct qcow2 *s = qcow2_state(n);
@@ -180,7 +186,7 @@ static int open_qcow2(struct node *n, struct value *opts, unsigned flags, struct
             free_state(s);
         }
     }
-    n->zero_flags = s->version >= 3 ? REQ_MAY_UNMAP | REQ_NO_FALLBACK : 0;     /* version 2 has no zero clusters */
+    qcow2_set_version_flags(s);
     n->truncate_flags = REQ_ZERO_GROWN;
     return ret;
 }

@@ -321,6 +321,8 @@ int qcow2_header_write(struct qcow2 *s);
 /* Sets/clears the dirty bit on disk, flushed; mark_clean flushes caches first. (locked) */
 int qcow2_mark_dirty(struct qcow2 *s);
 int qcow2_mark_clean(struct qcow2 *s);
+/* What requests the node takes by itself; anew whenever the version changed. */
+void qcow2_set_version_flags(struct qcow2 *s);
 int qcow2_mark_corrupt(struct qcow2 *s);
 int qcow2_mark_consistent(struct qcow2 *s);
 /* Repairs what refcounts may have lost: the image is dirty or was repaired. */
