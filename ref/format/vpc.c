@@ -128,7 +128,7 @@ static int set_size(struct node *n, const char *calc, struct error **err)
     uint64_t sectors = current || largest ? vpc_footer_get_current_size(f) / VPC_SECTOR
                                           : cyls * heads * per_track;
     if (sectors > VPC_MAX_SECTORS) {
-        return error_set_errno(err, EFBIG, "Could not open '%s'", n->filename);
+        return error_set_errno(err, EFBIG, "Could not open '%s'", n->file->node->filename);
     }
     s->size = (int64_t)sectors * SECTOR;
     return 0;
