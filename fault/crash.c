@@ -45,7 +45,7 @@ struct crash_iter {
     uint64_t subset;         /* PHASE_SUBSETS: bit i: open[i] is absent */
     size_t comb[16], n_comb; /* PHASE_DROPS, PHASE_KEEPS: indices into open, ascending */
     uint64_t orders_done;    /* orders of this subset */
-    size_t torn_item; /* index into open of the op torn; n_open: none torn yet */
+    size_t torn_item;        /* index into open of the op torn; n_open: none torn yet */
     uint32_t torn_next;
     uint64_t samples_done;
     struct rng rng;

@@ -34,7 +34,7 @@ struct crash_bounds {
     unsigned sector;  /* tearing granularity, 512 or 4096 (a power of two) */
     bool every_stamp; /* cut at every stamp; else only where the durable set or the marks change */
     uint64_t max_states; /* stop after so many distinct states; 0: no limit */
-    uint64_t max_built;  /* stop after so many states were built, equal ones included; 0: no limit */
+    uint64_t max_built; /* stop after so many states were built, equal ones included; 0: no limit */
     /* May this op be torn?  NULL: by label class, all but guest data. */
     bool (*tearable)(const struct disk_op *op, void *opaque);
     void *opaque;

@@ -12,10 +12,10 @@
 #include "ref/tools/drivers.h"
 
 enum {
-    POOL_PAGES = 8192,           /* 32 MiB; beyond, the disk is full */
-    EXTENTS = 24,                /* of block status that are followed */
-    PIECE = 16 * 1024,           /* bytes read of each */
-    SPOT = 4096,                 /* bytes written at a time */
+    POOL_PAGES = 8192, /* 32 MiB; beyond, the disk is full */
+    EXTENTS = 24,      /* of block status that are followed */
+    PIECE = 16 * 1024, /* bytes read of each */
+    SPOT = 4096,       /* bytes written at a time */
 };
 
 struct iteration {
@@ -25,9 +25,7 @@ struct iteration {
     uint8_t buf[PIECE];
 };
 
-static void quiet(void *opaque, enum report_kind kind, const char *text)
-{
-}
+static void quiet(void *opaque, enum report_kind kind, const char *text) {}
 
 static struct blk *open_image(struct iteration *it, unsigned flags)
 {
@@ -75,7 +73,8 @@ static void write_spot(struct iteration *it, struct blk *b, int64_t offset, bool
     it->f->wrote++;
     int ret = read_some(it, b, offset, SPOT);
     if (trusted && !it->err && (ret < 0 || memcmp(out, it->buf, SPOT))) {
-        error_set(&it->err, EILSEQ, "what was written at %lld does not read back (%d)", (long long)offset, ret);
+        error_set(&it->err, EILSEQ, "what was written at %lld does not read back (%d)",
+                  (long long)offset, ret);
     }
 }
 
@@ -87,7 +86,7 @@ static void change(struct iteration *it, struct blk *b, bool trusted)
     write_spot(it, b, length - SPOT, trusted);
     blk_pwrite_zeroes(b, 0, MIN(length, 3 * SPOT), REQ_MAY_UNMAP, NULL);
     blk_discard(b, 0, MIN(length, 2 * SPOT), NULL);
-    struct snapshot_info sn = { .name = "fuzz", .icount = UINT64_MAX };
+    struct snapshot_info sn = {.name = "fuzz", .icount = UINT64_MAX};
     if (snapshot_create(blk_node(b), &sn) == 0) {
         write_spot(it, b, 0, trusted);
         snapshot_goto(blk_node(b), sn.id, NULL);
@@ -125,11 +124,16 @@ static void iterate(void *arg)
 
 int fuzz_qcow2(struct fuzz *f, const uint8_t *data, size_t len, struct error **err)
 {
-    struct world_config cfg = { .profile = f->profile, .io = IO_SYNC, .io_set = true, .seed = 1, .simulated_time = true,
-                                .deny_names_in_images = true, .report = quiet };
+    struct world_config cfg = {.profile = f->profile,
+                               .io = IO_SYNC,
+                               .io_set = true,
+                               .seed = 1,
+                               .simulated_time = true,
+                               .deny_names_in_images = true,
+                               .report = quiet};
     struct disk_pool *pool = disk_pool_new(POOL_PAGES);
     struct iteration *it = mem_zalloc(sizeof(*it));
-    struct sim_disk d = { .disk = disk_new(pool, 0) };
+    struct sim_disk d = {.disk = disk_new(pool, 0)};
     disk_write(d.disk, 0, data, MIN(len, (size_t)FUZZ_MAX_INPUT));
     it->f = f;
     it->w = world_new(f->process, &cfg);

@@ -1,9 +1,10 @@
 /*
  * Fuzzing qcow2: one iteration, seed images, and mutations that know the format.
  *
- * An iteration opens bytes as a qcow2 image on a simulated disk in a world of its own, checks, walks, reads, writes,
- * takes a snapshot, closes, opens again with repair.  Names found in images open nothing; memory and work are bounded.
- * Leaves out: who makes the bytes (fuzz/main: AFL++; fuzz_mutate(): a seeded mutator for `make check`).
+ * An iteration opens bytes as a qcow2 image on a simulated disk in a world of its own, checks,
+ * walks, reads, writes, takes a snapshot, closes, opens again with repair.  Names found in images
+ * open nothing; memory and work are bounded. Leaves out: who makes the bytes (fuzz/main: AFL++;
+ * fuzz_mutate(): a seeded mutator for `make check`).
  */
 #ifndef BLKREF_FUZZ_QCOW2_H
 #define BLKREF_FUZZ_QCOW2_H
@@ -14,19 +15,20 @@
 #include "ref/base/strbuf.h"
 #include "ref/engine/world.h"
 
-#define FUZZ_MAX_INPUT (1 << 20)     /* bytes of an image that are looked at */
+#define FUZZ_MAX_INPUT (1 << 20) /* bytes of an image that are looked at */
 
 struct fuzz {
     struct process *process;
     const struct profile *profile;
-    bool flip_byte;                  /* planted: a byte of each read is wrong */
+    bool flip_byte; /* planted: a byte of each read is wrong */
     /* Counted over iterations. */
     uint64_t runs, opened, clean, wrote;
 };
 
 /*
- * One iteration.  0, or -EILSEQ with err when the block layer broke its word: it hung, or an image that check had found
- * clean did not give back what was just written.  Crashes are not survived: that is what a fuzzer looks for.
+ * One iteration.  0, or -EILSEQ with err when the block layer broke its word: it hung, or an image
+ * that check had found clean did not give back what was just written.  Crashes are not survived:
+ * that is what a fuzzer looks for.
  */
 int fuzz_qcow2(struct fuzz *f, const uint8_t *data, size_t len, struct error **err);
 
@@ -36,7 +38,8 @@ const char *fuzz_seed_name(size_t i);
 int64_t fuzz_seed(struct process *p, size_t i, uint8_t **out, struct error **err);
 /* AFL++ dictionary of the values that the spec's fields may have. */
 void fuzz_dictionary(struct strbuf *out);
-/* Changes 1 to 4 places: fields of the header by their spec, table entries, single bits, the length.  New length. */
+/* Changes 1 to 4 places: fields of the header by their spec, table entries, single bits, the
+ * length.  New length. */
 size_t fuzz_mutate(struct rng *rng, uint8_t *data, size_t len);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * Mutations of qcow2 images that know the format: fields from the spec's tables, entries that point into the image.
+ * Mutations of qcow2 images that know the format: fields from the spec's tables, entries that point
+ * into the image.
  */
 #include <string.h>
 #include "fuzz/fuzz_qcow2.h"
@@ -9,7 +10,7 @@
 
 static uint64_t interesting(struct rng *rng, uint64_t old, size_t len)
 {
-    static const uint64_t flags[] = { 0, UINT64_C(1) << 63, UINT64_C(1) << 62, UINT64_C(3) << 62, 1 };
+    static const uint64_t flags[] = {0, UINT64_C(1) << 63, UINT64_C(1) << 62, UINT64_C(3) << 62, 1};
     uint64_t flag = flags[rng_below(rng, ARRAY_SIZE(flags))];
     switch (rng_below(rng, 8)) {
     case 0:
@@ -106,7 +107,7 @@ void fuzz_dictionary(struct strbuf *out)
                 add_word(out, &n, MIN(f->width, 8), v->value);
             }
             if (!f->bytes && f->min == f->max && f->min && f->width <= 8) {
-                add_word(out, &n, f->width, f->min);     /* a constant */
+                add_word(out, &n, f->width, f->min); /* a constant */
             }
         }
     }

@@ -17,16 +17,16 @@ static const struct {
     const char *name, *options;
     unsigned how;
 } seeds[] = {
-    { "empty", "cluster_size=512", UNTOUCHED },
-    { "v3", "cluster_size=512", 0 },
-    { "v2", "cluster_size=512,compat=0.10", 0 },
-    { "lazy", "cluster_size=512,lazy_refcounts=on", 0 },
-    { "snapshot", "cluster_size=512", SNAPSHOT },
-    { "compressed", "cluster_size=512", COMPRESSED },
-    { "zstd", "cluster_size=512,compression_type=zstd", COMPRESSED },
-    { "refcount1", "cluster_size=512,refcount_bits=1", 0 },
-    { "refcount64", "cluster_size=512,refcount_bits=64", SNAPSHOT },
-    { "extended", "cluster_size=16k,extended_l2=on", 0 },
+    {"empty", "cluster_size=512", UNTOUCHED},
+    {"v3", "cluster_size=512", 0},
+    {"v2", "cluster_size=512,compat=0.10", 0},
+    {"lazy", "cluster_size=512,lazy_refcounts=on", 0},
+    {"snapshot", "cluster_size=512", SNAPSHOT},
+    {"compressed", "cluster_size=512", COMPRESSED},
+    {"zstd", "cluster_size=512,compression_type=zstd", COMPRESSED},
+    {"refcount1", "cluster_size=512,refcount_bits=1", 0},
+    {"refcount64", "cluster_size=512,refcount_bits=64", SNAPSHOT},
+    {"extended", "cluster_size=16k,extended_l2=on", 0},
 };
 
 size_t fuzz_seed_count(void)
@@ -57,7 +57,7 @@ static int fill(struct blk *b, unsigned how)
         ret = blk_pwrite(b, k * step, buf, step, flags);
     }
     if (ret == 0 && how & SNAPSHOT) {
-        struct snapshot_info sn = { .name = "s", .icount = UINT64_MAX };
+        struct snapshot_info sn = {.name = "s", .icount = UINT64_MAX};
         ret = snapshot_create(blk_node(b), &sn);
     }
     return ret < 0 ? ret : blk_pwrite_zeroes(b, 8192, 1024, 0, NULL);
@@ -66,8 +66,11 @@ static int fill(struct blk *b, unsigned how)
 static void make_seed(void *arg)
 {
     struct making *m = arg;
-    struct image_recipe r = { .filename = "sim:fuzz", .format = "qcow2", .options = seeds[m->i].options, .size = 65536,
-                              .quiet = true };
+    struct image_recipe r = {.filename = "sim:fuzz",
+                             .format = "qcow2",
+                             .options = seeds[m->i].options,
+                             .size = 65536,
+                             .quiet = true};
     m->ret = image_make(m->w, &r, &m->err);
     if (m->ret < 0 || seeds[m->i].how & UNTOUCHED) {
         return;
@@ -83,10 +86,10 @@ static void make_seed(void *arg)
 
 int64_t fuzz_seed(struct process *p, size_t i, uint8_t **out, struct error **err)
 {
-    struct world_config cfg = { .io = IO_SYNC, .io_set = true, .seed = 1, .simulated_time = true };
+    struct world_config cfg = {.io = IO_SYNC, .io_set = true, .seed = 1, .simulated_time = true};
     struct disk_pool *pool = disk_pool_new(0);
-    struct sim_disk d = { .disk = disk_new(pool, 0) };
-    struct making m = { .w = world_new(p, &cfg), .i = i };
+    struct sim_disk d = {.disk = disk_new(pool, 0)};
+    struct making m = {.w = world_new(p, &cfg), .i = i};
     block_set_drivers(m.w, &all_drivers);
     sim_register(m.w, "fuzz", &d);
     int64_t ret = world_exec(m.w, make_seed, &m);

@@ -29,15 +29,21 @@ char *campaign_scratch(struct campaign *c, const char *name)
     return path;
 }
 
-void campaign_report(struct campaign *c, const char *stage, const struct subject *s, const char *format,
-                     const char *name, int verdict, const char *detail, const char *repro)
+void campaign_report(struct campaign *c, const char *stage, const struct subject *s,
+                     const char *format, const char *name, int verdict, const char *detail,
+                     const char *repro)
 {
     const char *subject = s ? s->name : "-";
-    struct result r = { .stage = stage, .subject = subject, .format = format, .name = name,
-                        .verdict = (enum verdict)verdict, .detail = detail };
+    struct result r = {.stage = stage,
+                       .subject = subject,
+                       .format = format,
+                       .name = name,
+                       .verdict = (enum verdict)verdict,
+                       .detail = detail};
     char *id = NULL, *text = NULL;
     if (verdict == VERDICT_FAIL) {
-        struct difference_facts facts = { stage, subject, s ? s->version : NULL, format, detail, repro };
+        struct difference_facts facts = {stage,  subject, s ? s->version : NULL,
+                                         format, detail,  repro};
         const struct divergence *known = divergences_match(c->divergences, &facts);
         r.verdict = known ? VERDICT_DIVERGENCE : VERDICT_FAIL;
         r.divergence = known ? known->id : NULL;

@@ -13,18 +13,19 @@
 struct campaign {
     struct process *process;
     uint64_t seed;
-    unsigned count;           /* size of the budget: programs per subject and the like; stages scale from it */
-    const char *dir;          /* scratch directory, exists */
-    const char *build;        /* build folder, for programs and fuzz targets */
+    unsigned
+        count; /* size of the budget: programs per subject and the like; stages scale from it */
+    const char *dir;   /* scratch directory, exists */
+    const char *build; /* build folder, for programs and fuzz targets */
     struct subject *subjects[MAX_SUBJECTS];
-    unsigned n_subjects;      /* [0] is the reference profile in process: the oracle */
+    unsigned n_subjects; /* [0] is the reference profile in process: the oracle */
     struct store *store;
     enum planted planted;
-    const char *repro_dir;    /* where reproducers go; NULL: nowhere */
+    const char *repro_dir; /* where reproducers go; NULL: nowhere */
     struct divergences *divergences;
-    unsigned shrunk;          /* programs shrunk in this stage so far */
+    unsigned shrunk; /* programs shrunk in this stage so far */
     double progress_start, progress_last;
-    bool progress;            /* a terminal is there: show count, rate, time left */
+    bool progress; /* a terminal is there: show count, rate, time left */
 };
 
 /* Runs to the end even when things fail; < 0 only when the stage itself could not run. */
@@ -34,10 +35,10 @@ struct stage {
     /* Runs a reproducer's text again: 1 fails again (err says how), 0 passes, < 0 cannot run. */
     int (*repro)(struct campaign *c, const char *subject, const char *text, struct error **err);
 };
-extern const struct stage campaign_stages[];    /* ends with name == NULL */
+extern const struct stage campaign_stages[]; /* ends with name == NULL */
 
 const struct stage *stage_find(const char *name);
-struct subject *campaign_subject(struct campaign *c, const char *name);     /* NULL: not there */
+struct subject *campaign_subject(struct campaign *c, const char *name); /* NULL: not there */
 /* Scratch folder of that name below c->dir, made; mem_free(). */
 char *campaign_scratch(struct campaign *c, const char *name);
 
@@ -50,11 +51,13 @@ int stage_trace(struct campaign *c, struct error **err);
 int stage_fuzz(struct campaign *c, struct error **err);
 
 /*
- * Hands a finding to the store: looks it up in the divergence list first, writes the reproducer file, names it.
- * repro: the program's text (or what the stage's repro() takes); a head that names stage and subject is put before it.
+ * Hands a finding to the store: looks it up in the divergence list first, writes the reproducer
+ * file, names it. repro: the program's text (or what the stage's repro() takes); a head that names
+ * stage and subject is put before it.
  */
-void campaign_report(struct campaign *c, const char *stage, const struct subject *s, const char *format,
-                     const char *name, int verdict, const char *detail, const char *repro);
+void campaign_report(struct campaign *c, const char *stage, const struct subject *s,
+                     const char *format, const char *name, int verdict, const char *detail,
+                     const char *repro);
 /* Progress line on a terminal: done of total; quiet in a pipe. */
 void campaign_progress(struct campaign *c, const char *stage, uint64_t done, uint64_t total);
 

@@ -9,15 +9,15 @@
 #include "harness/runner.h"
 
 const struct cli_command cli_commands[] = {
-    { "campaign", "all stages on all subjects found", campaign_main },
-    { "run", "one program on the reference, a result line an operation", runner_main },
-    { "repro", "exactly one failure again", repro_main },
-    { "crash", "every state a power cut may leave of one program", cmd_crash },
-    { "faults", "the k-th I/O of each label of one program fails", cmd_faults },
-    { "check-spec", "an image by the clauses of its format's spec", check_spec_main },
-    { "iotests", "an upstream tests/qemu-iotests tree on our programs or others", iotests_main },
-    { "bench", "what worlds and crash states cost, for `make bench`", bench_main },
-    { NULL, NULL, NULL },
+    {"campaign", "all stages on all subjects found", campaign_main},
+    {"run", "one program on the reference, a result line an operation", runner_main},
+    {"repro", "exactly one failure again", repro_main},
+    {"crash", "every state a power cut may leave of one program", cmd_crash},
+    {"faults", "the k-th I/O of each label of one program fails", cmd_faults},
+    {"check-spec", "an image by the clauses of its format's spec", check_spec_main},
+    {"iotests", "an upstream tests/qemu-iotests tree on our programs or others", iotests_main},
+    {"bench", "what worlds and crash states cost, for `make bench`", bench_main},
+    {NULL, NULL, NULL},
 };
 
 static void help(FILE *out)

@@ -6,9 +6,9 @@
 
 struct cli_command {
     const char *name, *what;
-    int (*run)(int argc, char **argv);     /* argv[0] is the command's name; exit status */
+    int (*run)(int argc, char **argv); /* argv[0] is the command's name; exit status */
 };
-extern const struct cli_command cli_commands[];      /* ends with name == NULL */
+extern const struct cli_command cli_commands[]; /* ends with name == NULL */
 
 int cli_main(int argc, char **argv);
 int campaign_main(int argc, char **argv);

@@ -1,5 +1,6 @@
 /*
- * `blkref campaign` and `blkref repro`: options, subjects, stages in order, scoreboard, exit status.
+ * `blkref campaign` and `blkref repro`: options, subjects, stages in order, scoreboard, exit
+ * status.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,14 +22,14 @@
 #include "ref/base/sizes.h"
 #include "reports/report.h"
 
-#define DEFAULT_COUNT 100
+#define DEFAULT_COUNT    100
 #define COUNT_PER_MINUTE 100
-#define MAX_NAMED 8
+#define MAX_NAMED        8
 
 struct request {
     uint64_t seed, count;
     const char *build, *report, *divergences;
-    const char *named[MAX_NAMED], *only[MAX_NAMED];     /* --subject NAME=DIR, --only STAGE */
+    const char *named[MAX_NAMED], *only[MAX_NAMED]; /* --subject NAME=DIR, --only STAGE */
     unsigned n_named, n_only;
     enum planted planted;
     bool json, in_process;
@@ -39,7 +40,8 @@ static const char usage_text[] =
     "       blkref repro [OPTION...] ID|FILE\n\n"
     "  --seed N             of everything drawn at random (1)\n"
     "  --count N            programs a subject; other stages scale with it (100)\n"
-    "  --minutes N          chooses the count for about so long; results depend on the count alone\n"
+    "  --minutes N          chooses the count for about so long; results depend on the count "
+    "alone\n"
     "  --only STAGE         read, write, programs, trace ...; may be given several times\n"
     "  --subject NAME=DIR   QEMU's programs in DIR as a further subject; several times\n"
     "  --in-process         no other programs: just the reference's two profiles\n"
@@ -48,7 +50,8 @@ static const char usage_text[] =
     "  --report DIR         where result store and reports go\n"
     "  --json               results as JSON instead of the scoreboard\n"
     "  --plant DEFECT       flip-byte, drop-flush, leak-cluster: to see the stages fail\n\n"
-    "Status: 0, or 1 on a failure that the divergence list does not explain, 2 when it could not run.\n";
+    "Status: 0, or 1 on a failure that the divergence list does not explain, 2 when it could not "
+    "run.\n";
 
 static bool number(const char *text, uint64_t *out)
 {
@@ -66,8 +69,20 @@ static bool planted_by_name(const char *name, enum planted *out)
     return false;
 }
 
-enum { OPT_SEED = 1, OPT_COUNT, OPT_MINUTES, OPT_ONLY, OPT_SUBJECT, OPT_IN_PROCESS, OPT_BUILD, OPT_DIVERGENCES,
-       OPT_REPORT, OPT_JSON, OPT_PLANT, OPT_HELP };
+enum {
+    OPT_SEED = 1,
+    OPT_COUNT,
+    OPT_MINUTES,
+    OPT_ONLY,
+    OPT_SUBJECT,
+    OPT_IN_PROCESS,
+    OPT_BUILD,
+    OPT_DIVERGENCES,
+    OPT_REPORT,
+    OPT_JSON,
+    OPT_PLANT,
+    OPT_HELP
+};
 
 static bool take_option(struct request *r, int option, const char *arg)
 {
@@ -112,22 +127,23 @@ static bool take_option(struct request *r, int option, const char *arg)
 static int parse(struct request *r, int argc, char **argv)
 {
     static const struct option options[] = {
-        { "seed", required_argument, 0, OPT_SEED },
-        { "count", required_argument, 0, OPT_COUNT },
-        { "minutes", required_argument, 0, OPT_MINUTES },
-        { "only", required_argument, 0, OPT_ONLY },
-        { "subject", required_argument, 0, OPT_SUBJECT },
-        { "in-process", no_argument, 0, OPT_IN_PROCESS },
-        { "build", required_argument, 0, OPT_BUILD },
-        { "divergences", required_argument, 0, OPT_DIVERGENCES },
-        { "report", required_argument, 0, OPT_REPORT },
-        { "json", no_argument, 0, OPT_JSON },
-        { "plant", required_argument, 0, OPT_PLANT },
-        { "help", no_argument, 0, OPT_HELP },
-        { 0, 0, 0, 0 },
+        {"seed", required_argument, 0, OPT_SEED},
+        {"count", required_argument, 0, OPT_COUNT},
+        {"minutes", required_argument, 0, OPT_MINUTES},
+        {"only", required_argument, 0, OPT_ONLY},
+        {"subject", required_argument, 0, OPT_SUBJECT},
+        {"in-process", no_argument, 0, OPT_IN_PROCESS},
+        {"build", required_argument, 0, OPT_BUILD},
+        {"divergences", required_argument, 0, OPT_DIVERGENCES},
+        {"report", required_argument, 0, OPT_REPORT},
+        {"json", no_argument, 0, OPT_JSON},
+        {"plant", required_argument, 0, OPT_PLANT},
+        {"help", no_argument, 0, OPT_HELP},
+        {0, 0, 0, 0},
     };
     int c, index = 0;
-    *r = (struct request){ .seed = 1, .count = DEFAULT_COUNT, .build = "build", .divergences = "docs/divergences.txt" };
+    *r = (struct request){
+        .seed = 1, .count = DEFAULT_COUNT, .build = "build", .divergences = "docs/divergences.txt"};
     while ((c = getopt_long(argc, argv, "", options, &index)) != -1) {
         if (c == OPT_HELP) {
             fputs(usage_text, stdout);
@@ -247,8 +263,9 @@ static int run_stages(struct campaign *c, const struct request *r)
 }
 
 /*
- * After a full campaign every entry of the list must have met something: what it explains, or its own reproducer, which
- * must still differ.  Entries about other subjects and versions than those found are left alone.
+ * After a full campaign every entry of the list must have met something: what it explains, or its
+ * own reproducer, which must still differ.  Entries about other subjects and versions than those
+ * found are left alone.
  */
 static void judge_divergence(struct campaign *c, struct divergence *e)
 {
@@ -294,7 +311,8 @@ static int start(struct campaign *c, const struct request *r, struct error **err
 {
     char *dir = str_fmt("%s/blkref.XXXXXX", scratch_place());
     char *path = r->report ? str_fmt("%s/results.sqlite", r->report) : NULL;
-    *c = (struct campaign){ .seed = r->seed, .count = (unsigned)r->count, .build = r->build, .planted = r->planted };
+    *c = (struct campaign){
+        .seed = r->seed, .count = (unsigned)r->count, .build = r->build, .planted = r->planted};
     c->dir = mkdtemp(dir);
     int ret = c->dir ? 0 : error_set_errno(err, errno, "%s", dir);
     if (r->report) {
@@ -426,7 +444,11 @@ int repro_main(int argc, char **argv)
         ret = text ? repro_run(&c, text, &err) : -ENOENT;
         mem_free(text);
     }
-    printf("%s%s%s\n", ret == 0 ? "passes" : ret > 0 ? "fails: " : "cannot run: ", err ? err->msg : "", "");
+    printf("%s%s%s\n",
+           ret == 0  ? "passes"
+           : ret > 0 ? "fails: "
+                     : "cannot run: ",
+           err ? err->msg : "", "");
     error_clear(&err);
     end(&c);
     return ret == 0 ? 0 : ret > 0 ? 1 : 2;

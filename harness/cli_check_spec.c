@@ -1,5 +1,6 @@
 /*
- * `blkref check-spec FILE`: the spec checker's findings, one line each; status 2 when the image breaks a rule.
+ * `blkref check-spec FILE`: the spec checker's findings, one line each; status 2 when the image
+ * breaks a rule.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,12 +29,14 @@ static int read_file(void *opaque, uint64_t offset, void *buf, size_t len)
 /* True when a finding is more than advice. */
 static bool print_report(const struct spec_report *r)
 {
-    static const char *const words[SPEC_NR_SEVERITY] = { "corruption", "leak", "tolerated", "advice" };
+    static const char *const words[SPEC_NR_SEVERITY] = {"corruption", "leak", "tolerated",
+                                                        "advice"};
     bool broken = false;
     for (unsigned i = 0; i < r->nr_findings; i++) {
         const struct spec_finding *f = &r->findings[i];
         broken = broken || f->severity <= SPEC_LEAK;
-        printf("%s %s at 0x%llx: %s\n", words[f->severity], f->clause, (unsigned long long)f->offset, f->message);
+        printf("%s %s at 0x%llx: %s\n", words[f->severity], f->clause,
+               (unsigned long long)f->offset, f->message);
     }
     for (unsigned i = 0; i < r->nr_tally; i++) {
         broken = broken || r->tally[i].worst <= SPEC_LEAK;
@@ -44,8 +47,8 @@ static bool print_report(const struct spec_report *r)
 
 static int check(const char *name, int fd, uint64_t size)
 {
-    struct spec_image image = { .read = read_file, .opaque = &fd, .size = size };
-    struct spec_report report = { 0 };
+    struct spec_image image = {.read = read_file, .opaque = &fd, .size = size};
+    struct spec_report report = {0};
     int ret = spec_qcow2_check(&image, NULL, NULL, &report);
     if (ret < 0) {
         fprintf(stderr, "blkref check-spec: %s: %s\n", name, strerror(-ret));
@@ -58,7 +61,9 @@ int check_spec_main(int argc, char **argv)
 {
     struct stat st;
     if (argc != 2 || argv[1][0] == '-') {
-        fputs("usage: blkref check-spec FILE\nStatus: 0 clean, 2 breaks a rule, 1 could not be checked.\n", stderr);
+        fputs("usage: blkref check-spec FILE\nStatus: 0 clean, 2 breaks a rule, 1 could not be "
+              "checked.\n",
+              stderr);
         return 1;
     }
     int fd = open(argv[1], O_RDONLY);

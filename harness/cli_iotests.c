@@ -1,7 +1,8 @@
 /*
  * `blkref iotests`: hands over to the runner of upstream trees, iotests/runner.py.
  *
- * The script is looked for beside the program: in the tree it was built in, or where `make install` put it.
+ * The script is looked for beside the program: in the tree it was built in, or where `make install`
+ * put it.
  */
 #include "harness/cli.h"
 

@@ -1,9 +1,9 @@
 /*
  * `blkref bench`: what worlds and crash states cost in process, as JSON for harness/bench.py.
  *
- * Crash states are those of a two-write program on a 16 MiB qcow2 image with 4 KiB clusters; each distinct state is
- * opened, checked and read back.  Reads the CPU clock of the process, since other processes must not count.
- * Leaves out: comparing with other programs (bench.py does it).
+ * Crash states are those of a two-write program on a 16 MiB qcow2 image with 4 KiB clusters; each
+ * distinct state is opened, checked and read back.  Reads the CPU clock of the process, since other
+ * processes must not count. Leaves out: comparing with other programs (bench.py does it).
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,8 +12,8 @@
 #include "harness/crash_explore.h"
 #include "ref/base/mem.h"
 
-#define WORLDS 100000
-#define SECONDS 1.0           /* of CPU time for each rate */
+#define WORLDS  100000
+#define SECONDS 1.0 /* of CPU time for each rate */
 
 static double cpu_seconds(void)
 {
@@ -24,7 +24,7 @@ static double cpu_seconds(void)
 
 static double world_microseconds(struct process *process)
 {
-    const struct world_config cfg = { .simulated_time = true };
+    const struct world_config cfg = {.simulated_time = true};
     double start = cpu_seconds();
     for (int i = 0; i < WORLDS; i++) {
         world_free(world_new(process, &cfg));
@@ -43,7 +43,7 @@ static double crash_rate(struct process *process, const struct profile *profile,
     static const char text[] = "image qcow2 16M cluster_size=4k\n"
                                "write 0 8k 17\nwrite 1M 4k 34\nflush\n";
     struct crash_options o = crash_options_default;
-    struct crash_counts counts = { 0 };
+    struct crash_counts counts = {0};
     struct program p;
     int ret = program_parse(text, &p, err);
     if (ret < 0) {
@@ -62,7 +62,7 @@ static double crash_rate(struct process *process, const struct profile *profile,
 
 int bench_main(int argc, char **argv)
 {
-    const struct profile *const profiles[] = { &profile_reference, &profile_optimized };
+    const struct profile *const profiles[] = {&profile_reference, &profile_optimized};
     struct process *process;
     struct error *err = NULL;
     int status = 0;

@@ -1,5 +1,6 @@
 /*
- * `blkref crash PROGRAM` and `blkref faults PROGRAM`: the explorers on one program file, on both profiles.
+ * `blkref crash PROGRAM` and `blkref faults PROGRAM`: the explorers on one program file, on both
+ * profiles.
  */
 #include "harness/explore_stages.h"
 
@@ -10,10 +11,12 @@
 
 static const char usage_crash[] =
     "Usage: blkref crash [--profile NAME] [--state ID] [--sector N] [--max N] [--all] PROGRAM\n"
-    "Judges every state that a power cut may leave of the program; PROGRAM is a file, or - for the input.\n";
+    "Judges every state that a power cut may leave of the program; PROGRAM is a file, or - for the "
+    "input.\n";
 static const char usage_faults[] =
     "Usage: blkref faults [--profile NAME] [--fault PLAN] [--cuts N] [--max N] [--all] PROGRAM\n"
-    "Fails the k-th I/O of each label with EIO and ENOSPC, k rising until the fault does not fire.\n";
+    "Fails the k-th I/O of each label with EIO and ENOSPC, k rising until the fault does not "
+    "fire.\n";
 
 struct command {
     const char *usage, *profile, *only, *file;
@@ -82,40 +85,45 @@ static void print_crash(void *opaque, const struct crash_finding *f)
 
 static void print_fault(void *opaque, const struct fault_finding *f)
 {
-    printf("FAIL %s%s%s: %s\n", f->fault, f->state ? " state " : "", f->state ? f->state : "", f->why);
+    printf("FAIL %s%s%s: %s\n", f->fault, f->state ? " state " : "", f->state ? f->state : "",
+           f->why);
 }
 
-static int explore_crash(const struct command *c, struct sandbox *sb, const char *profile, struct error **err)
+static int explore_crash(const struct command *c, struct sandbox *sb, const char *profile,
+                         struct error **err)
 {
     struct crash_options o = crash_options_default;
-    struct crash_counts n = { 0 };
+    struct crash_counts n = {0};
     o.bounds.sector = c->sector;
     o.bounds.max_states = c->max ? c->max : o.bounds.max_states;
     o.max_findings = c->findings;
     o.only = c->only;
     int ret = crash_explore(sb, c->program, &o, print_crash, NULL, &n, err);
-    printf("%s: %llu cuts, %llu states, %llu distinct, %llu findings\n", profile, (unsigned long long)n.cuts,
-           (unsigned long long)n.states, (unsigned long long)n.distinct, (unsigned long long)n.findings);
+    printf("%s: %llu cuts, %llu states, %llu distinct, %llu findings\n", profile,
+           (unsigned long long)n.cuts, (unsigned long long)n.states, (unsigned long long)n.distinct,
+           (unsigned long long)n.findings);
     return ret < 0 ? ret : n.findings > 0;
 }
 
-static int explore_faults(const struct command *c, struct sandbox *sb, const char *profile, struct error **err)
+static int explore_faults(const struct command *c, struct sandbox *sb, const char *profile,
+                          struct error **err)
 {
     struct fault_options o = fault_options_default;
-    struct fault_counts n = { 0 };
+    struct fault_counts n = {0};
     o.kmax = (unsigned)c->max;
     o.cuts = c->cuts;
     o.max_findings = c->findings;
     o.only = c->only;
     int ret = fault_explore(sb, c->program, &o, print_fault, NULL, &n, err);
-    printf("%s: %llu runs, %llu faults fired, %llu crash states, %llu findings\n", profile, (unsigned long long)n.runs,
-           (unsigned long long)n.fired, (unsigned long long)n.states, (unsigned long long)n.findings);
+    printf("%s: %llu runs, %llu faults fired, %llu crash states, %llu findings\n", profile,
+           (unsigned long long)n.runs, (unsigned long long)n.fired, (unsigned long long)n.states,
+           (unsigned long long)n.findings);
     return ret < 0 ? ret : n.findings > 0;
 }
 
 static int run_profiles(const struct command *c)
 {
-    const struct profile *const profiles[] = { &profile_reference, &profile_optimized };
+    const struct profile *const profiles[] = {&profile_reference, &profile_optimized};
     struct process *process = process_new();
     int status = 0;
     for (size_t i = 0; i < ARRAY_SIZE(profiles); i++) {
@@ -161,12 +169,12 @@ static int command(struct command *c, int argc, char **argv)
 
 int cmd_crash(int argc, char **argv)
 {
-    struct command c = { .usage = usage_crash, .sector = 512, .findings = 3 };
+    struct command c = {.usage = usage_crash, .sector = 512, .findings = 3};
     return command(&c, argc, argv);
 }
 
 int cmd_faults(int argc, char **argv)
 {
-    struct command c = { .usage = usage_faults, .sector = 512, .findings = 3, .faults = true };
+    struct command c = {.usage = usage_faults, .sector = 512, .findings = 3, .faults = true};
     return command(&c, argc, argv);
 }

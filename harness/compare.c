@@ -8,7 +8,8 @@
 #include "ref/base/json.h"
 #include "ref/base/mem.h"
 
-const char *const difference_names[] = { "none", "status", "bytes", "map", "check", "info", "oracle", "subject-error" };
+const char *const difference_names[] = {"none",  "status", "bytes",  "map",
+                                        "check", "info",   "oracle", "subject-error"};
 
 void finding_free(struct finding *f)
 {
@@ -17,7 +18,8 @@ void finding_free(struct finding *f)
     f->kind = DIFF_NONE;
 }
 
-static bool found(struct compare *c, enum difference kind, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static bool found(struct compare *c, enum difference kind, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 static bool found(struct compare *c, enum difference kind, const char *fmt, ...)
 {
     struct strbuf where = STRBUF_INIT;
@@ -96,7 +98,8 @@ static bool apply_oracle(struct compare *c, const struct op *op, int *status)
         return false;
     }
     uint8_t *bytes = mem_alloc((size_t)c->shadow.adopt_bytes);
-    int ret = c->oracle->ops->read(c->oracle, c->shadow.adopt_offset, bytes, (size_t)c->shadow.adopt_bytes, &err);
+    int ret = c->oracle->ops->read(c->oracle, c->shadow.adopt_offset, bytes,
+                                   (size_t)c->shadow.adopt_bytes, &err);
     if (ret == 0) {
         ret = shadow_adopt(&c->shadow, bytes, &err);
     }
@@ -148,15 +151,16 @@ static bool map_lies(struct compare *c, const struct extent *map, int n, enum di
             return found(c, kind, "map has a gap at %lld", (long long)end);
         }
         if (map[i].zero && !shadow_is_zero(&c->shadow, map[i].offset, map[i].bytes)) {
-            return found(c, kind, "map says zero at %lld+%lld, which is not", (long long)map[i].offset,
-                         (long long)map[i].bytes);
+            return found(c, kind, "map says zero at %lld+%lld, which is not",
+                         (long long)map[i].offset, (long long)map[i].bytes);
         }
         end += map[i].bytes;
     }
     return end != c->shadow.size && found(c, kind, "map ends at %lld", (long long)end);
 }
 
-static bool maps_differ(struct compare *c, const struct extent *a, int na, const struct extent *b, int nb)
+static bool maps_differ(struct compare *c, const struct extent *a, int na, const struct extent *b,
+                        int nb)
 {
     int i = 0;
     if (extents_equal(a, na, b, nb)) {
@@ -181,10 +185,10 @@ static bool maps_differ(struct compare *c, const struct extent *a, int na, const
 }
 
 /*
- * That data are zeroes is known only from holes of the host's file: said truthfully or not at all.  only_top: how a
- * commit rounded what it wrote below is no promise either.  chain: whether a cluster that is zeroed in part may become
- * a zero cluster hangs on holes below it, so present zeroes are as good as present data (both were held against the
- * shadow's bytes).
+ * That data are zeroes is known only from holes of the host's file: said truthfully or not at all.
+ * only_top: how a commit rounded what it wrote below is no promise either.  chain: whether a
+ * cluster that is zeroed in part may become a zero cluster hangs on holes below it, so present
+ * zeroes are as good as present data (both were held against the shadow's bytes).
  */
 static int join_holes(struct extent **map, int n, bool only_top, bool chain)
 {
@@ -198,7 +202,7 @@ static int join_holes(struct extent **map, int n, bool only_top, bool chain)
             e.data = true;
         }
         if (only_top && (e.depth || !e.present)) {
-            e = (struct extent){ .offset = e.offset, .bytes = e.bytes, .depth = 1 };
+            e = (struct extent){.offset = e.offset, .bytes = e.bytes, .depth = 1};
         }
         extents_add(&joined, &count, &e);
     }
@@ -210,7 +214,8 @@ static int join_holes(struct extent **map, int n, bool only_top, bool chain)
 /* Holes of raw files are the host's business: there maps must only be truthful. */
 static bool map_is_comparable(const struct compare *c)
 {
-    return !strcmp(subject_format(c->p, c->shadow.layers - 1), "qcow2") && !strcmp(c->p->format, "qcow2");
+    return !strcmp(subject_format(c->p, c->shadow.layers - 1), "qcow2") &&
+           !strcmp(c->p->format, "qcow2");
 }
 
 bool compare_maps(struct compare *c)
@@ -243,7 +248,7 @@ bool compare_maps(struct compare *c)
 
 static bool check_one(struct compare *c, struct subject *s, enum difference kind)
 {
-    struct subject_check found_counts = { .leaks = 0 };
+    struct subject_check found_counts = {.leaks = 0};
     struct error *err = NULL;
     int ret = s->ops->check(s, &found_counts, &err);
     if (ret == -ENOTSUP) {
@@ -254,15 +259,16 @@ static bool check_one(struct compare *c, struct subject *s, enum difference kind
         return found_error(c, ret == SUBJECT_ERROR && s != c->oracle ? DIFF_SUBJECT : kind, err);
     }
     if (found_counts.corruptions || found_counts.leaks || found_counts.check_errors) {
-        return found(c, kind, "%s: %d corruptions, %d leaked clusters, %d errors", s->name, found_counts.corruptions,
-                     found_counts.leaks, found_counts.check_errors);
+        return found(c, kind, "%s: %d corruptions, %d leaked clusters, %d errors", s->name,
+                     found_counts.corruptions, found_counts.leaks, found_counts.check_errors);
     }
     return false;
 }
 
 bool compare_checks(struct compare *c)
 {
-    return check_one(c, c->oracle, DIFF_ORACLE) || (c->subject && check_one(c, c->subject, DIFF_CHECK));
+    return check_one(c, c->oracle, DIFF_ORACLE) ||
+           (c->subject && check_one(c, c->subject, DIFF_CHECK));
 }
 
 bool compare_infos(struct compare *c)
@@ -272,7 +278,8 @@ bool compare_infos(struct compare *c)
         return false;
     }
     struct error *err = NULL;
-    struct value *want = c->oracle->ops->info(c->oracle, NULL), *got = c->subject->ops->info(c->subject, &err);
+    struct value *want = c->oracle->ops->info(c->oracle, NULL),
+                 *got = c->subject->ops->info(c->subject, &err);
     if (!want || !got) {
         bad = found_error(c, got ? DIFF_ORACLE : DIFF_INFO, err);
     } else if (!value_equal(want, got)) {
@@ -307,7 +314,8 @@ static bool create(struct compare *c)
     return statuses_differ(c, want, got);
 }
 
-/* Where the image's metadata is on the disk anyway, so that looking at it from outside changes nothing. */
+/* Where the image's metadata is on the disk anyway, so that looking at it from outside changes
+ * nothing. */
 static bool is_settled(const struct op *op)
 {
     return op->kind >= OP_FLUSH;
@@ -344,9 +352,10 @@ void compare_end(struct compare *c)
     shadow_free(&c->shadow);
 }
 
-bool compare_run(struct subject *oracle, struct subject *subject, const struct program *p, struct finding *out)
+bool compare_run(struct subject *oracle, struct subject *subject, const struct program *p,
+                 struct finding *out)
 {
-    struct compare c = { .oracle = oracle, .subject = subject, .p = p, .out = out };
+    struct compare c = {.oracle = oracle, .subject = subject, .p = p, .out = out};
     bool bad = compare_program(&c);
     compare_end(&c);
     return bad;

@@ -1,8 +1,9 @@
 /*
  * One program on the oracle and on a subject, in lockstep, with the shadow beside both.
  *
- * After every operation statuses and guest bytes must agree; maps where metadata is settled (after flush, reopen and
- * what closes the image); check and info at the end.  Leaves out: what a difference means (divergence.h).
+ * After every operation statuses and guest bytes must agree; maps where metadata is settled (after
+ * flush, reopen and what closes the image); check and info at the end.  Leaves out: what a
+ * difference means (divergence.h).
  */
 #ifndef BLKREF_HARNESS_COMPARE_H
 #define BLKREF_HARNESS_COMPARE_H
@@ -10,28 +11,39 @@
 #include "harness/shadow.h"
 #include "harness/subject.h"
 
-enum difference { DIFF_NONE, DIFF_STATUS, DIFF_BYTES, DIFF_MAP, DIFF_CHECK, DIFF_INFO, DIFF_ORACLE, DIFF_SUBJECT };
+enum difference {
+    DIFF_NONE,
+    DIFF_STATUS,
+    DIFF_BYTES,
+    DIFF_MAP,
+    DIFF_CHECK,
+    DIFF_INFO,
+    DIFF_ORACLE,
+    DIFF_SUBJECT
+};
 extern const char *const difference_names[];
 
 struct finding {
-    enum difference kind;      /* ORACLE: the oracle itself broke its word; SUBJECT: no result */
-    int op;                    /* index; -1 create, n_ops the end */
-    char *detail;              /* one line, "KIND at N (OPERATION): ..." */
+    enum difference kind; /* ORACLE: the oracle itself broke its word; SUBJECT: no result */
+    int op;               /* index; -1 create, n_ops the end */
+    char *detail;         /* one line, "KIND at N (OPERATION): ..." */
 };
 void finding_free(struct finding *f);
 
 /* subject NULL: the oracle against the shadow alone.  True when there is a finding. */
-bool compare_run(struct subject *oracle, struct subject *subject, const struct program *p, struct finding *out);
+bool compare_run(struct subject *oracle, struct subject *subject, const struct program *p,
+                 struct finding *out);
 
-/* The parts, for stages that drive subjects themselves.  Each returns true and fills out when there is a finding. */
+/* The parts, for stages that drive subjects themselves.  Each returns true and fills out when there
+ * is a finding. */
 struct compare {
-    struct subject *oracle, *subject;    /* subject may be NULL */
+    struct subject *oracle, *subject; /* subject may be NULL */
     const struct program *p;
     struct shadow shadow;
     struct finding *out;
-    int at;                              /* current operation */
-    bool created;                        /* the image exists on both */
-    bool committed;                      /* a commit was among the operations */
+    int at;         /* current operation */
+    bool created;   /* the image exists on both */
+    bool committed; /* a commit was among the operations */
 };
 /* Create, all operations, and the looks at the end; both stay open, for compare_end(). */
 bool compare_program(struct compare *c);

@@ -9,8 +9,14 @@
 #include "ref/base/mem.h"
 
 const struct crash_options crash_options_default = {
-    .bounds = { .exhaustive = 8, .drops = 2, .torn = 1, .orders = 4, .samples = 64, .seed = 1, .sector = 512,
-                .max_states = 20000 },
+    .bounds = {.exhaustive = 8,
+               .drops = 2,
+               .torn = 1,
+               .orders = 4,
+               .samples = 64,
+               .seed = 1,
+               .sector = 512,
+               .max_states = 20000},
     .spec_every = 16,
     .repair_every = 16,
     .max_findings = 3,
@@ -34,7 +40,7 @@ static bool enough(const struct exploring *x)
 
 static void report(struct exploring *x, const char *id, const char *why, const char *description)
 {
-    struct crash_finding f = { .id = id, .why = why, .description = description };
+    struct crash_finding f = {.id = id, .why = why, .description = description};
     x->findings++;
     x->counts->findings++;
     x->found(x->opaque, &f);
@@ -59,7 +65,8 @@ static bool due(unsigned every, uint64_t n)
 static unsigned how(const struct exploring *x, uint64_t n)
 {
     bool lazy = strstr(x->rec.program->options, "lazy_refcounts=on");
-    return (due(x->o->spec_every, n) ? LOOK_SPEC : 0) | (lazy || due(x->o->repair_every, n) ? LOOK_REPAIR : 0);
+    return (due(x->o->spec_every, n) ? LOOK_SPEC : 0) |
+           (lazy || due(x->o->repair_every, n) ? LOOK_REPAIR : 0);
 }
 
 static void explore_cuts(struct exploring *x)
@@ -88,13 +95,15 @@ static uint64_t id_cut(const char *id)
 static int explore_one(struct exploring *x, struct error **err)
 {
     struct disk_set set;
-    int ret = crash_state_build(&x->rec.base, x->rec.log, x->o->bounds.sector, x->o->only, &set, err);
+    int ret =
+        crash_state_build(&x->rec.base, x->rec.log, x->o->bounds.sector, x->o->only, &set, err);
     if (ret < 0) {
         return ret;
     }
     const struct oracle *o = recording_oracle(&x->rec, id_cut(x->o->only));
     x->counts->distinct++;
-    if (!sandbox_look(x->sb, x->rec.program, &set, o, ORACLE_CRASH, LOOK_SPEC | LOOK_REPAIR, &x->looked)) {
+    if (!sandbox_look(x->sb, x->rec.program, &set, o, ORACLE_CRASH, LOOK_SPEC | LOOK_REPAIR,
+                      &x->looked)) {
         report(x, x->o->only, x->looked.why.s, "");
     }
     disk_set_free(&set);
@@ -120,15 +129,16 @@ static void judge_end(struct exploring *x)
     if (x->rec.wrong) {
         report(x, "run", x->rec.why.s, "");
     }
-    if (!sandbox_look(x->sb, x->rec.program, &x->rec.end, &x->rec.oracle, ORACLE_LIVE, look, &x->looked)) {
+    if (!sandbox_look(x->sb, x->rec.program, &x->rec.end, &x->rec.oracle, ORACLE_LIVE, look,
+                      &x->looked)) {
         report(x, "end", x->looked.why.s, "");
     }
 }
 
-int crash_explore(struct sandbox *sb, const struct program *p, const struct crash_options *o, crash_found *found,
-                  void *opaque, struct crash_counts *counts, struct error **err)
+int crash_explore(struct sandbox *sb, const struct program *p, const struct crash_options *o,
+                  crash_found *found, void *opaque, struct crash_counts *counts, struct error **err)
 {
-    struct exploring x = { .sb = sb, .o = o, .found = found, .opaque = opaque, .counts = counts };
+    struct exploring x = {.sb = sb, .o = o, .found = found, .opaque = opaque, .counts = counts};
     struct disk_set base;
     int ret = sandbox_create(sb, p, &base, err);
     if (ret < 0) {

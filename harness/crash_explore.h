@@ -7,18 +7,19 @@
 #include "harness/sandbox.h"
 
 struct crash_finding {
-    const char *id;              /* of the crash state (crash.h), "end" for the undisturbed end, "run" for the run itself */
+    const char *id; /* of the crash state (crash.h), "end" for the undisturbed end, "run" for the
+                       run itself */
     const char *why;
-    const char *description;     /* the state for a human; may be "" */
+    const char *description; /* the state for a human; may be "" */
 };
 typedef void crash_found(void *opaque, const struct crash_finding *f);
 
 struct crash_options {
     struct crash_bounds bounds;
-    unsigned spec_every;         /* every so manieth state is judged by the spec checker too; 0: never */
-    unsigned repair_every;       /* every so manieth state is opened for writing too; 0: never */
-    unsigned max_findings;       /* of one program; 0: no limit */
-    const char *only;            /* just this state, or NULL */
+    unsigned spec_every;   /* every so manieth state is judged by the spec checker too; 0: never */
+    unsigned repair_every; /* every so manieth state is opened for writing too; 0: never */
+    unsigned max_findings; /* of one program; 0: no limit */
+    const char *only;      /* just this state, or NULL */
 };
 extern const struct crash_options crash_options_default;
 
@@ -27,9 +28,11 @@ struct crash_counts {
 };
 
 /* counts are added to.  Returns 0, or -errno with err when the program could not be run at all. */
-int crash_explore(struct sandbox *sb, const struct program *p, const struct crash_options *o, crash_found *found,
-                  void *opaque, struct crash_counts *counts, struct error **err);
-/* Reproducer text: the program and, as a comment that `blkref repro` reads, the state.  mem_free(). */
+int crash_explore(struct sandbox *sb, const struct program *p, const struct crash_options *o,
+                  crash_found *found, void *opaque, struct crash_counts *counts,
+                  struct error **err);
+/* Reproducer text: the program and, as a comment that `blkref repro` reads, the state.  mem_free().
+ */
 char *crash_repro(const struct program *p, const struct crash_options *o, const char *id);
 
 #endif

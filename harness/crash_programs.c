@@ -1,8 +1,9 @@
 /*
  * Programs for the crash and fault explorers.  See crash_programs.h.
  *
- * Offsets are written in clusters ("c") and turned into bytes for each image, so that the same alphabet meets every
- * cluster size.  A write's content is the number of its operation, so no two look alike.
+ * Offsets are written in clusters ("c") and turned into bytes for each image, so that the same
+ * alphabet meets every cluster size.  A write's content is the number of its operation, so no two
+ * look alike.
  */
 #include "harness/crash_programs.h"
 
@@ -15,19 +16,19 @@ static const struct {
     const char *line;
     int64_t cluster;
 } images[] = {
-    { "image qcow2 1M cluster_size=4k", 4096 },
-    { "image qcow2 1M compat=0.10,cluster_size=4k", 4096 },
-    { "image qcow2 1M cluster_size=512", 512 },
-    { "image qcow2 1M cluster_size=4k,lazy_refcounts=on", 4096 },
-    { "image qcow2 1M cluster_size=16k,extended_l2=on", 16384 },
-    { "image qcow2 1M backing cluster_size=4k", 4096 },
-    { "image qcow2 1M cluster_size=4k,data_file=data", 4096 },
-    { "image qcow2 1M cluster_size=4k,data_file=data,data_file_raw=on", 4096 },
-    { "image qcow2 1M cluster_size=4k,refcount_bits=64", 4096 },
-    { "image qcow2 1M cluster_size=4k,refcount_bits=1", 4096 },
-    { "image qcow2 1M cluster_size=4k,compression_type=zstd", 4096 },
-    { "image qcow2 1M cluster_size=4k,preallocation=metadata", 4096 },
-    { "image raw 1M", 4096 },
+    {"image qcow2 1M cluster_size=4k", 4096},
+    {"image qcow2 1M compat=0.10,cluster_size=4k", 4096},
+    {"image qcow2 1M cluster_size=512", 512},
+    {"image qcow2 1M cluster_size=4k,lazy_refcounts=on", 4096},
+    {"image qcow2 1M cluster_size=16k,extended_l2=on", 16384},
+    {"image qcow2 1M backing cluster_size=4k", 4096},
+    {"image qcow2 1M cluster_size=4k,data_file=data", 4096},
+    {"image qcow2 1M cluster_size=4k,data_file=data,data_file_raw=on", 4096},
+    {"image qcow2 1M cluster_size=4k,refcount_bits=64", 4096},
+    {"image qcow2 1M cluster_size=4k,refcount_bits=1", 4096},
+    {"image qcow2 1M cluster_size=4k,compression_type=zstd", 4096},
+    {"image qcow2 1M cluster_size=4k,preallocation=metadata", 4096},
+    {"image raw 1M", 4096},
 };
 
 /* Where and how long, in eighths of a cluster and bytes. */
@@ -37,36 +38,44 @@ static const struct letter {
     int eighths, add, len_eighths, len_add;
     const char *text;
 } alphabet[] = {
-    { OP_WRITE, 0, 0, 0, 8, 0, "" },                 /* one cluster */
-    { OP_WRITE, 0, 4, 0, 8, 0, "" },                 /* crosses into the next */
-    { OP_WRITE, 0, 1, 37, 0, 700, "" },              /* sectors in part */
-    { OP_WRITE, OP_FUA, 8, 0, 8, 0, "" },
-    { OP_WRITE, 0, 0, 0, 24, 0, "" },                /* three clusters */
-    { OP_WRITE_COMPRESSED, 0, 0, 0, 8, 0, "" },
-    { OP_WRITE_COMPRESSED, 0, 8, 0, 8, 0, "" },
-    { OP_ZERO, 0, 0, 0, 8, 0, "" },
-    { OP_ZERO, OP_UNMAP, 0, 0, 16, 0, "" },
-    { OP_ZERO, 0, 2, 0, 2, 0, "" },
-    { OP_DISCARD, 0, 0, 0, 16, 0, "" },
-    { OP_SNAPSHOT, 0, 0, 0, 0, 0, "s" },
-    { OP_APPLY, 0, 0, 0, 0, 0, "s" },
-    { OP_DELSNAP, 0, 0, 0, 0, 0, "s" },
-    { OP_RESIZE, 0, 0, 0, 0, 2 << 20, "" },
-    { OP_RESIZE, 0, 0, 0, 8, 0, "" },
+    {OP_WRITE, 0, 0, 0, 8, 0, ""},    /* one cluster */
+    {OP_WRITE, 0, 4, 0, 8, 0, ""},    /* crosses into the next */
+    {OP_WRITE, 0, 1, 37, 0, 700, ""}, /* sectors in part */
+    {OP_WRITE, OP_FUA, 8, 0, 8, 0, ""},
+    {OP_WRITE, 0, 0, 0, 24, 0, ""}, /* three clusters */
+    {OP_WRITE_COMPRESSED, 0, 0, 0, 8, 0, ""},
+    {OP_WRITE_COMPRESSED, 0, 8, 0, 8, 0, ""},
+    {OP_ZERO, 0, 0, 0, 8, 0, ""},
+    {OP_ZERO, OP_UNMAP, 0, 0, 16, 0, ""},
+    {OP_ZERO, 0, 2, 0, 2, 0, ""},
+    {OP_DISCARD, 0, 0, 0, 16, 0, ""},
+    {OP_SNAPSHOT, 0, 0, 0, 0, 0, "s"},
+    {OP_APPLY, 0, 0, 0, 0, 0, "s"},
+    {OP_DELSNAP, 0, 0, 0, 0, 0, "s"},
+    {OP_RESIZE, 0, 0, 0, 0, 2 << 20, ""},
+    {OP_RESIZE, 0, 0, 0, 8, 0, ""},
 };
 
 static const char *const specials[] = {
     /* refcount table and L1 table outgrow their first cluster */
-    "image qcow2 8M cluster_size=512,refcount_bits=64\nwrite 0 1300k 1\nflush\nwrite 2M 1300k 2\nflush\n",
+    "image qcow2 8M cluster_size=512,refcount_bits=64\nwrite 0 1300k 1\nflush\nwrite 2M 1300k "
+    "2\nflush\n",
     "image qcow2 1M cluster_size=512\nwrite 0 4k 1\nflush\nresize 32M\nwrite 31M 4k 2\nflush\n",
     /* reads through everything that is loaded on demand */
-    "image qcow2 1M cluster_size=512\nwrite 0 512k 1\nreopen\nread 0 512k\nwrite 1000 512 2\nread 0 8k\nflush\n",
-    "image qcow2 1M backing cluster_size=4k\nwrite 1000 512 1\nread 0 16k\nwrite 6k 4k 2\nreopen\nread 0 16k\nflush\n",
-    "image qcow2 1M cluster_size=4k\nwritec 0 4k 1\nwritec 4k 4k 2\nreopen\nread 0 8k\nwrite 0 512 3\nflush\n",
-    "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nsnapshot s\nwrite 0 8k 2\nreopen\napply s\nread 0 64k\ndelsnap s\nflush\n",
-    "image qcow2 4M cluster_size=512\nwrite 0 4M 1\nflush\nresize 64k\nflush\nresize 1M\nread 0 1M\n",
-    "image qcow2 1M cluster_size=4k,lazy_refcounts=on\nwrite 0 64k 1\nflush\nwrite 32k 64k 2\ndiscard 0 32k\nreopen\n",
-    "image raw 1M\nwrite 0 64k 1\nwrite 100 5000 2 fua\nzero 8k 8k\ndiscard 16k 8k\nresize 2M\nread 0 2M\nflush\n",
+    "image qcow2 1M cluster_size=512\nwrite 0 512k 1\nreopen\nread 0 512k\nwrite 1000 512 2\nread "
+    "0 8k\nflush\n",
+    "image qcow2 1M backing cluster_size=4k\nwrite 1000 512 1\nread 0 16k\nwrite 6k 4k "
+    "2\nreopen\nread 0 16k\nflush\n",
+    "image qcow2 1M cluster_size=4k\nwritec 0 4k 1\nwritec 4k 4k 2\nreopen\nread 0 8k\nwrite 0 512 "
+    "3\nflush\n",
+    "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nsnapshot s\nwrite 0 8k 2\nreopen\napply "
+    "s\nread 0 64k\ndelsnap s\nflush\n",
+    "image qcow2 4M cluster_size=512\nwrite 0 4M 1\nflush\nresize 64k\nflush\nresize 1M\nread 0 "
+    "1M\n",
+    "image qcow2 1M cluster_size=4k,lazy_refcounts=on\nwrite 0 64k 1\nflush\nwrite 32k 64k "
+    "2\ndiscard 0 32k\nreopen\n",
+    "image raw 1M\nwrite 0 64k 1\nwrite 100 5000 2 fua\nzero 8k 8k\ndiscard 16k 8k\nresize "
+    "2M\nread 0 2M\nflush\n",
 };
 
 size_t crash_image_count(void)
@@ -88,19 +97,20 @@ static void start(size_t image, struct program *out)
 
 static void add(struct program *p, enum op_kind kind)
 {
-    struct op op = { .kind = kind };
+    struct op op = {.kind = kind};
     program_add(p, &op);
 }
 
 static void add_write(struct program *p, int64_t offset, int64_t bytes)
 {
-    struct op op = { .kind = OP_WRITE, .offset = offset, .bytes = bytes, .seed = (uint32_t)p->n_ops % 255 + 1 };
+    struct op op = {
+        .kind = OP_WRITE, .offset = offset, .bytes = bytes, .seed = (uint32_t)p->n_ops % 255 + 1};
     program_add(p, &op);
 }
 
 static void add_letter(struct program *p, const struct letter *l, int64_t cluster, int64_t shift)
 {
-    struct op op = { .kind = l->kind, .flags = l->flags, .seed = (uint32_t)p->n_ops % 255 + 1 };
+    struct op op = {.kind = l->kind, .flags = l->flags, .seed = (uint32_t)p->n_ops % 255 + 1};
     op.offset = l->eighths * (cluster / 8) + l->add + shift;
     op.bytes = l->len_eighths * (cluster / 8) + l->len_add;
     if (l->kind == OP_RESIZE || l->text[0]) {

@@ -9,10 +9,10 @@
 
 /* Images that differ in what metadata is written, and in which order. */
 size_t crash_image_count(void);
-const char *crash_image(size_t i);           /* "image ..." line, without newline */
+const char *crash_image(size_t i); /* "image ..." line, without newline */
 /*
- * Program n of the exhaustive set of image i: each pair of operations of the alphabet, on a fresh and on a written
- * image, with and without a flush between the two.  false behind the last.
+ * Program n of the exhaustive set of image i: each pair of operations of the alphabet, on a fresh
+ * and on a written image, with and without a flush between the two.  false behind the last.
  */
 size_t crash_pair_count(void);
 void crash_pair(size_t image, size_t n, struct program *out);

@@ -15,15 +15,15 @@ static const struct {
     const char *name;
     size_t member;
 } keys[] = {
-    { "id", offsetof(struct divergence, id) },
-    { "why", offsetof(struct divergence, why) },
-    { "repro", offsetof(struct divergence, repro) },
-    { "stage", offsetof(struct divergence, stage) },
-    { "subject", offsetof(struct divergence, subject) },
-    { "version", offsetof(struct divergence, version) },
-    { "format", offsetof(struct divergence, format) },
-    { "detail", offsetof(struct divergence, detail) },
-    { "program", offsetof(struct divergence, program) },
+    {"id", offsetof(struct divergence, id)},
+    {"why", offsetof(struct divergence, why)},
+    {"repro", offsetof(struct divergence, repro)},
+    {"stage", offsetof(struct divergence, stage)},
+    {"subject", offsetof(struct divergence, subject)},
+    {"version", offsetof(struct divergence, version)},
+    {"format", offsetof(struct divergence, format)},
+    {"detail", offsetof(struct divergence, detail)},
+    {"program", offsetof(struct divergence, program)},
 };
 
 static char **member(struct divergence *e, size_t i)
@@ -47,7 +47,8 @@ static int parse_line(struct divergence *e, const char *line, unsigned number, s
     return error_set(err, EINVAL, "line %u: expected 'KEY: VALUE', not '%s'", number, line);
 }
 
-static int finish_entry(struct divergences *d, struct divergence *e, unsigned number, struct error **err)
+static int finish_entry(struct divergences *d, struct divergence *e, unsigned number,
+                        struct error **err)
 {
     bool empty = true;
     for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
@@ -58,7 +59,9 @@ static int finish_entry(struct divergences *d, struct divergence *e, unsigned nu
     }
     d->entries = mem_realloc(d->entries, (d->n + 1) * sizeof(*d->entries));
     d->entries[d->n++] = *e;
-    int ret = e->id && e->why ? 0 : error_set(err, EINVAL, "entry before line %u: needs id and why", number);
+    int ret = e->id && e->why
+                  ? 0
+                  : error_set(err, EINVAL, "entry before line %u: needs id and why", number);
     memset(e, 0, sizeof(*e));
     return ret;
 }
@@ -66,7 +69,7 @@ static int finish_entry(struct divergences *d, struct divergence *e, unsigned nu
 struct divergences *divergences_parse(const char *text, struct error **err)
 {
     struct divergences *d = mem_zalloc(sizeof(*d));
-    struct divergence e = { .id = NULL };
+    struct divergence e = {.id = NULL};
     unsigned number = 1;
     int ret = 0;
     for (; *text && ret == 0; number++) {
@@ -128,8 +131,9 @@ const struct divergence *divergences_match(struct divergences *d, const struct d
 {
     for (size_t n = 0; d && n < d->n; n++) {
         struct divergence *e = &d->entries[n];
-        if (fits(e->stage, f->stage) && fits(e->subject, f->subject) && fits(e->version, f->version) &&
-            fits(e->format, f->format) && fits(e->detail, f->detail) && fits(e->program, f->program)) {
+        if (fits(e->stage, f->stage) && fits(e->subject, f->subject) &&
+            fits(e->version, f->version) && fits(e->format, f->format) &&
+            fits(e->detail, f->detail) && fits(e->program, f->program)) {
             e->seen++;
             return e;
         }

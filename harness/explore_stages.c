@@ -8,7 +8,7 @@
 
 const struct profile *subject_profile(const struct subject *s)
 {
-    static const struct profile *const all[] = { &profile_reference, &profile_optimized };
+    static const struct profile *const all[] = {&profile_reference, &profile_optimized};
     for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
         if (!strcmp(s->name, all[i]->name)) {
             return all[i];
@@ -25,7 +25,8 @@ const struct profile *profile_named(const char *name)
 char *program_title(const struct program *p, const char *id)
 {
     struct strbuf out = STRBUF_INIT;
-    strbuf_printf(&out, "%s%s%s:", p->backing ? "backing " : "", p->options, p->options[0] ? "" : p->format);
+    strbuf_printf(&out, "%s%s%s:", p->backing ? "backing " : "", p->options,
+                  p->options[0] ? "" : p->format);
     for (size_t i = 0; i < p->n_ops; i++) {
         strbuf_puts(&out, i ? "; " : " ");
         op_print(&out, &p->ops[i]);

@@ -10,7 +10,7 @@
 
 /* A subject that runs in this process has a profile's name; NULL for the others. */
 const struct profile *subject_profile(const struct subject *s);
-const struct profile *profile_named(const char *name);       /* the reference when unknown */
+const struct profile *profile_named(const char *name); /* the reference when unknown */
 /* One line: "qcow2 cluster_size=4k: write 0 4096 1; flush [ID]"; mem_free(). */
 char *program_title(const struct program *p, const char *id);
 
@@ -25,7 +25,8 @@ int repro_crash(struct campaign *c, const char *subject, const char *text, struc
 int repro_faults(struct campaign *c, const char *subject, const char *text, struct error **err);
 int repro_fuzz(struct campaign *c, const char *subject, const char *text, struct error **err);
 
-/* `blkref crash PROGRAM` and `blkref faults PROGRAM`: exit status 0 nothing found, 1 findings, 2 usage. */
+/* `blkref crash PROGRAM` and `blkref faults PROGRAM`: exit status 0 nothing found, 1 findings, 2
+ * usage. */
 int cmd_crash(int argc, char **argv);
 int cmd_faults(int argc, char **argv);
 

@@ -7,8 +7,8 @@
 #include <string.h>
 #include "ref/base/mem.h"
 
-static const int default_errors[] = { EIO, ENOSPC, 0 };
-const struct fault_options fault_options_default = { .errors = default_errors, .max_findings = 3 };
+static const int default_errors[] = {EIO, ENOSPC, 0};
+const struct fault_options fault_options_default = {.errors = default_errors, .max_findings = 3};
 
 struct faulting {
     struct sandbox *sb;
@@ -27,18 +27,20 @@ static bool enough(const struct faulting *x)
     return x->o->max_findings && x->findings >= x->o->max_findings;
 }
 
-static void report(struct faulting *x, const struct fault_plan *plan, const char *state, const char *why)
+static void report(struct faulting *x, const struct fault_plan *plan, const char *state,
+                   const char *why)
 {
     struct strbuf text = STRBUF_INIT;
     fault_plan_print(plan, &text);
-    struct fault_finding f = { .fault = text.len ? text.s : "none", .state = state, .why = why };
+    struct fault_finding f = {.fault = text.len ? text.s : "none", .state = state, .why = why};
     x->findings++;
     x->counts->findings++;
     x->found(x->opaque, &f);
     strbuf_free(&text);
 }
 
-static void explore_cuts(struct faulting *x, const struct fault_plan *plan, const struct recording *rec)
+static void explore_cuts(struct faulting *x, const struct fault_plan *plan,
+                         const struct recording *rec)
 {
     struct crash_bounds b = crash_options_default.bounds;
     struct crash_state s;
@@ -58,7 +60,8 @@ static void explore_cuts(struct faulting *x, const struct fault_plan *plan, cons
 }
 
 /* Power is cut behind the last acknowledged flush, and nothing that was not flushed is there. */
-static void judge_flushed(struct faulting *x, const struct fault_plan *plan, const struct recording *rec)
+static void judge_flushed(struct faulting *x, const struct fault_plan *plan,
+                          const struct recording *rec)
 {
     struct disk_set set;
     struct error *err = NULL;
@@ -69,7 +72,8 @@ static void judge_flushed(struct faulting *x, const struct fault_plan *plan, con
     if (ret < 0) {
         report(x, plan, id, err->msg);
     } else {
-        if (!sandbox_look(x->sb, x->p, &set, recording_oracle(rec, cut), ORACLE_CRASH, 0, &x->looked)) {
+        if (!sandbox_look(x->sb, x->p, &set, recording_oracle(rec, cut), ORACLE_CRASH, 0,
+                          &x->looked)) {
             report(x, plan, id, x->looked.why.s);
         }
         disk_set_free(&set);
@@ -133,7 +137,7 @@ static void fail_label(struct faulting *x, enum label label, int error)
     bool fired = true;
     for (unsigned k = 1; fired && !enough(x) && (!x->o->kmax || k <= x->o->kmax); k++) {
         struct fault_plan plan;
-        struct fault_entry e = { .kind = FAULT_ERROR, .error = error, .label = (int)label, .nth = k };
+        struct fault_entry e = {.kind = FAULT_ERROR, .error = error, .label = (int)label, .nth = k};
         fault_plan_init(&plan);
         fault_plan_add(&plan, &e);
         fired = run(x, &plan);
@@ -165,12 +169,18 @@ static int run_only(struct faulting *x, struct error **err)
     return ret;
 }
 
-int fault_explore(struct sandbox *sb, const struct program *p, const struct fault_options *o, fault_found *found,
-                  void *opaque, struct fault_counts *counts, struct error **err)
+int fault_explore(struct sandbox *sb, const struct program *p, const struct fault_options *o,
+                  fault_found *found, void *opaque, struct fault_counts *counts, struct error **err)
 {
     struct disk_set base;
     uint64_t reached[LABEL_COUNT];
-    struct faulting x = { .sb = sb, .p = p, .o = o, .base = &base, .found = found, .opaque = opaque, .counts = counts };
+    struct faulting x = {.sb = sb,
+                         .p = p,
+                         .o = o,
+                         .base = &base,
+                         .found = found,
+                         .opaque = opaque,
+                         .counts = counts};
     int ret = sandbox_create(sb, p, &base, err);
     if (ret < 0) {
         return ret;
@@ -203,14 +213,50 @@ char *fault_repro(const struct program *p, const struct fault_finding *f)
 }
 
 const enum label fault_labels_qcow2[] = {
-    LABEL_L1_UPDATE, LABEL_L1_GROW_ALLOC_TABLE, LABEL_L1_GROW_WRITE_TABLE, LABEL_L1_GROW_ACTIVATE_TABLE, LABEL_L2_LOAD,
-    LABEL_L2_UPDATE, LABEL_L2_UPDATE_COMPRESSED, LABEL_L2_ALLOC_COW_READ, LABEL_L2_ALLOC_WRITE, LABEL_READ_AIO,
-    LABEL_READ_BACKING_AIO, LABEL_READ_COMPRESSED, LABEL_WRITE_AIO, LABEL_WRITE_COMPRESSED, LABEL_COW_READ,
-    LABEL_COW_WRITE, LABEL_REFTABLE_LOAD, LABEL_REFTABLE_GROW, LABEL_REFTABLE_UPDATE, LABEL_REFBLOCK_LOAD,
-    LABEL_REFBLOCK_UPDATE_PART, LABEL_REFBLOCK_ALLOC, LABEL_REFBLOCK_ALLOC_HOOKUP, LABEL_REFBLOCK_ALLOC_WRITE,
-    LABEL_REFBLOCK_ALLOC_WRITE_BLOCKS, LABEL_REFBLOCK_ALLOC_WRITE_TABLE, LABEL_REFBLOCK_ALLOC_SWITCH_TABLE,
-    LABEL_CLUSTER_ALLOC, LABEL_CLUSTER_ALLOC_BYTES, LABEL_CLUSTER_FREE, LABEL_FLUSH_TO_OS, LABEL_FLUSH_TO_DISK,
-    LABEL_L1_SHRINK_WRITE_TABLE, LABEL_L1_SHRINK_FREE_L2_CLUSTERS, LABEL_HEADER_LOAD, LABEL_HEADER_UPDATE, LABEL_EXT_LOAD,
-    LABEL_TABLE_LOAD, LABEL_SNAPSHOT_TABLE_LOAD, LABEL_SNAPSHOT_L1_LOAD, LABEL_DIRTY_FLAG_SET, LABEL_DIRTY_FLAG_CLEAR,
-    LABEL_RESIZE, LABEL_DISCARD, LABEL_NONE, LABEL_COUNT,
+    LABEL_L1_UPDATE,
+    LABEL_L1_GROW_ALLOC_TABLE,
+    LABEL_L1_GROW_WRITE_TABLE,
+    LABEL_L1_GROW_ACTIVATE_TABLE,
+    LABEL_L2_LOAD,
+    LABEL_L2_UPDATE,
+    LABEL_L2_UPDATE_COMPRESSED,
+    LABEL_L2_ALLOC_COW_READ,
+    LABEL_L2_ALLOC_WRITE,
+    LABEL_READ_AIO,
+    LABEL_READ_BACKING_AIO,
+    LABEL_READ_COMPRESSED,
+    LABEL_WRITE_AIO,
+    LABEL_WRITE_COMPRESSED,
+    LABEL_COW_READ,
+    LABEL_COW_WRITE,
+    LABEL_REFTABLE_LOAD,
+    LABEL_REFTABLE_GROW,
+    LABEL_REFTABLE_UPDATE,
+    LABEL_REFBLOCK_LOAD,
+    LABEL_REFBLOCK_UPDATE_PART,
+    LABEL_REFBLOCK_ALLOC,
+    LABEL_REFBLOCK_ALLOC_HOOKUP,
+    LABEL_REFBLOCK_ALLOC_WRITE,
+    LABEL_REFBLOCK_ALLOC_WRITE_BLOCKS,
+    LABEL_REFBLOCK_ALLOC_WRITE_TABLE,
+    LABEL_REFBLOCK_ALLOC_SWITCH_TABLE,
+    LABEL_CLUSTER_ALLOC,
+    LABEL_CLUSTER_ALLOC_BYTES,
+    LABEL_CLUSTER_FREE,
+    LABEL_FLUSH_TO_OS,
+    LABEL_FLUSH_TO_DISK,
+    LABEL_L1_SHRINK_WRITE_TABLE,
+    LABEL_L1_SHRINK_FREE_L2_CLUSTERS,
+    LABEL_HEADER_LOAD,
+    LABEL_HEADER_UPDATE,
+    LABEL_EXT_LOAD,
+    LABEL_TABLE_LOAD,
+    LABEL_SNAPSHOT_TABLE_LOAD,
+    LABEL_SNAPSHOT_L1_LOAD,
+    LABEL_DIRTY_FLAG_SET,
+    LABEL_DIRTY_FLAG_CLEAR,
+    LABEL_RESIZE,
+    LABEL_DISCARD,
+    LABEL_NONE,
+    LABEL_COUNT,
 };

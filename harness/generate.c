@@ -1,8 +1,9 @@
 /*
  * Seeded programs.
  *
- * Offsets favour cluster borders, the image's end and ranges used before; sizes go up to a few clusters.  Every second
- * program reopens the image after each operation, the others keep one session.
+ * Offsets favour cluster borders, the image's end and ranges used before; sizes go up to a few
+ * clusters.  Every second program reopens the image after each operation, the others keep one
+ * session.
  */
 #include "harness/generate.h"
 
@@ -73,8 +74,9 @@ static void version3_options(struct gen *g)
 
 static void qcow2_image(struct gen *g)
 {
-    static const int64_t clusters[] = { 512, KiB, 4 * KiB, 16 * KiB, 64 * KiB, 64 * KiB, 256 * KiB, 2 * MiB };
-    static const char *const modes[] = { "metadata", "metadata", "falloc", "full" };
+    static const int64_t clusters[] = {512,      KiB,      4 * KiB,   16 * KiB,
+                                       64 * KiB, 64 * KiB, 256 * KiB, 2 * MiB};
+    static const char *const modes[] = {"metadata", "metadata", "falloc", "full"};
     g->cluster = clusters[below(g, ARRAY_SIZE(clusters))];
     g->v2 = chance(g, 25);
     g->p->backing = chance(g, 35);
@@ -94,7 +96,7 @@ static void image(struct gen *g)
 {
     struct program *p = g->p;
     g->is_qcow2 = (g->flags & GEN_QCOW2) || chance(g, 85);
-    p->size = (int64_t)(1 + below(g, 1 + below(g, 16))) * 256 * KiB;     /* small ones more often */
+    p->size = (int64_t)(1 + below(g, 1 + below(g, 16))) * 256 * KiB; /* small ones more often */
     if (chance(g, 30)) {
         p->size += 512 * (int64_t)below(g, 300);
     }
@@ -146,7 +148,8 @@ static void range(struct gen *g, struct op *op)
     g->last_bytes = op->bytes;
 }
 
-/* One whole cluster: compressed, anything else is refused, and of several some may be done before one fails. */
+/* One whole cluster: compressed, anything else is refused, and of several some may be done before
+ * one fails. */
 static void one_cluster(struct gen *g, struct op *op)
 {
     int64_t clusters = MAX(g->size / g->cluster, 1);
@@ -172,7 +175,8 @@ static void snapshot_name(struct gen *g, struct op *op)
 
 static void resize(struct gen *g, struct op *op)
 {
-    static const enum prealloc modes[] = { PREALLOC_METADATA, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL };
+    static const enum prealloc modes[] = {PREALLOC_METADATA, PREALLOC_METADATA, PREALLOC_FALLOC,
+                                          PREALLOC_FULL};
     op->bytes = (int64_t)(1 + below(g, 5 * 2048)) * 512;
     if (op->bytes > g->size && g->is_qcow2 && chance(g, 20)) {
         op->prealloc = modes[below(g, g->flags & GEN_FILES ? 4 : 2)];
@@ -186,8 +190,9 @@ static void resize(struct gen *g, struct op *op)
 
 static void amend(struct gen *g, struct op *op)
 {
-    static const char *const texts[] = { "compat=1.1", "compat=0.10", "lazy_refcounts=on", "lazy_refcounts=off",
-                                         "refcount_bits=16", "refcount_bits=32", "refcount_bits=8" };
+    static const char *const texts[] = {
+        "compat=1.1",       "compat=0.10",      "lazy_refcounts=on", "lazy_refcounts=off",
+        "refcount_bits=16", "refcount_bits=32", "refcount_bits=8"};
     /* Rewriting refcount blocks of a million entries takes QEMU minutes. */
     size_t n = g->cluster > 256 * KiB ? 4 : ARRAY_SIZE(texts);
     snprintf(op->text, sizeof(op->text), "%s", texts[below(g, n)]);
@@ -199,9 +204,10 @@ static enum op_kind kind(struct gen *g)
         enum op_kind kind;
         unsigned weight;
     } weights[] = {
-        { OP_WRITE, 36 }, { OP_ZERO, 12 }, { OP_DISCARD, 10 }, { OP_WRITE_COMPRESSED, 8 }, { OP_READ, 3 },
-        { OP_FLUSH, 6 }, { OP_SNAPSHOT, 5 }, { OP_APPLY, 3 }, { OP_DELSNAP, 2 }, { OP_RESIZE, 4 }, { OP_AMEND, 2 },
-        { OP_OVERLAY, 3 }, { OP_COMMIT, 2 }, { OP_REOPEN, 4 },
+        {OP_WRITE, 36},  {OP_ZERO, 12},  {OP_DISCARD, 10}, {OP_WRITE_COMPRESSED, 8},
+        {OP_READ, 3},    {OP_FLUSH, 6},  {OP_SNAPSHOT, 5}, {OP_APPLY, 3},
+        {OP_DELSNAP, 2}, {OP_RESIZE, 4}, {OP_AMEND, 2},    {OP_OVERLAY, 3},
+        {OP_COMMIT, 2},  {OP_REOPEN, 4},
     };
     uint64_t pick = below(g, 100);
     for (size_t i = 0; i < ARRAY_SIZE(weights); i++) {
@@ -261,7 +267,7 @@ static void track(struct gen *g, struct op *op)
 
 static void add_operation(struct gen *g)
 {
-    struct op op = { .kind = kind(g) };
+    struct op op = {.kind = kind(g)};
     while (!possible(g, op.kind)) {
         op.kind = kind(g);
     }
@@ -279,7 +285,7 @@ static void add_operation(struct gen *g)
         range(g, &op);
         op.flags = chance(g, 40) ? OP_UNMAP : 0;
         if (chance(g, 10) && !(g->flags & GEN_NO_ERRORS)) {
-            op.flags |= OP_NO_FALLBACK;      /* all or nothing only for one cluster */
+            op.flags |= OP_NO_FALLBACK; /* all or nothing only for one cluster */
             one_cluster(g, &op);
         }
         break;
@@ -307,14 +313,14 @@ static void operations(struct gen *g, unsigned ops)
     for (unsigned i = 0; i < n; i++) {
         add_operation(g);
         if (reopens && g->p->ops[g->p->n_ops - 1].kind != OP_REOPEN) {
-            program_add(g->p, &(struct op){ .kind = OP_REOPEN });
+            program_add(g->p, &(struct op){.kind = OP_REOPEN});
         }
     }
 }
 
 void generate_program(struct rng *r, unsigned ops, unsigned flags, struct program *p)
 {
-    struct gen g = { .r = r, .p = p, .flags = flags, .layers = 1 };
+    struct gen g = {.r = r, .p = p, .flags = flags, .layers = 1};
     memset(p, 0, sizeof(*p));
     image(&g);
     operations(&g, ops);
@@ -322,10 +328,11 @@ void generate_program(struct rng *r, unsigned ops, unsigned flags, struct progra
 
 void generate_operations(struct rng *r, unsigned ops, unsigned flags, struct program *p)
 {
-    struct gen g = { .r = r, .p = p, .flags = flags, .layers = 1, .size = p->size, .cluster = 64 * KiB };
+    struct gen g = {
+        .r = r, .p = p, .flags = flags, .layers = 1, .size = p->size, .cluster = 64 * KiB};
     const char *cluster = strstr(p->options, "cluster_size=");
     uint64_t size;
-    if (cluster && parse_size(cluster + 13, &(const char *){ NULL }, 'B', &size) == 0) {
+    if (cluster && parse_size(cluster + 13, &(const char *){NULL}, 'B', &size) == 0) {
         g.cluster = (int64_t)size;
     }
     g.is_qcow2 = !strcmp(p->format, "qcow2");
@@ -342,43 +349,43 @@ bool generate_image(unsigned n, struct program *p)
         const char *format, *options;
         bool backing;
     } images[] = {
-        { "raw", "", false },
-        { "qcow2", "compat=0.10", false },
-        { "qcow2", "compat=0.10,cluster_size=512", false },
-        { "qcow2", "compat=0.10,cluster_size=2M", false },
-        { "qcow2", "compat=0.10", true },
-        { "qcow2", "compat=1.1", false },
-        { "qcow2", "compat=1.1", true },
-        { "qcow2", "compat=1.1,cluster_size=512", false },
-        { "qcow2", "compat=1.1,cluster_size=512", true },
-        { "qcow2", "compat=1.1,cluster_size=4k", true },
-        { "qcow2", "compat=1.1,cluster_size=1M", true },
-        { "qcow2", "compat=1.1,cluster_size=2M", false },
-        { "qcow2", "compat=1.1,refcount_bits=1", false },
-        { "qcow2", "compat=1.1,refcount_bits=2", false },
-        { "qcow2", "compat=1.1,refcount_bits=4,cluster_size=4k", true },
-        { "qcow2", "compat=1.1,refcount_bits=8", false },
-        { "qcow2", "compat=1.1,refcount_bits=32", false },
-        { "qcow2", "compat=1.1,refcount_bits=64,cluster_size=512", false },
-        { "qcow2", "compat=1.1,lazy_refcounts=on", false },
-        { "qcow2", "compat=1.1,lazy_refcounts=on,cluster_size=1k", true },
-        { "qcow2", "compat=1.1,extended_l2=on", false },
-        { "qcow2", "compat=1.1,extended_l2=on", true },
-        { "qcow2", "compat=1.1,extended_l2=on,cluster_size=16k", true },
-        { "qcow2", "compat=1.1,extended_l2=on,cluster_size=2M", false },
-        { "qcow2", "compat=1.1,compression_type=zstd", false },
-        { "qcow2", "compat=1.1,compression_type=zstd,cluster_size=4k", true },
-        { "qcow2", "compat=1.1,compression_type=zstd,extended_l2=on", true },
-        { "qcow2", "compat=1.1,data_file=data", false },
-        { "qcow2", "compat=1.1,data_file=data,data_file_raw=on", false },
-        { "qcow2", "compat=1.1,data_file=data,cluster_size=4k", true },
-        { "qcow2", "compat=1.1,data_file=data,extended_l2=on", false },
-        { "qcow2", "compat=1.1,preallocation=metadata", false },
-        { "qcow2", "compat=1.1,preallocation=falloc", false },
-        { "qcow2", "compat=1.1,preallocation=full", false },
-        { "qcow2", "compat=0.10,preallocation=metadata,cluster_size=4k", false },
-        { "qcow2", "compat=1.1,preallocation=metadata,extended_l2=on", false },
-        { "qcow2", "compat=1.1,preallocation=metadata,data_file=data", false },
+        {"raw", "", false},
+        {"qcow2", "compat=0.10", false},
+        {"qcow2", "compat=0.10,cluster_size=512", false},
+        {"qcow2", "compat=0.10,cluster_size=2M", false},
+        {"qcow2", "compat=0.10", true},
+        {"qcow2", "compat=1.1", false},
+        {"qcow2", "compat=1.1", true},
+        {"qcow2", "compat=1.1,cluster_size=512", false},
+        {"qcow2", "compat=1.1,cluster_size=512", true},
+        {"qcow2", "compat=1.1,cluster_size=4k", true},
+        {"qcow2", "compat=1.1,cluster_size=1M", true},
+        {"qcow2", "compat=1.1,cluster_size=2M", false},
+        {"qcow2", "compat=1.1,refcount_bits=1", false},
+        {"qcow2", "compat=1.1,refcount_bits=2", false},
+        {"qcow2", "compat=1.1,refcount_bits=4,cluster_size=4k", true},
+        {"qcow2", "compat=1.1,refcount_bits=8", false},
+        {"qcow2", "compat=1.1,refcount_bits=32", false},
+        {"qcow2", "compat=1.1,refcount_bits=64,cluster_size=512", false},
+        {"qcow2", "compat=1.1,lazy_refcounts=on", false},
+        {"qcow2", "compat=1.1,lazy_refcounts=on,cluster_size=1k", true},
+        {"qcow2", "compat=1.1,extended_l2=on", false},
+        {"qcow2", "compat=1.1,extended_l2=on", true},
+        {"qcow2", "compat=1.1,extended_l2=on,cluster_size=16k", true},
+        {"qcow2", "compat=1.1,extended_l2=on,cluster_size=2M", false},
+        {"qcow2", "compat=1.1,compression_type=zstd", false},
+        {"qcow2", "compat=1.1,compression_type=zstd,cluster_size=4k", true},
+        {"qcow2", "compat=1.1,compression_type=zstd,extended_l2=on", true},
+        {"qcow2", "compat=1.1,data_file=data", false},
+        {"qcow2", "compat=1.1,data_file=data,data_file_raw=on", false},
+        {"qcow2", "compat=1.1,data_file=data,cluster_size=4k", true},
+        {"qcow2", "compat=1.1,data_file=data,extended_l2=on", false},
+        {"qcow2", "compat=1.1,preallocation=metadata", false},
+        {"qcow2", "compat=1.1,preallocation=falloc", false},
+        {"qcow2", "compat=1.1,preallocation=full", false},
+        {"qcow2", "compat=0.10,preallocation=metadata,cluster_size=4k", false},
+        {"qcow2", "compat=1.1,preallocation=metadata,extended_l2=on", false},
+        {"qcow2", "compat=1.1,preallocation=metadata,data_file=data", false},
     };
     if (n >= ARRAY_SIZE(images)) {
         return false;

@@ -10,16 +10,17 @@
 #include "trace/op.h"
 
 enum generate_flag {
-    GEN_FILES = 1,               /* images are files: every preallocation mode */
-    GEN_QCOW2 = 2,               /* qcow2 only */
-    GEN_NO_ERRORS = 4,           /* nothing that must fail */
+    GEN_FILES = 1,     /* images are files: every preallocation mode */
+    GEN_QCOW2 = 2,     /* qcow2 only */
+    GEN_NO_ERRORS = 4, /* nothing that must fail */
 };
 
 /* A program of about `ops` operations; p->ops by program_free(). */
 void generate_program(struct rng *r, unsigned ops, unsigned flags, struct program *p);
 /* Adds operations to a program whose image is given. */
 void generate_operations(struct rng *r, unsigned ops, unsigned flags, struct program *p);
-/* The n-th combination of create options that every read and write stage goes through; false at the end. */
+/* The n-th combination of create options that every read and write stage goes through; false at the
+ * end. */
 bool generate_image(unsigned n, struct program *p);
 
 #endif

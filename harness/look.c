@@ -1,8 +1,10 @@
 /*
- * Looking at what a cut or a fault left: open, check, read what is allocated, judge.  See sandbox.h.
+ * Looking at what a cut or a fault left: open, check, read what is allocated, judge.  See
+ * sandbox.h.
  *
- * The driver's own check and the spec checker are two readings of the format: the driver's runs on every state; the
- * spec checker decides whether what was found is lawful by the promise, and judges for itself where asked to.
+ * The driver's own check and the spec checker are two readings of the format: the driver's runs on
+ * every state; the spec checker decides whether what was found is lawful by the promise, and judges
+ * for itself where asked to.
  */
 #include "harness/sandbox_int.h"
 
@@ -36,17 +38,19 @@ static int read_disk(void *opaque, uint64_t offset, void *buf, size_t len)
     return 0;
 }
 
-/* True when the image has nothing that the promise does not allow; nothing at all where no cut happened. */
+/* True when the image has nothing that the promise does not allow; nothing at all where no cut
+ * happened. */
 static bool spec_judge(struct view *v)
 {
-    const struct spec_limits limits = { .clusters = 1 << 20, .work = 1 << 28 };
+    const struct spec_limits limits = {.clusters = 1 << 20, .work = 1 << 28};
     struct disk *d = v->set->disk[0];
-    struct spec_image image = { .read = read_disk, .opaque = d, .size = (uint64_t)disk_size(d) };
-    struct spec_qcow2_info info = { 0 };
+    struct spec_image image = {.read = read_disk, .opaque = d, .size = (uint64_t)disk_size(d)};
+    struct spec_qcow2_info info = {0};
     struct spec_report *r = mem_zalloc(sizeof(*r));
     const char *clause = NULL;
     int ret = spec_qcow2_check(&image, &limits, &info, r);
-    bool ok = ret == 0 && spec_report_allowed(r, spec_qcow2()->promise, spec_qcow2_holds, &info, &clause);
+    bool ok =
+        ret == 0 && spec_report_allowed(r, spec_qcow2()->promise, spec_qcow2_holds, &info, &clause);
     if (ok && v->look & LOOK_CLEAN && (r->count[SPEC_CORRUPTION] || r->count[SPEC_LEAK])) {
         ok = false;
         clause = r->nr_findings ? r->findings[0].clause : "?";
@@ -57,7 +61,8 @@ static bool spec_judge(struct view *v)
         for (unsigned i = 0; i < r->nr_findings; i++) {
             const struct spec_finding *f = &r->findings[i];
             if (!clause || !strcmp(f->clause, clause)) {
-                strbuf_printf(&v->out->why, ": %s (at %llu)", f->message, (unsigned long long)f->offset);
+                strbuf_printf(&v->out->why, ": %s (at %llu)", f->message,
+                              (unsigned long long)f->offset);
                 break;
             }
         }
@@ -86,8 +91,8 @@ static bool check_image(struct view *v, struct blk *b)
         return true;
     }
     if (v->look & LOOK_CLEAN && !clean) {
-        strbuf_printf(&v->out->why, "check finds %d corruptions, %d leaks on an undisturbed image", res->corruptions,
-                      res->leaks);
+        strbuf_printf(&v->out->why, "check finds %d corruptions, %d leaks on an undisturbed image",
+                      res->corruptions, res->leaks);
         return v->out->ok = false;
     }
     return !has_spec(v->p) || spec_judge(v);
@@ -111,7 +116,8 @@ static bool read_range(struct view *v, struct blk *b, int64_t offset, int64_t by
         }
         v->out->bytes_read += len;
         if (ret < 0) {
-            return oracle_unreadable_lawful(v->o, v->view, offset, len) || wrong(v, "lawful data is unreadable");
+            return oracle_unreadable_lawful(v->o, v->view, offset, len) ||
+                   wrong(v, "lawful data is unreadable");
         }
         if (!judge(v, offset, len, v->sb->buf, false)) {
             return false;
@@ -122,7 +128,8 @@ static bool read_range(struct view *v, struct blk *b, int64_t offset, int64_t by
     return true;
 }
 
-/* Nothing here in this layer: the backing file shows, which is as long as the image was at first. */
+/* Nothing here in this layer: the backing file shows, which is as long as the image was at first.
+ */
 static bool judge_hole(struct view *v, int64_t offset, int64_t bytes)
 {
     int64_t covered = v->p->backing ? MIN(MAX(v->p->size - offset, 0), bytes) : 0;
@@ -193,14 +200,14 @@ static void look_all(void *arg)
     }
 }
 
-bool sandbox_look(struct sandbox *sb, const struct program *p, const struct disk_set *set, const struct oracle *o,
-                  enum oracle_view view, unsigned look, struct looked *out)
+bool sandbox_look(struct sandbox *sb, const struct program *p, const struct disk_set *set,
+                  const struct oracle *o, enum oracle_view view, unsigned look, struct looked *out)
 {
-    struct disk_set copy = { 0 };
-    struct view v = { .sb = sb, .p = p, .set = set, .o = o, .view = view, .look = look, .out = out };
+    struct disk_set copy = {0};
+    struct view v = {.sb = sb, .p = p, .set = set, .o = o, .view = view, .look = look, .out = out};
     strbuf_reset(&out->why);
     out->ok = true;
-    out->check = (struct check_result){ 0 };
+    out->check = (struct check_result){0};
     if (look & LOOK_REPAIR) {
         copy.n = set->n;
         for (int i = 0; i < set->n; i++) {

@@ -34,7 +34,7 @@ static void set_union(struct lawful *to, const struct lawful *from)
 
 static struct lawful only(uint8_t v)
 {
-    struct lawful l = { 0 };
+    struct lawful l = {0};
     set_byte(&l, v);
     return l;
 }
@@ -95,11 +95,11 @@ struct span {
 static struct span span_of(struct oracle *o, int64_t start, int64_t end)
 {
     if (start >= end) {
-        return (struct span){ 0, 0 };
+        return (struct span){0, 0};
     }
     split(o, start);
     size_t e = split(o, end);
-    return (struct span){ run_at(o, start), e };
+    return (struct span){run_at(o, start), e};
 }
 
 /* ---- life ---- */
@@ -132,11 +132,11 @@ void oracle_init(struct oracle *o, const struct program *p)
     }
     o->in_place = raw || strstr(p->options, "data_file_raw=on");
     struct oracle_run *r = &o->runs[0];
-    *r = (struct oracle_run){ .end = FAR_END, .live = only(0) };
+    *r = (struct oracle_run){.end = FAR_END, .live = only(0)};
     r->crash = r->live;
     if (p->backing) {
         struct span s = span_of(o, 0, p->size);
-        o->runs[s.first].live = (struct lawful){ .backing = true };
+        o->runs[s.first].live = (struct lawful){.backing = true};
         o->runs[s.first].crash = o->runs[s.first].live;
     }
 }
@@ -187,9 +187,10 @@ static struct oracle_snapshot *find_snapshot(struct oracle *o, const char *name)
     return NULL;
 }
 
-static struct lawful content_of(const struct oracle *o, const struct op *op, const struct oracle_run *r)
+static struct lawful content_of(const struct oracle *o, const struct op *op,
+                                const struct oracle_run *r)
 {
-    struct lawful l = { 0 };
+    struct lawful l = {0};
     switch (op->kind) {
     case OP_WRITE:
     case OP_WRITE_COMPRESSED:
@@ -237,7 +238,7 @@ static void begin_resize(struct oracle *o, const struct op *op)
     for (size_t i = s.first; i < s.end; i++) {
         struct oracle_run *r = &o->runs[i];
         set_byte(&r->crash, 0);
-        r->crash.backing |= o->has_backing;      /* unmapped, and still as long as before */
+        r->crash.backing |= o->has_backing; /* unmapped, and still as long as before */
         r->crash.any |= o->freed && !o->in_place;
     }
 }
@@ -478,7 +479,8 @@ static bool unread_lawful(const struct lawful *l, bool backing)
     return l->any || (backing ? l->backing : has_byte(l, 0));
 }
 
-static void explain(struct strbuf *why, const struct lawful *l, int64_t offset, const uint8_t *buf, bool backing)
+static void explain(struct strbuf *why, const struct lawful *l, int64_t offset, const uint8_t *buf,
+                    bool backing)
 {
     if (!why) {
         return;
@@ -493,7 +495,8 @@ static void explain(struct strbuf *why, const struct lawful *l, int64_t offset, 
     set_text(why, l);
 }
 
-static int64_t judge_run(const struct lawful *l, int64_t offset, int64_t bytes, const uint8_t *buf, struct strbuf *why)
+static int64_t judge_run(const struct lawful *l, int64_t offset, int64_t bytes, const uint8_t *buf,
+                         struct strbuf *why)
 {
     if (l->any || (has_byte(l, buf[0]) && all_equal(buf, (size_t)bytes))) {
         return -1;
@@ -510,8 +513,8 @@ static int64_t judge_run(const struct lawful *l, int64_t offset, int64_t bytes, 
     return -1;
 }
 
-int64_t oracle_judge(const struct oracle *o, enum oracle_view view, int64_t offset, int64_t bytes, const uint8_t *buf,
-                     bool backing, struct strbuf *why)
+int64_t oracle_judge(const struct oracle *o, enum oracle_view view, int64_t offset, int64_t bytes,
+                     const uint8_t *buf, bool backing, struct strbuf *why)
 {
     int64_t end = offset + bytes, at = offset;
     for (size_t i = run_at(o, offset); at < end; i++) {
@@ -531,7 +534,8 @@ int64_t oracle_judge(const struct oracle *o, enum oracle_view view, int64_t offs
     return -1;
 }
 
-bool oracle_unreadable_lawful(const struct oracle *o, enum oracle_view view, int64_t offset, int64_t bytes)
+bool oracle_unreadable_lawful(const struct oracle *o, enum oracle_view view, int64_t offset,
+                              int64_t bytes)
 {
     for (size_t i = run_at(o, offset); i < o->n_runs && o->runs[i].start < offset + bytes; i++) {
         if (!(view == ORACLE_LIVE ? &o->runs[i].live : &o->runs[i].crash)->any) {

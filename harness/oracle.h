@@ -1,12 +1,13 @@
 /*
  * The crash oracle: which contents each byte of the guest's disk may lawfully have.
  *
- * Models: runs of bytes that the same operations touched.  Each has two sets of lawful contents: what a read must
- * return now (live), and what may be found after a power cut (crash).  An operation in progress adds to the crash set
- * what the format's promise (specs, `promise:`) allows; a flush that succeeded makes crash equal live; a failed
- * operation leaves old and new lawful.  Writes of programs are uniform (op_fill), so a content is one byte value, the
- * backing file's pattern, or anything; inside a sector a run is of one content (atomic_unit).
- * Leaves out: who runs operations (sandbox.h), metadata (judged by check), snapshots' contents after a cut.
+ * Models: runs of bytes that the same operations touched.  Each has two sets of lawful contents:
+ * what a read must return now (live), and what may be found after a power cut (crash).  An
+ * operation in progress adds to the crash set what the format's promise (specs, `promise:`) allows;
+ * a flush that succeeded makes crash equal live; a failed operation leaves old and new lawful.
+ * Writes of programs are uniform (op_fill), so a content is one byte value, the backing file's
+ * pattern, or anything; inside a sector a run is of one content (atomic_unit). Leaves out: who runs
+ * operations (sandbox.h), metadata (judged by check), snapshots' contents after a cut.
  */
 #ifndef BLKREF_HARNESS_ORACLE_H
 #define BLKREF_HARNESS_ORACLE_H
@@ -20,36 +21,36 @@
 
 /* A set of contents. */
 struct lawful {
-    uint64_t byte[4];            /* bit v: every byte is v */
-    bool backing;                /* the backing file's pattern at this place */
-    bool any;                    /* anything, even an unreadable sector */
+    uint64_t byte[4]; /* bit v: every byte is v */
+    bool backing;     /* the backing file's pattern at this place */
+    bool any;         /* anything, even an unreadable sector */
 };
 
 struct oracle_run {
     int64_t start, end;
     struct lawful live, crash;
-    bool written;                /* lies in a granule that a plain write allocated, not yet flushed */
-    bool settled;                /* the same, flushed and not shared since: later writes are in place */
+    bool written; /* lies in a granule that a plain write allocated, not yet flushed */
+    bool settled; /* the same, flushed and not shared since: later writes are in place */
 };
 
 struct oracle_snapshot {
     char name[48];
-    bool unsure;                 /* making or deleting it failed: it may be there or not */
+    bool unsure; /* making or deleting it failed: it may be there or not */
     struct oracle_run *runs;
     size_t n_runs;
 };
 
 struct oracle {
-    struct oracle_run *runs;     /* in order, without gaps, from 0 to beyond any size */
+    struct oracle_run *runs; /* in order, without gaps, from 0 to beyond any size */
     size_t n_runs, cap;
     int64_t size;                /* live */
     int64_t sizes[ORACLE_SIZES]; /* lawful after a cut */
     unsigned n_sizes;
-    bool any_size;               /* too many to list */
-    bool size_open;              /* a resize failed: old or new from then on */
-    int64_t granule;             /* bytes: what the format allocates at once; 1: never allocates (raw) */
-    bool has_backing, in_place;  /* in_place: data never moves (raw, raw external data file) */
-    bool freed;                  /* clusters were freed before: new ones may hold stale bytes */
+    bool any_size;   /* too many to list */
+    bool size_open;  /* a resize failed: old or new from then on */
+    int64_t granule; /* bytes: what the format allocates at once; 1: never allocates (raw) */
+    bool has_backing, in_place; /* in_place: data never moves (raw, raw external data file) */
+    bool freed;                 /* clusters were freed before: new ones may hold stale bytes */
     struct oracle_snapshot snapshots[ORACLE_SNAPSHOTS];
     unsigned n_snapshots;
 };
@@ -61,7 +62,8 @@ void oracle_copy(struct oracle *to, const struct oracle *from);
 
 /* The operation was submitted: what it may leave after a cut is lawful from now on. */
 void oracle_begin(struct oracle *o, const struct op *op);
-/* It came back with status (0 or -errno).  A flush, or a write with FUA, that succeeded made its data durable. */
+/* It came back with status (0 or -errno).  A flush, or a write with FUA, that succeeded made its
+ * data durable. */
 void oracle_end(struct oracle *o, const struct op *op, int status);
 
 enum oracle_view { ORACLE_LIVE, ORACLE_CRASH };
@@ -69,13 +71,15 @@ enum oracle_view { ORACLE_LIVE, ORACLE_CRASH };
 /* Is the size lawful? */
 bool oracle_size_lawful(const struct oracle *o, enum oracle_view view, int64_t size);
 /*
- * Are `bytes` bytes at offset lawful?  buf: what was read.  buf NULL: the range is known to read as zeroes, or
- * (backing) as the backing file.  The first wrong byte's offset, or -1; what and why is said in *why when not NULL.
+ * Are `bytes` bytes at offset lawful?  buf: what was read.  buf NULL: the range is known to read as
+ * zeroes, or (backing) as the backing file.  The first wrong byte's offset, or -1; what and why is
+ * said in *why when not NULL.
  */
-int64_t oracle_judge(const struct oracle *o, enum oracle_view view, int64_t offset, int64_t bytes, const uint8_t *buf,
-                     bool backing, struct strbuf *why);
+int64_t oracle_judge(const struct oracle *o, enum oracle_view view, int64_t offset, int64_t bytes,
+                     const uint8_t *buf, bool backing, struct strbuf *why);
 /* May the range be unreadable? */
-bool oracle_unreadable_lawful(const struct oracle *o, enum oracle_view view, int64_t offset, int64_t bytes);
+bool oracle_unreadable_lawful(const struct oracle *o, enum oracle_view view, int64_t offset,
+                              int64_t bytes);
 
 /* Bytes of the backing file of programs with `backing`. */
 void oracle_backing_fill(uint8_t *buf, int64_t offset, size_t len);

@@ -79,7 +79,7 @@ int pipe_send(struct pipe *p, const char *text)
 static int take(struct pipe *p)
 {
     char buf[16384];
-    struct pollfd fd = { .fd = p->out, .events = POLLIN };
+    struct pollfd fd = {.fd = p->out, .events = POLLIN};
     int ready = poll(&fd, 1, PIPE_LIMIT_MS);
     if (ready <= 0) {
         return ready < 0 && errno == EINTR ? 1 : -ETIMEDOUT;

@@ -1,9 +1,9 @@
 /*
  * Programs under test as child processes, driven through pipes.
  *
- * Models: one-shot runs with their output and exit status, and sessions that answer each line up to a prompt.
- * Standard error goes into the same pipe as standard output.  A program that does not answer within the limit is
- * killed: that is the subject's error, never a result.
+ * Models: one-shot runs with their output and exit status, and sessions that answer each line up to
+ * a prompt. Standard error goes into the same pipe as standard output.  A program that does not
+ * answer within the limit is killed: that is the subject's error, never a result.
  */
 #ifndef BLKREF_HARNESS_PIPE_H
 #define BLKREF_HARNESS_PIPE_H
@@ -15,17 +15,19 @@
 #define PIPE_LIMIT_MS 30000
 
 struct pipe {
-    pid_t pid;                   /* 0: not running */
-    int in, out;                 /* the child's stdin and stdout */
+    pid_t pid;   /* 0: not running */
+    int in, out; /* the child's stdin and stdout */
     struct strbuf answer;
 };
 
 /* argv ends with NULL; argv[0] is looked for in PATH.  0 or -errno. */
 int pipe_start(struct pipe *p, char *const argv[]);
 int pipe_send(struct pipe *p, const char *text);
-/* Reads until the output ends with `marker`; p->answer is what stood before it.  0, or < 0 when it ended or hung. */
+/* Reads until the output ends with `marker`; p->answer is what stood before it.  0, or < 0 when it
+ * ended or hung. */
 int pipe_answer(struct pipe *p, const char *marker);
-/* Closes the child's stdin, reads the rest into p->answer and waits: exit status, or < 0 (signal, hang). */
+/* Closes the child's stdin, reads the rest into p->answer and waits: exit status, or < 0 (signal,
+ * hang). */
 int pipe_finish(struct pipe *p);
 void pipe_kill(struct pipe *p);
 /* One-shot: exit status or < 0; output (may be NULL) is filled. */

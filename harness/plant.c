@@ -42,8 +42,9 @@ void plant_leak(struct disk *d)
         return;
     }
     unsigned cluster_bits = (unsigned)get(d, QCOW2_HEADER_CLUSTER_BITS_OFF, 4);
-    unsigned order = get(d, QCOW2_HEADER_VERSION_OFF, 4) < 3 ? 4
-                   : (unsigned)get(d, QCOW2_HEADER_REFCOUNT_ORDER_OFF, 4);
+    unsigned order = get(d, QCOW2_HEADER_VERSION_OFF, 4) < 3
+                         ? 4
+                         : (unsigned)get(d, QCOW2_HEADER_REFCOUNT_ORDER_OFF, 4);
     int64_t block = (int64_t)get(d, (int64_t)get(d, QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF, 8), 8);
     uint64_t entries = (8ull << cluster_bits) >> order;
     for (uint64_t i = 0; i < entries; i++) {

@@ -11,13 +11,14 @@
 #include "ref/base/mem.h"
 #include "ref/base/rng.h"
 
-char *repro_text(const char *stage, const char *subject, const char *detail, const char *body, char **id)
+char *repro_text(const char *stage, const char *subject, const char *detail, const char *body,
+                 char **id)
 {
     struct strbuf text = STRBUF_INIT;
     uint64_t hash = hash_bytes(body, strlen(body), 0);
     *id = str_fmt("%s-%s-%012" PRIx64, stage, subject, hash & 0xffffffffffff);
-    strbuf_printf(&text, "# blkref repro %s\n# stage %s\n# subject %s\n# detail %s\n%s", *id, stage, subject,
-                  detail ? detail : "", body);
+    strbuf_printf(&text, "# blkref repro %s\n# stage %s\n# subject %s\n# detail %s\n%s", *id, stage,
+                  subject, detail ? detail : "", body);
     return strbuf_take(&text);
 }
 

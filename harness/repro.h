@@ -1,8 +1,9 @@
 /*
  * Reproducers: text files that name stage, subject and the way to one failure.
  *
- * "# blkref repro ID", "# stage STAGE", "# subject SUBJECT", "# detail ...", then what the stage's repro() takes.  The id is
- * made of stage, subject and a hash of the text, so equal failures have equal names.
+ * "# blkref repro ID", "# stage STAGE", "# subject SUBJECT", "# detail ...", then what the stage's
+ * repro() takes.  The id is made of stage, subject and a hash of the text, so equal failures have
+ * equal names.
  */
 #ifndef BLKREF_HARNESS_REPRO_H
 #define BLKREF_HARNESS_REPRO_H
@@ -10,7 +11,8 @@
 #include "harness/campaign.h"
 
 /* The whole file's text; *id (mem_free()) its name. */
-char *repro_text(const char *stage, const char *subject, const char *detail, const char *body, char **id);
+char *repro_text(const char *stage, const char *subject, const char *detail, const char *body,
+                 char **id);
 /* Writes ID.txt into c->repro_dir (made when missing); no-op without one. */
 void repro_save(struct campaign *c, const char *id, const char *text);
 /* The value behind "# KEY " in the head, or NULL; mem_free(). */

@@ -1,5 +1,6 @@
 /*
- * The program runner: what other builds do for a campaign, and what a person runs to watch one program.
+ * The program runner: what other builds do for a campaign, and what a person runs to watch one
+ * program.
  */
 #include "harness/runner.h"
 
@@ -50,10 +51,10 @@ static void print_result(struct subject *s, int status)
 
 static void print_check(struct subject *s)
 {
-    struct subject_check found = { .leaks = 0 };
+    struct subject_check found = {.leaks = 0};
     int ret = s->ops->check(s, &found, NULL);
-    printf("%d %lld 0 %d %d %d\n", ret, (long long)s->ops->length(s), found.corruptions, found.leaks,
-           found.check_errors);
+    printf("%d %lld 0 %d %d %d\n", ret, (long long)s->ops->length(s), found.corruptions,
+           found.leaks, found.check_errors);
     fflush(stdout);
 }
 
@@ -116,7 +117,8 @@ static int run_stream(struct subject *s, FILE *in, bool echo)
 
 static int usage(void)
 {
-    fputs("usage: blkref run [--profile reference|optimized] [--dir DIR] [--lines] PROGRAM|-\n", stderr);
+    fputs("usage: blkref run [--profile reference|optimized] [--dir DIR] [--lines] PROGRAM|-\n",
+          stderr);
     return 1;
 }
 
@@ -129,8 +131,9 @@ static bool parse(struct runner_request *r, int argc, char **argv)
             r->dir = argv[++i];
         } else if (!strcmp(argv[i], "--profile") && i + 1 < argc) {
             i++;
-            r->profile = !strcmp(argv[i], "reference") ? &profile_reference
-                       : !strcmp(argv[i], "optimized") ? &profile_optimized : NULL;
+            r->profile = !strcmp(argv[i], "reference")   ? &profile_reference
+                         : !strcmp(argv[i], "optimized") ? &profile_optimized
+                                                         : NULL;
         } else if (!r->file && (argv[i][0] != '-' || !argv[i][1])) {
             r->file = argv[i];
         } else {
@@ -142,7 +145,7 @@ static bool parse(struct runner_request *r, int argc, char **argv)
 
 int runner_main(int argc, char **argv)
 {
-    struct runner_request r = { .profile = &profile_optimized };
+    struct runner_request r = {.profile = &profile_optimized};
     if (!parse(&r, argc, argv)) {
         return usage();
     }

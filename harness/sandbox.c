@@ -1,5 +1,6 @@
 /*
- * The sandbox: making images and running programs on simulated disks.  See sandbox.h; looking is in look.c.
+ * The sandbox: making images and running programs on simulated disks.  See sandbox.h; looking is in
+ * look.c.
  */
 #include "harness/sandbox_int.h"
 
@@ -13,9 +14,7 @@
 #include "ref/block/snapshot.h"
 #include "ref/tools/drivers.h"
 
-static void quiet(void *opaque, enum report_kind kind, const char *text)
-{
-}
+static void quiet(void *opaque, enum report_kind kind, const char *text) {}
 
 struct sandbox *sandbox_new(struct process *p, const struct profile *profile, enum planted planted)
 {
@@ -43,17 +42,21 @@ struct disk_pool *sandbox_pool(struct sandbox *sb)
     return sb->pool;
 }
 
-const char *const sandbox_disk_name[SANDBOX_DISKS] = { "image", "data", "backing" };
+const char *const sandbox_disk_name[SANDBOX_DISKS] = {"image", "data", "backing"};
 
 struct world *sandbox_world(struct sandbox *sb, const struct disk_set *set, struct disk_log *log,
                             struct fault_plan *plan)
 {
-    struct world_config cfg = { .profile = sb->profile, .io = IO_SYNC, .io_set = true, .seed = 1,
-                                .simulated_time = true, .report = quiet };
+    struct world_config cfg = {.profile = sb->profile,
+                               .io = IO_SYNC,
+                               .io_set = true,
+                               .seed = 1,
+                               .simulated_time = true,
+                               .report = quiet};
     struct world *w = world_new(sb->process, &cfg);
     block_set_drivers(w, &all_drivers);
     for (int i = 0; i < set->n; i++) {
-        struct sim_disk d = { .disk = set->disk[i], .log = log, .index = i, .plan = plan };
+        struct sim_disk d = {.disk = set->disk[i], .log = log, .index = i, .plan = plan};
         sim_register(w, sandbox_disk_name[i], &d);
     }
     return w;
@@ -89,8 +92,11 @@ static void make_image(void *arg)
 {
     struct making *m = arg;
     char *options = sandbox_create_options(m->p);
-    struct image_recipe r = { .filename = "sim:image", .format = m->p->format, .options = *options ? options : NULL,
-                              .size = m->p->size, .quiet = true };
+    struct image_recipe r = {.filename = "sim:image",
+                             .format = m->p->format,
+                             .options = *options ? options : NULL,
+                             .size = m->p->size,
+                             .quiet = true};
     if (m->p->backing) {
         r.backing_file = "sim:backing";
         r.backing_format = "raw";
@@ -109,7 +115,8 @@ static void fill_backing(struct sandbox *sb, struct disk *d, int64_t size)
     }
 }
 
-int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set *out, struct error **err)
+int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set *out,
+                   struct error **err)
 {
     out->n = SANDBOX_DISKS;
     for (int i = 0; i < out->n; i++) {
@@ -118,7 +125,7 @@ int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set 
     if (p->backing) {
         fill_backing(sb, out->disk[2], p->size);
     }
-    struct making m = { .sb = sb, .p = p, .w = sandbox_world(sb, out, NULL, NULL) };
+    struct making m = {.sb = sb, .p = p, .w = sandbox_world(sb, out, NULL, NULL)};
     int ret = world_exec(m.w, make_image, &m);
     ret = ret < 0 ? error_set(err, -ret, "creating the image hangs") : m.ret;
     if (m.err) {
@@ -189,7 +196,7 @@ static void close_image(struct run *r)
 
 static int flush(struct run *r)
 {
-    struct op op = { .kind = OP_FLUSH };
+    struct op op = {.kind = OP_FLUSH};
     int ret = blk_flush(r->b, NULL);
     oracle_end(&r->rec->oracle, &op, ret);
     if (ret == 0) {
@@ -208,7 +215,8 @@ static int read_back(struct run *r, const struct op *op)
             return ret;
         }
         r->sb->buf[0] ^= r->sb->planted == PLANT_FLIP_BYTE;
-        if (!rec->wrong && oracle_judge(&rec->oracle, ORACLE_LIVE, at, len, r->sb->buf, false, &rec->why) >= 0) {
+        if (!rec->wrong &&
+            oracle_judge(&rec->oracle, ORACLE_LIVE, at, len, r->sb->buf, false, &rec->why) >= 0) {
             rec->wrong = true;
         }
         done += len;
@@ -218,7 +226,9 @@ static int read_back(struct run *r, const struct op *op)
 
 static int write_bytes(struct run *r, const struct op *op)
 {
-    unsigned flags = op->kind == OP_WRITE_COMPRESSED ? REQ_COMPRESSED : op->flags & OP_FUA ? REQ_FUA : 0;
+    unsigned flags = op->kind == OP_WRITE_COMPRESSED ? REQ_COMPRESSED
+                     : op->flags & OP_FUA            ? REQ_FUA
+                                                     : 0;
     uint8_t *buf = mem_try_alloc((size_t)MAX(op->bytes, 1));
     if (!buf) {
         return -ENOMEM;
@@ -235,7 +245,7 @@ static int snapshot(struct run *r, const struct op *op)
     struct node *n = blk_node(r->b);
     int ret;
     if (op->kind == OP_SNAPSHOT) {
-        struct snapshot_info sn = { .icount = UINT64_MAX };
+        struct snapshot_info sn = {.icount = UINT64_MAX};
         snprintf(sn.name, sizeof(sn.name), "%s", op->text);
         ret = snapshot_create(n, &sn);
     } else if (op->kind == OP_APPLY) {
@@ -259,7 +269,8 @@ static int reopen(struct run *r)
 
 static int carry_out(struct run *r, const struct op *op)
 {
-    unsigned zero = (op->flags & OP_UNMAP ? REQ_MAY_UNMAP : 0) | (op->flags & OP_NO_FALLBACK ? REQ_NO_FALLBACK : 0);
+    unsigned zero = (op->flags & OP_UNMAP ? REQ_MAY_UNMAP : 0) |
+                    (op->flags & OP_NO_FALLBACK ? REQ_NO_FALLBACK : 0);
     switch (op->kind) {
     case OP_WRITE:
     case OP_WRITE_COMPRESSED:
@@ -323,12 +334,14 @@ static void run_program(void *arg)
 
 static void drop_flushes(struct fault_plan *plan)
 {
-    struct fault_entry e = { .kind = FAULT_LOST, .label = -1, .iotypes = 1u << FAULT_IO_FLUSH, .nth = 1, .sticky = true };
+    struct fault_entry e = {
+        .kind = FAULT_LOST, .label = -1, .iotypes = 1u << FAULT_IO_FLUSH, .nth = 1, .sticky = true};
     fault_plan_add(plan, &e);
 }
 
-int sandbox_record(struct sandbox *sb, const struct program *p, const struct disk_set *base, struct fault_plan *plan,
-                   bool close_flush, struct recording *rec, struct error **err)
+int sandbox_record(struct sandbox *sb, const struct program *p, const struct disk_set *base,
+                   struct fault_plan *plan, bool close_flush, struct recording *rec,
+                   struct error **err)
 {
     struct fault_plan own;
     memset(rec, 0, sizeof(*rec));
@@ -342,7 +355,7 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
     rec->log = disk_log_new(sb->pool);
     rec->status = mem_array(MAX(p->n_ops, 1), sizeof(*rec->status));
     oracle_init(&rec->oracle, p);
-    struct run r = { .sb = sb, .rec = rec, .may_fail = plan != NULL, .close_flush = close_flush };
+    struct run r = {.sb = sb, .rec = rec, .may_fail = plan != NULL, .close_flush = close_flush};
     plan = plan ? plan : &own;
     if (sb->planted == PLANT_DROP_FLUSH) {
         drop_flushes(plan);

@@ -1,11 +1,12 @@
 /*
  * The sandbox: programs run on simulated disks, each step in a world of its own.
  *
- * Models: record() makes a program's image, then runs its operations on logged disks beside the crash oracle; the
- * recording holds all that a power cut or a fault may be judged by.  look() opens what a cut left and judges it: it
- * opens, check finds only what the promise allows, every byte is lawful.  A world costs microseconds, so each state
- * has its own.  Disks: 0 the image, 1 its data file, 2 its backing file.
- * Leaves out: choosing states (crash.h), faults (verdict.h) and programs (gen_crash.h).
+ * Models: record() makes a program's image, then runs its operations on logged disks beside the
+ * crash oracle; the recording holds all that a power cut or a fault may be judged by.  look() opens
+ * what a cut left and judges it: it opens, check finds only what the promise allows, every byte is
+ * lawful.  A world costs microseconds, so each state has its own.  Disks: 0 the image, 1 its data
+ * file, 2 its backing file. Leaves out: choosing states (crash.h), faults (verdict.h) and programs
+ * (gen_crash.h).
  */
 #ifndef BLKREF_HARNESS_SANDBOX_H
 #define BLKREF_HARNESS_SANDBOX_H
@@ -19,7 +20,7 @@
 
 struct sandbox;
 struct sandbox *sandbox_new(struct process *p, const struct profile *profile, enum planted planted);
-void sandbox_free(struct sandbox *sb);      /* recordings first */
+void sandbox_free(struct sandbox *sb); /* recordings first */
 struct disk_pool *sandbox_pool(struct sandbox *sb);
 
 /* What the oracle holds lawful for cuts behind stamp `from`. */
@@ -30,34 +31,38 @@ struct epoch {
 
 struct recording {
     const struct program *program;
-    struct disk_set base;        /* the fresh image */
-    struct disk_set end;         /* what the program left */
+    struct disk_set base; /* the fresh image */
+    struct disk_set end;  /* what the program left */
     struct disk_log *log;
     struct epoch *epochs;
     size_t n_epochs, cap_epochs;
-    struct oracle oracle;        /* at the end */
-    int *status;                 /* of each operation */
-    bool flushed;                /* the last flush, behind the last operation, succeeded */
-    bool wrong;                  /* a read, or an image that did not open again, was unlawful: in why */
+    struct oracle oracle; /* at the end */
+    int *status;          /* of each operation */
+    bool flushed;         /* the last flush, behind the last operation, succeeded */
+    bool wrong;           /* a read, or an image that did not open again, was unlawful: in why */
     struct strbuf why;
 };
 
 /* Makes the program's image on fresh disks.  0 or -errno with err. */
-int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set *out, struct error **err);
+int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set *out,
+                   struct error **err);
 /*
- * Runs the program on clones of base; plan may be NULL.  close_flush: ends with a flush that counts as acknowledged.
- * 0, or -errno with err when the image did not open at all (without a plan) or when the run deadlocked.
+ * Runs the program on clones of base; plan may be NULL.  close_flush: ends with a flush that counts
+ * as acknowledged. 0, or -errno with err when the image did not open at all (without a plan) or
+ * when the run deadlocked.
  */
-int sandbox_record(struct sandbox *sb, const struct program *p, const struct disk_set *base, struct fault_plan *plan,
-                   bool close_flush, struct recording *out, struct error **err);
+int sandbox_record(struct sandbox *sb, const struct program *p, const struct disk_set *base,
+                   struct fault_plan *plan, bool close_flush, struct recording *out,
+                   struct error **err);
 void recording_free(struct recording *r);
 /* The oracle for a cut at that stamp. */
 const struct oracle *recording_oracle(const struct recording *r, uint64_t cut);
 
 enum look {
-    LOOK_CLEAN = 1,      /* no cut happened: check must find nothing at all */
-    LOOK_REPAIR = 2,     /* also open for writing (which repairs what open repairs), check and read again */
-    LOOK_SPEC = 4,       /* the spec checker judges, too; always when the driver's check finds errors */
+    LOOK_CLEAN = 1, /* no cut happened: check must find nothing at all */
+    LOOK_REPAIR =
+        2, /* also open for writing (which repairs what open repairs), check and read again */
+    LOOK_SPEC = 4, /* the spec checker judges, too; always when the driver's check finds errors */
 };
 struct looked {
     bool ok;
@@ -66,10 +71,11 @@ struct looked {
     int64_t bytes_read;
 };
 /*
- * Opens the disks (read-only, so they stay as they are), checks, reads what is allocated and judges it by the oracle.
- * out zeroed before the first use; its strings are reused.  True when all is lawful.
+ * Opens the disks (read-only, so they stay as they are), checks, reads what is allocated and judges
+ * it by the oracle. out zeroed before the first use; its strings are reused.  True when all is
+ * lawful.
  */
-bool sandbox_look(struct sandbox *sb, const struct program *p, const struct disk_set *set, const struct oracle *o,
-                  enum oracle_view view, unsigned look, struct looked *out);
+bool sandbox_look(struct sandbox *sb, const struct program *p, const struct disk_set *set,
+                  const struct oracle *o, enum oracle_view view, unsigned look, struct looked *out);
 
 #endif

@@ -8,7 +8,7 @@
 #include "ref/base/value.h"
 #include "ref/protocol/sim.h"
 
-#define SANDBOX_BUF (256 * 1024)     /* bytes of the buffer that reads go through */
+#define SANDBOX_BUF (256 * 1024) /* bytes of the buffer that reads go through */
 
 struct sandbox {
     struct process *process;

@@ -27,8 +27,8 @@ int shadow_init(struct shadow *sh, const struct program *p, struct error **err)
 {
     memset(sh, 0, sizeof(*sh));
     if (p->size > SHADOW_MAX) {
-        return error_set(err, EFBIG, "image of %lld bytes: programs are limited to %lld", (long long)p->size,
-                         SHADOW_MAX);
+        return error_set(err, EFBIG, "image of %lld bytes: programs are limited to %lld",
+                         (long long)p->size, SHADOW_MAX);
     }
     sh->size = ROUND_UP(p->size, 512);
     sh->data = mem_zalloc((size_t)MAX(sh->size, 1));
@@ -205,7 +205,7 @@ bool shadow_run_at(const struct shadow *sh, int64_t offset, struct shadow_run *r
     if (offset >= sh->size) {
         return false;
     }
-    *run = (struct shadow_run){ .offset = offset, .value = sh->data[offset] };
+    *run = (struct shadow_run){.offset = offset, .value = sh->data[offset]};
     run->bytes = (int64_t)run_length(sh->data + offset, (size_t)(sh->size - offset));
     return true;
 }
@@ -217,5 +217,6 @@ uint64_t shadow_hash(const struct shadow *sh)
 
 bool shadow_is_zero(const struct shadow *sh, int64_t offset, int64_t bytes)
 {
-    return offset < sh->size && buf_is_zero(sh->data + offset, (size_t)MIN(bytes, sh->size - offset));
+    return offset < sh->size &&
+           buf_is_zero(sh->data + offset, (size_t)MIN(bytes, sh->size - offset));
 }

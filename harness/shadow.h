@@ -1,9 +1,10 @@
 /*
  * The shadow: what the guest must see, kept beside the subjects as plain memory.
  *
- * Models: the current image's bytes, and those of each internal snapshot of the top image.  A discard leaves each
- * byte of its range as it was or zero; which of the two is taken from the oracle by shadow_adopt().  Committing to
- * the backing file may change what snapshots see: then they are adopted whole.  Leaves out: power cuts (oracle.h).
+ * Models: the current image's bytes, and those of each internal snapshot of the top image.  A
+ * discard leaves each byte of its range as it was or zero; which of the two is taken from the
+ * oracle by shadow_adopt().  Committing to the backing file may change what snapshots see: then
+ * they are adopted whole.  Leaves out: power cuts (oracle.h).
  */
 #ifndef BLKREF_HARNESS_SHADOW_H
 #define BLKREF_HARNESS_SHADOW_H
@@ -12,25 +13,25 @@
 #include "trace/op.h"
 
 #define SHADOW_SNAPSHOTS 16
-#define SHADOW_MAX (64LL << 20)      /* longest image, bytes */
+#define SHADOW_MAX       (64LL << 20) /* longest image, bytes */
 
 struct shadow_snapshot {
     char name[48];
     int64_t size;
     uint8_t *data;
-    bool stale;                  /* content unknown since a commit */
+    bool stale; /* content unknown since a commit */
 };
 
 struct shadow {
     int64_t size;
     uint8_t *data;
-    unsigned layers;             /* images made so far, overlays included */
+    unsigned layers; /* images made so far, overlays included */
     struct shadow_snapshot snapshots[SHADOW_SNAPSHOTS];
     unsigned n_snapshots;
     /* What adopt() must ask for: bytes are old or zero, or (whole) anything. */
     int64_t adopt_offset, adopt_bytes;
     bool adopt_whole;
-    bool shrunk;                 /* once: growth may bring back what the last cluster held */
+    bool shrunk; /* once: growth may bring back what the last cluster held */
 };
 
 /* A run of equal bytes. */

@@ -151,7 +151,7 @@ static bool lower_numbers(struct shrinker *s)
 
 unsigned shrink_program(struct program *p, shrink_test *fails, void *opaque, unsigned max_attempts)
 {
-    struct shrinker s = { .p = p, .fails = fails, .opaque = opaque, .max = max_attempts };
+    struct shrinker s = {.p = p, .fails = fails, .opaque = opaque, .max = max_attempts};
     bool changed = true;
     while (changed && s.attempts < s.max) {
         changed = drop_operations(&s);

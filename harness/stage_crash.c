@@ -1,8 +1,10 @@
 /*
- * Stage crash: every state that a power cut may leave of small programs, on the reference's two profiles in process.
+ * Stage crash: every state that a power cut may leave of small programs, on the reference's two
+ * profiles in process.
  *
- * One result a profile and image: how many states were judged, or each finding with its reproducer.  The specials
- * always run; of the pairs of the exhaustive set, and of seeded programs, as many as the budget allows.
+ * One result a profile and image: how many states were judged, or each finding with its reproducer.
+ * The specials always run; of the pairs of the exhaustive set, and of seeded programs, as many as
+ * the budget allows.
  */
 #include "harness/campaign.h"
 #include "harness/crash_explore.h"
@@ -19,7 +21,7 @@ struct crash_stage {
     const struct subject *subject;
     struct sandbox *sb;
     struct crash_options options;
-    struct crash_counts counts;  /* of the image at hand */
+    struct crash_counts counts; /* of the image at hand */
     const struct program *program;
 };
 
@@ -30,7 +32,8 @@ static void found(void *opaque, const struct crash_finding *f)
     char *name = program_title(x->program, f->id);
     struct strbuf detail = STRBUF_INIT;
     strbuf_printf(&detail, "%s", f->why);
-    campaign_report(x->c, "crash", x->subject, x->program->format, name, VERDICT_FAIL, detail.s, repro);
+    campaign_report(x->c, "crash", x->subject, x->program->format, name, VERDICT_FAIL, detail.s,
+                    repro);
     strbuf_free(&detail);
     mem_free(name);
     mem_free(repro);
@@ -53,8 +56,8 @@ static void close_image(struct crash_stage *x, const char *format, const char *n
 {
     struct store *st = x->c->store;
     char detail[96];
-    snprintf(detail, sizeof(detail), "%llu distinct states of %llu", (unsigned long long)x->counts.distinct,
-             (unsigned long long)x->counts.states);
+    snprintf(detail, sizeof(detail), "%llu distinct states of %llu",
+             (unsigned long long)x->counts.distinct, (unsigned long long)x->counts.states);
     if (!x->counts.findings) {
         campaign_report(x->c, "crash", x->subject, format, name, VERDICT_PASS, detail, NULL);
     }
@@ -105,7 +108,8 @@ int stage_crash(struct campaign *c, struct error **err)
         if (!profile) {
             continue;
         }
-        struct crash_stage x = { .c = c, .subject = c->subjects[i], .options = crash_options_default };
+        struct crash_stage x = {
+            .c = c, .subject = c->subjects[i], .options = crash_options_default};
         x.options.bounds.max_states = 300;
         x.options.bounds.max_built = 3000;
         x.options.bounds.seed = c->seed;
@@ -122,7 +126,8 @@ int repro_crash(struct campaign *c, const char *subject, const char *text, struc
     char id[256];
     const char *at = strstr(text, "# crash: state ");
     if (!at || sscanf(at, "# crash: state %255s sector", id) != 1) {
-        return error_set(err, EINVAL, "no crash state in the reproducer: '# crash: state ID sector N'");
+        return error_set(err, EINVAL,
+                         "no crash state in the reproducer: '# crash: state ID sector N'");
     }
     struct program p;
     int ret = program_parse(text, &p, err);
@@ -130,8 +135,8 @@ int repro_crash(struct campaign *c, const char *subject, const char *text, struc
         return ret;
     }
     struct crash_options o = crash_options_default;
-    struct first_finding first = { 0 };
-    struct crash_counts counts = { 0 };
+    struct first_finding first = {0};
+    struct crash_counts counts = {0};
     struct sandbox *sb = sandbox_new(c->process, profile_named(subject), c->planted);
     o.only = id;
     ret = crash_explore(sb, &p, &o, first_crash, &first, &counts, err);

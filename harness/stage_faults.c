@@ -1,8 +1,9 @@
 /*
- * Stage faults: each labelled I/O of small programs fails, on the reference's two profiles in process.
+ * Stage faults: each labelled I/O of small programs fails, on the reference's two profiles in
+ * process.
  *
- * One result a profile and image, and one for each label: a label of qcow2's that no program reached, on either profile,
- * is a finding.
+ * One result a profile and image, and one for each label: a label of qcow2's that no program
+ * reached, on either profile, is a finding.
  */
 #include "harness/campaign.h"
 #include "harness/crash_programs.h"
@@ -18,7 +19,7 @@ struct fault_stage {
     const struct subject *subject;
     struct sandbox *sb;
     struct fault_options options;
-    struct fault_counts counts;  /* of the image at hand */
+    struct fault_counts counts; /* of the image at hand */
     uint64_t reached[LABEL_COUNT], failed[LABEL_COUNT];
     const struct program *program;
 };
@@ -28,7 +29,8 @@ static void found(void *opaque, const struct fault_finding *f)
     struct fault_stage *x = opaque;
     char *repro = fault_repro(x->program, f);
     char *name = program_title(x->program, f->fault);
-    campaign_report(x->c, "faults", x->subject, x->program->format, name, VERDICT_FAIL, f->why, repro);
+    campaign_report(x->c, "faults", x->subject, x->program->format, name, VERDICT_FAIL, f->why,
+                    repro);
     mem_free(name);
     mem_free(repro);
 }
@@ -49,8 +51,8 @@ static void run_one(struct fault_stage *x, struct program *p)
 static void close_image(struct fault_stage *x, const char *format, const char *name)
 {
     char detail[96];
-    snprintf(detail, sizeof(detail), "%llu faults fired in %llu runs", (unsigned long long)x->counts.fired,
-             (unsigned long long)x->counts.runs);
+    snprintf(detail, sizeof(detail), "%llu faults fired in %llu runs",
+             (unsigned long long)x->counts.fired, (unsigned long long)x->counts.runs);
     if (!x->counts.findings) {
         campaign_report(x->c, "faults", x->subject, format, name, VERDICT_PASS, detail, NULL);
     }
@@ -124,7 +126,7 @@ static void run_subject(struct fault_stage *x, uint64_t *reached)
 
 int stage_faults(struct campaign *c, struct error **err)
 {
-    uint64_t reached[LABEL_COUNT] = { 0 };
+    uint64_t reached[LABEL_COUNT] = {0};
     const struct subject *first = NULL;
     for (unsigned i = 0; i < c->n_subjects; i++) {
         const struct profile *profile = subject_profile(c->subjects[i]);
@@ -164,7 +166,7 @@ int repro_faults(struct campaign *c, const char *subject, const char *text, stru
     at += strlen(head);
     char *plan = str_ndup(at, strcspn(at, " \n"));
     struct fault_options o = fault_options_default;
-    struct first_finding first = { 0 };
+    struct first_finding first = {0};
     struct fault_counts *counts = mem_zalloc(sizeof(*counts));
     struct sandbox *sb = sandbox_new(c->process, profile_named(subject), c->planted);
     o.only = plan;

@@ -1,7 +1,7 @@
 /*
- * Stage fuzz: AFL++ on the qcow2 target (fuzz/main) for 60 seconds; crashes and hangs are findings, with the image as
- * hex in the reproducer.  Executions depend on the machine, so they are measures, not results.
- * Skipped, with the reason, where afl-fuzz or the target is missing.
+ * Stage fuzz: AFL++ on the qcow2 target (fuzz/main) for 60 seconds; crashes and hangs are findings,
+ * with the image as hex in the reproducer.  Executions depend on the machine, so they are measures,
+ * not results. Skipped, with the reason, where afl-fuzz or the target is missing.
  */
 #include "harness/explore_stages.h"
 
@@ -41,7 +41,9 @@ static int make_corpus(struct campaign *c, const char *dir, struct error **err)
 {
     char *in = str_fmt("%s/in", dir), *dict = str_fmt("%s/qcow2.dict", dir);
     struct strbuf words = STRBUF_INIT;
-    int ret = mkdir(in, 0777) < 0 && errno != EEXIST ? error_set_errno(err, errno, "Could not make '%s'", in) : 0;
+    int ret = mkdir(in, 0777) < 0 && errno != EEXIST
+                  ? error_set_errno(err, errno, "Could not make '%s'", in)
+                  : 0;
     for (size_t i = 0; i < fuzz_seed_count() && ret == 0; i++) {
         uint8_t *image = NULL;
         int64_t len = fuzz_seed(c->process, i, &image, err);
@@ -66,14 +68,16 @@ static int make_corpus(struct campaign *c, const char *dir, struct error **err)
 
 static int run_afl(struct campaign *c, const char *dir, const char *target)
 {
-    char *in = str_fmt("%s/in", dir), *out = str_fmt("%s/out", dir), *dict = str_fmt("%s/qcow2.dict", dir);
+    char *in = str_fmt("%s/in", dir), *out = str_fmt("%s/out", dir),
+         *dict = str_fmt("%s/qcow2.dict", dir);
     char seconds[16], seed[32];
     snprintf(seconds, sizeof(seconds), "%d", c->planted ? 5 : SECONDS);
     snprintf(seed, sizeof(seed), "%llu", (unsigned long long)(c->seed % 1000000 + 1));
     pid_t pid = fork();
     if (pid == 0) {
-        static const char *const env[] = { "AFL_NO_UI", "AFL_SKIP_CPUFREQ", "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES",
-                                           "AFL_NO_AFFINITY", "AFL_QUIET", "AFL_NO_STARTUP_CALIBRATION" };
+        static const char *const env[] = {
+            "AFL_NO_UI",       "AFL_SKIP_CPUFREQ", "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES",
+            "AFL_NO_AFFINITY", "AFL_QUIET",        "AFL_NO_STARTUP_CALIBRATION"};
         for (size_t i = 0; i < ARRAY_SIZE(env); i++) {
             setenv(env[i], "1", 1);
         }
@@ -85,8 +89,8 @@ static int run_afl(struct campaign *c, const char *dir, const char *target)
         if (!freopen(log, "w", stdout) || dup2(STDOUT_FILENO, STDERR_FILENO) < 0) {
             _exit(126);
         }
-        execlp("afl-fuzz", "afl-fuzz", "-i", in, "-o", out, "-x", dict, "-s", seed, "-V", seconds, "-t", "10000", "-m", "none",
-               "--", target, (char *)NULL);
+        execlp("afl-fuzz", "afl-fuzz", "-i", in, "-o", out, "-x", dict, "-s", seed, "-V", seconds,
+               "-t", "10000", "-m", "none", "--", target, (char *)NULL);
         _exit(127);
     }
     int status = -1;
@@ -111,7 +115,8 @@ static void report_input(struct campaign *c, const char *path, const char *what)
         strbuf_printf(&text, "%02x%s", data[i], i % 32 == 31 || i + 1 == len ? "\n" : "");
     }
     campaign_report(c, "fuzz", c->subjects[0], "qcow2", name, VERDICT_FAIL,
-                    "the image in the reproducer makes the reference crash, hang or break its word", text.s);
+                    "the image in the reproducer makes the reference crash, hang or break its word",
+                    text.s);
     strbuf_free(&text);
     mem_free(data);
 }
@@ -170,9 +175,11 @@ static void fuzz(struct campaign *c, const char *dir, const char *target)
     } else if (n == 0) {
         char detail[96];
         snprintf(detail, sizeof(detail), "afl-fuzz ended with status %d and ran nothing", status);
-        campaign_report(c, "fuzz", c->subjects[0], "qcow2", "afl", VERDICT_SUBJECT_ERROR, detail, NULL);
+        campaign_report(c, "fuzz", c->subjects[0], "qcow2", "afl", VERDICT_SUBJECT_ERROR, detail,
+                        NULL);
     } else if (collect(c, dir, "crashes", "crash") + collect(c, dir, "hangs", "hang") == 0) {
-        campaign_report(c, "fuzz", c->subjects[0], "qcow2", "afl", VERDICT_PASS, "no crash and no hang", NULL);
+        campaign_report(c, "fuzz", c->subjects[0], "qcow2", "afl", VERDICT_PASS,
+                        "no crash and no hang", NULL);
     }
     if (n > 0) {
         store_measure(c->store, "fuzz", c->subjects[0]->name, "executions", n);
@@ -222,8 +229,9 @@ int repro_fuzz(struct campaign *c, const char *subject, const char *text, struct
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
-        struct fuzz f = { .process = process_new(), .profile = profile_named(subject),
-                          .flip_byte = c->planted == PLANT_FLIP_BYTE };
+        struct fuzz f = {.process = process_new(),
+                         .profile = profile_named(subject),
+                         .flip_byte = c->planted == PLANT_FLIP_BYTE};
         alarm(10);
         _exit(fuzz_qcow2(&f, data, len, NULL) < 0);
     }

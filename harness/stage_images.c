@@ -1,9 +1,9 @@
 /*
  * Stages "read" and "write": images of one subject in the hands of another.
  *
- * read: QEMU makes and fills an image in files, the reference (both profiles) opens it.  write: the reference makes it,
- * QEMU opens and checks it.  Guest bytes, map, info and check must agree with the maker's and with the shadow.
- * Without QEMU both are skipped.
+ * read: QEMU makes and fills an image in files, the reference (both profiles) opens it.  write: the
+ * reference makes it, QEMU opens and checks it.  Guest bytes, map, info and check must agree with
+ * the maker's and with the shadow. Without QEMU both are skipped.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -29,7 +29,8 @@ static struct subject *find_qemu(struct campaign *c)
     return NULL;
 }
 
-/* What the maker left, opened by the reader beside the oracle, which still has the same image open. */
+/* What the maker left, opened by the reader beside the oracle, which still has the same image open.
+ */
 static bool hand_over(struct compare *c, struct subject *maker, struct subject *reader)
 {
     struct error *err = NULL;
@@ -37,7 +38,8 @@ static bool hand_over(struct compare *c, struct subject *maker, struct subject *
     int ret = reader->ops->open(reader, c->p, c->shadow.layers, &err);
     if (ret < 0) {
         c->out->kind = ret == SUBJECT_ERROR ? DIFF_SUBJECT : DIFF_STATUS;
-        c->out->detail = str_fmt("status at the end: %s cannot open what %s made", reader->name, maker->name);
+        c->out->detail =
+            str_fmt("status at the end: %s cannot open what %s made", reader->name, maker->name);
         error_clear(&err);
         return true;
     }
@@ -47,12 +49,13 @@ static bool hand_over(struct compare *c, struct subject *maker, struct subject *
     return bad;
 }
 
-static bool run_pair(struct campaign *c, struct subject *maker, struct subject *reader, const struct program *p,
-                     struct finding *out)
+static bool run_pair(struct campaign *c, struct subject *maker, struct subject *reader,
+                     const struct program *p, struct finding *out)
 {
     char *dir = campaign_scratch(c, "oracle");
-    struct subject *oracle = subject_ref_new(c->process, "reference", &profile_reference, dir, PLANT_NONE);
-    struct compare with = { .oracle = oracle, .subject = maker, .p = p, .out = out };
+    struct subject *oracle =
+        subject_ref_new(c->process, "reference", &profile_reference, dir, PLANT_NONE);
+    struct compare with = {.oracle = oracle, .subject = maker, .p = p, .out = out};
     bool bad = compare_program(&with) || (with.created && hand_over(&with, maker, reader));
     compare_end(&with);
     subject_free(oracle);
@@ -62,11 +65,13 @@ static bool run_pair(struct campaign *c, struct subject *maker, struct subject *
 
 static struct subject *in_files(struct campaign *c, const struct subject *like, const char *dir)
 {
-    const struct profile *profile = strcmp(like->name, "optimized") ? &profile_reference : &profile_optimized;
+    const struct profile *profile =
+        strcmp(like->name, "optimized") ? &profile_reference : &profile_optimized;
     return subject_ref_new(c->process, like->name, profile, dir, c->planted);
 }
 
-static bool run_read(struct campaign *c, struct subject *s, const struct program *p, struct finding *out)
+static bool run_read(struct campaign *c, struct subject *s, const struct program *p,
+                     struct finding *out)
 {
     struct subject *qemu = find_qemu(c), *reader = in_files(c, s, qemu->dir);
     bool bad = run_pair(c, qemu, reader, p, out);
@@ -74,7 +79,8 @@ static bool run_read(struct campaign *c, struct subject *s, const struct program
     return bad;
 }
 
-static bool run_write(struct campaign *c, struct subject *s, const struct program *p, struct finding *out)
+static bool run_write(struct campaign *c, struct subject *s, const struct program *p,
+                      struct finding *out)
 {
     struct subject *qemu = find_qemu(c), *maker = in_files(c, s, qemu->dir);
     bool bad = run_pair(c, maker, qemu, p, out);
@@ -82,7 +88,8 @@ static bool run_write(struct campaign *c, struct subject *s, const struct progra
     return bad;
 }
 
-static int repro(struct campaign *c, const char *subject, const char *text, program_run *run, struct error **err)
+static int repro(struct campaign *c, const char *subject, const char *text, program_run *run,
+                 struct error **err)
 {
     if (!find_qemu(c)) {
         return error_set(err, ENOENT, "needs QEMU's programs");
@@ -107,7 +114,8 @@ static int run_stage(struct campaign *c, const char *stage, program_run *run)
     unsigned profiles = MIN(c->n_subjects, 2), total = 0;
     c->shrunk = 0;
     if (!find_qemu(c)) {
-        campaign_report(c, stage, c->subjects[0], "-", "all", VERDICT_SKIP, "QEMU's programs are not here", NULL);
+        campaign_report(c, stage, c->subjects[0], "-", "all", VERDICT_SKIP,
+                        "QEMU's programs are not here", NULL);
         return 0;
     }
     while (generate_image(total, &image)) {

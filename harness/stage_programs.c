@@ -1,5 +1,6 @@
 /*
- * Stage "programs": seeded programs on all subjects; and the trace stage, which only makes its programs otherwise.
+ * Stage "programs": seeded programs on all subjects; and the trace stage, which only makes its
+ * programs otherwise.
  */
 #include "harness/stage_programs.h"
 
@@ -11,8 +12,8 @@
 #include "ref/base/rng.h"
 #include "trace/fio.h"
 
-#define PROGRAM_OPS 12
-#define SHRINKS_A_STAGE 4           /* programs shrunk in one stage: the rest are reported as they are */
+#define PROGRAM_OPS     12
+#define SHRINKS_A_STAGE 4 /* programs shrunk in one stage: the rest are reported as they are */
 #define SHRINK_ATTEMPTS 120
 
 struct shrinking {
@@ -32,9 +33,10 @@ static bool fails_alike(const struct program *p, void *opaque)
     return alike;
 }
 
-static void shrink(struct campaign *c, struct subject *s, struct program *p, program_run *run, struct finding *f)
+static void shrink(struct campaign *c, struct subject *s, struct program *p, program_run *run,
+                   struct finding *f)
 {
-    struct shrinking sh = { .c = c, .s = s, .run = run, .first = *f };
+    struct shrinking sh = {.c = c, .s = s, .run = run, .first = *f};
     if (f->kind == DIFF_SUBJECT || c->shrunk >= SHRINKS_A_STAGE) {
         return;
     }
@@ -44,8 +46,8 @@ static void shrink(struct campaign *c, struct subject *s, struct program *p, pro
     run(c, s, p, f);
 }
 
-void program_judge(struct campaign *c, const char *stage, struct subject *s, const char *name, const struct program *p,
-                   program_run *run)
+void program_judge(struct campaign *c, const char *stage, struct subject *s, const char *name,
+                   const struct program *p, program_run *run)
 {
     struct finding f;
     if (!run(c, s, p, &f)) {
@@ -57,14 +59,16 @@ void program_judge(struct campaign *c, const char *stage, struct subject *s, con
     enum difference kind = f.kind;
     shrink(c, s, &small, run, &f);
     program_print(&text, &small);
-    campaign_report(c, stage, s, p->format, name, kind == DIFF_SUBJECT ? VERDICT_SUBJECT_ERROR : VERDICT_FAIL,
+    campaign_report(c, stage, s, p->format, name,
+                    kind == DIFF_SUBJECT ? VERDICT_SUBJECT_ERROR : VERDICT_FAIL,
                     f.detail ? f.detail : "did not happen again", text.s);
     strbuf_free(&text);
     program_free(&small);
     finding_free(&f);
 }
 
-int program_repro(struct campaign *c, const char *subject, const char *text, program_run *run, struct error **err)
+int program_repro(struct campaign *c, const char *subject, const char *text, program_run *run,
+                  struct error **err)
 {
     struct subject *s = campaign_subject(c, subject);
     struct program p;
@@ -87,7 +91,8 @@ int program_repro(struct campaign *c, const char *subject, const char *text, pro
 
 /* ---- programs ---- */
 
-static bool run_beside(struct campaign *c, struct subject *s, const struct program *p, struct finding *out)
+static bool run_beside(struct campaign *c, struct subject *s, const struct program *p,
+                       struct finding *out)
 {
     struct subject *oracle = c->subjects[0];
     return compare_run(oracle, s == oracle ? NULL : s, p, out);
@@ -125,19 +130,23 @@ int stage_programs(struct campaign *c, struct error **err)
 /* A log as fio writes it: sequential stretches, random I/O, trims and syncs on one file. */
 static void make_log(struct rng *r, int version, int64_t size, struct fio_log *log)
 {
-    char *files[] = { "/dev/job.0.0" };
+    char *files[] = {"/dev/job.0.0"};
     struct strbuf text = STRBUF_INIT;
     struct fio_entry entries[60];
-    struct fio_log made = { .version = version, .files = files, .n_files = 1, .entries = entries,
-                            .n_entries = ARRAY_SIZE(entries) };
+    struct fio_log made = {.version = version,
+                           .files = files,
+                           .n_files = 1,
+                           .entries = entries,
+                           .n_entries = ARRAY_SIZE(entries)};
     int64_t at = 0;
     for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
-        static const enum fio_action mix[] = { FIO_WRITE, FIO_WRITE, FIO_WRITE, FIO_READ, FIO_TRIM, FIO_SYNC,
-                                               FIO_DATASYNC, FIO_WRITE };
+        static const enum fio_action mix[] = {FIO_WRITE, FIO_WRITE, FIO_WRITE,    FIO_READ,
+                                              FIO_TRIM,  FIO_SYNC,  FIO_DATASYNC, FIO_WRITE};
         int64_t bytes = 512 * (int64_t)(1 + rng_below(r, 96));
         at = rng_below(r, 3) ? at + bytes : 512 * (int64_t)rng_below(r, (uint64_t)size / 512);
         at = MIN(at, size - bytes);
-        entries[i] = (struct fio_entry){ .action = mix[rng_below(r, ARRAY_SIZE(mix))], .offset = at, .bytes = bytes };
+        entries[i] = (struct fio_entry){
+            .action = mix[rng_below(r, ARRAY_SIZE(mix))], .offset = at, .bytes = bytes};
     }
     fio_print(&text, &made);
     struct error *err = NULL;
@@ -151,13 +160,13 @@ static void make_log(struct rng *r, int version, int64_t size, struct fio_log *l
 
 int stage_trace(struct campaign *c, struct error **err)
 {
-    static const char *const images[][2] = { { "raw", "" }, { "qcow2", "" }, { "qcow2", "cluster_size=4k" },
-                                             { "qcow2", "extended_l2=on" } };
+    static const char *const images[][2] = {
+        {"raw", ""}, {"qcow2", ""}, {"qcow2", "cluster_size=4k"}, {"qcow2", "extended_l2=on"}};
     unsigned logs = 2 * MAX(c->count / 40, 1);
     struct rng r;
     c->shrunk = 0;
     for (unsigned n = 0; n < logs; n++) {
-        struct program p = { .size = 4 * MiB };
+        struct program p = {.size = 4 * MiB};
         struct fio_log log;
         char name[48];
         rng_seed(&r, c->seed * 7919 + n);

@@ -8,14 +8,15 @@
 #include "harness/stage_programs.h"
 
 const struct stage campaign_stages[] = {
-    { "read", "images made by QEMU, read by the reference", stage_read, read_repro },
-    { "write", "images made by the reference, read and checked by QEMU", stage_write, write_repro },
-    { "programs", "seeded programs on all subjects, compared after every operation", stage_programs, programs_repro },
-    { "faults", "the k-th I/O of each label fails, k rising", stage_faults, repro_faults },
-    { "crash", "every state a power cut may leave", stage_crash, repro_crash },
-    { "trace", "fio iologs replayed on each subject", stage_trace, programs_repro },
-    { "fuzz", "60 seconds of AFL++ on qcow2 images", stage_fuzz, repro_fuzz },
-    { NULL, NULL, NULL, NULL },
+    {"read", "images made by QEMU, read by the reference", stage_read, read_repro},
+    {"write", "images made by the reference, read and checked by QEMU", stage_write, write_repro},
+    {"programs", "seeded programs on all subjects, compared after every operation", stage_programs,
+     programs_repro},
+    {"faults", "the k-th I/O of each label fails, k rising", stage_faults, repro_faults},
+    {"crash", "every state a power cut may leave", stage_crash, repro_crash},
+    {"trace", "fio iologs replayed on each subject", stage_trace, programs_repro},
+    {"fuzz", "60 seconds of AFL++ on qcow2 images", stage_fuzz, repro_fuzz},
+    {NULL, NULL, NULL, NULL},
 };
 
 const struct stage *stage_find(const char *name)

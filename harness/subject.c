@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include "ref/base/mem.h"
 
-const char *const planted_names[] = { "none", "flip-byte", "drop-flush", "leak-cluster", NULL };
+const char *const planted_names[] = {"none", "flip-byte", "drop-flush", "leak-cluster", NULL};
 
 void subject_layer_name(char name[32], unsigned layer)
 {
@@ -48,7 +48,8 @@ char *subject_options(const struct program *p, const char *prefix, bool overlay)
 
 static bool alike(const struct extent *a, const struct extent *b)
 {
-    return a->data == b->data && a->zero == b->zero && a->present == b->present && a->depth == b->depth;
+    return a->data == b->data && a->zero == b->zero && a->present == b->present &&
+           a->depth == b->depth;
 }
 
 void extents_add(struct extent **list, int *n, const struct extent *e)
@@ -74,8 +75,8 @@ bool extents_equal(const struct extent *a, int na, const struct extent *b, int n
 
 void extent_text(struct strbuf *out, const struct extent *e)
 {
-    strbuf_printf(out, "%lld+%lld:%s%s%s%d", (long long)e->offset, (long long)e->bytes, e->data ? "d" : "",
-                  e->zero ? "z" : "", e->present ? "p" : "", e->depth);
+    strbuf_printf(out, "%lld+%lld:%s%s%s%d", (long long)e->offset, (long long)e->bytes,
+                  e->data ? "d" : "", e->zero ? "z" : "", e->present ? "p" : "", e->depth);
 }
 
 static void normalise_snapshots(struct value *list)
@@ -89,8 +90,9 @@ static void normalise_snapshots(struct value *list)
 
 void info_normalise(struct value *info)
 {
-    static const char *const gone[] = { "filename", "actual-size", "backing-filename", "full-backing-filename",
-                                        "backing-image", "children" };
+    static const char *const gone[] = {"filename",         "actual-size",
+                                       "backing-filename", "full-backing-filename",
+                                       "backing-image",    "children"};
     for (size_t i = 0; i < ARRAY_SIZE(gone); i++) {
         dict_del(info, gone[i]);
     }

@@ -1,9 +1,10 @@
 /*
  * Subjects: block layers under test, behind one small interface.
  *
- * A subject runs one program at a time in a place of its own: create() makes the image, apply() does an operation,
- * read/map/check/info look, close() ends.  A call returns 0, -errno as the subject reports it, or SUBJECT_ERROR
- * when the subject itself misbehaved (crashed, hung, printed nonsense): that is never a pass nor a divergence.
+ * A subject runs one program at a time in a place of its own: create() makes the image, apply()
+ * does an operation, read/map/check/info look, close() ends.  A call returns 0, -errno as the
+ * subject reports it, or SUBJECT_ERROR when the subject itself misbehaved (crashed, hung, printed
+ * nonsense): that is never a pass nor a divergence.
  */
 #ifndef BLKREF_HARNESS_SUBJECT_H
 #define BLKREF_HARNESS_SUBJECT_H
@@ -20,7 +21,7 @@
 struct extent {
     int64_t offset, bytes;
     bool data, zero, present;
-    int depth;                   /* 0: the top image */
+    int depth; /* 0: the top image */
 };
 
 struct subject_check {
@@ -31,7 +32,8 @@ struct subject;
 struct shadow;
 struct subject_ops {
     int (*create)(struct subject *s, const struct program *p, struct error **err);
-    /* Opens what another subject left in s->dir; layers: number of images above each other, overlays included. */
+    /* Opens what another subject left in s->dir; layers: number of images above each other,
+     * overlays included. */
     int (*open)(struct subject *s, const struct program *p, unsigned layers, struct error **err);
     int (*apply)(struct subject *s, const struct op *op, struct error **err);
     /* -ENOTSUP where the subject can only compare. */
@@ -39,62 +41,68 @@ struct subject_ops {
     /* Does the guest see just what the shadow says?  0 yes; 1 no, err says where. */
     int (*verify)(struct subject *s, const struct shadow *sh, struct error **err);
     int64_t (*length)(struct subject *s);
-    /* Extents without host offsets, adjoining equal ones joined; *out by mem_free(); count or < 0. */
+    /* Extents without host offsets, adjoining equal ones joined; *out by mem_free(); count or < 0.
+     */
     int (*map)(struct subject *s, struct extent **out, struct error **err);
     /* On the closed (or flushed) top image. */
     int (*check)(struct subject *s, struct subject_check *out, struct error **err);
     /* image info, normalised: no file names, sizes on disk, dates. */
     struct value *(*info)(struct subject *s, struct error **err);
-    void (*close)(struct subject *s);          /* the image; files stay for other subjects to read */
+    void (*close)(struct subject *s); /* the image; files stay for other subjects to read */
     void (*free)(struct subject *s);
 };
 
 struct subject {
     const struct subject_ops *ops;
     char name[32];
-    char *dir;                   /* its files; NULL when everything is in memory */
-    char *version;               /* for the report; may be NULL */
+    char *dir;     /* its files; NULL when everything is in memory */
+    char *version; /* for the report; may be NULL */
     void *state;
 };
 
-/* Names of the files in s->dir, or of the simulated disks: "layer0.img", "layer0.data", "base.img". */
+/* Names of the files in s->dir, or of the simulated disks: "layer0.img", "layer0.data", "base.img".
+ */
 #define SUBJECT_LAYERS 4
 void subject_layer_name(char name[32], unsigned layer);
 #define SUBJECT_BASE "base.img"
 #define SUBJECT_DATA "layer0.data"
 /*
- * The program's create options as a subject passes them on: data_file=data becomes PREFIX layer0.data; an overlay's
- * are without what only the first image has.
+ * The program's create options as a subject passes them on: data_file=data becomes PREFIX
+ * layer0.data; an overlay's are without what only the first image has.
  */
 char *subject_options(const struct program *p, const char *prefix, bool overlay);
-const char *subject_format(const struct program *p, unsigned layer);     /* overlays are qcow2 */
+const char *subject_format(const struct program *p, unsigned layer); /* overlays are qcow2 */
 
-void extents_add(struct extent **list, int *n, const struct extent *e);  /* joins equal neighbours */
+void extents_add(struct extent **list, int *n, const struct extent *e); /* joins equal neighbours */
 bool extents_equal(const struct extent *a, int na, const struct extent *b, int nb);
 void extent_text(struct strbuf *out, const struct extent *e);
 /* Takes out of an info value what differs from place to place and time to time. */
 void info_normalise(struct value *info);
 bool status_equal(int a, int b);
 void status_text(char text[32], int status);
-void subject_free(struct subject *s);        /* closes too; NULL is fine */
+void subject_free(struct subject *s); /* closes too; NULL is fine */
 
 /* Defects that `make check` plants in the reference subject, to see the stage fail. */
 enum planted {
     PLANT_NONE,
-    PLANT_FLIP_BYTE,          /* one byte of a guest read is wrong */
-    PLANT_DROP_FLUSH,         /* flushes of the image file do nothing */
-    PLANT_LEAK_CLUSTER,       /* one cluster's refcount is raised without a reference */
+    PLANT_FLIP_BYTE,    /* one byte of a guest read is wrong */
+    PLANT_DROP_FLUSH,   /* flushes of the image file do nothing */
+    PLANT_LEAK_CLUSTER, /* one cluster's refcount is raised without a reference */
     PLANT_KINDS,
 };
-extern const char *const planted_names[];    /* "none", "flip-byte", "drop-flush", "leak-cluster", NULL */
+extern const char
+    *const planted_names[]; /* "none", "flip-byte", "drop-flush", "leak-cluster", NULL */
 
 struct process;
 struct profile;
 /* The reference in process.  dir NULL: on simulated disks, else files there. */
-struct subject *subject_ref_new(struct process *process, const char *name, const struct profile *profile,
-                                const char *dir, enum planted planted);
-/* Unmodified qemu-img and qemu-io from `programs`, or from PATH when NULL; NULL with err when they do not run. */
-struct subject *subject_qemu_new(const char *name, const char *programs, const char *dir, struct error **err);
+struct subject *subject_ref_new(struct process *process, const char *name,
+                                const struct profile *profile, const char *dir,
+                                enum planted planted);
+/* Unmodified qemu-img and qemu-io from `programs`, or from PATH when NULL; NULL with err when they
+ * do not run. */
+struct subject *subject_qemu_new(const char *name, const char *programs, const char *dir,
+                                 struct error **err);
 /* Another build of ours through its `run` command. */
 struct subject *subject_runner_new(const char *name, const char *program, struct error **err);
 

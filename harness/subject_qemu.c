@@ -1,9 +1,9 @@
 /*
  * Unmodified QEMU programs as a subject: qemu-img and qemu-io behind pipes, images in files.
  *
- * Models: one qemu-io session for each stretch between reopens; what image tools do needs the image closed.  The
- * guest's bytes are compared by `read -P` over runs of equal bytes; map, check and info come from qemu-img's JSON.
- * Statuses are read off messages.  Leaves out: a running emulator.
+ * Models: one qemu-io session for each stretch between reopens; what image tools do needs the image
+ * closed.  The guest's bytes are compared by `read -P` over runs of equal bytes; map, check and
+ * info come from qemu-img's JSON. Statuses are read off messages.  Leaves out: a running emulator.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #include "ref/base/json.h"
 #include "ref/base/mem.h"
 
-#define PROMPT "qemu-io> "
+#define PROMPT   "qemu-io> "
 #define MAX_ARGS 24
 
 struct qemu {
@@ -45,7 +45,8 @@ static int status_of_message(const char *text)
     for (int e = 1; e < 134; e++) {
         const char *message = strerror(e);
         size_t len = strlen(message);
-        if (line > len + 2 && !memcmp(text + line - len, message, len) && !memcmp(text + line - len - 2, ": ", 2)) {
+        if (line > len + 2 && !memcmp(text + line - len, message, len) &&
+            !memcmp(text + line - len - 2, ": ", 2)) {
             return -e;
         }
     }
@@ -61,10 +62,11 @@ static int misbehaved(struct subject *s, struct error **err, const char *what)
 /* ---- qemu-img ---- */
 
 /* args end with NULL.  0, SUBJECT_FAILED with the message in err, or SUBJECT_ERROR. */
-static int img_output(struct subject *s, struct strbuf *output, const char *const *args, struct error **err)
+static int img_output(struct subject *s, struct strbuf *output, const char *const *args,
+                      struct error **err)
 {
     struct qemu *q = s->state;
-    char *argv[MAX_ARGS + 2] = { q->img };
+    char *argv[MAX_ARGS + 2] = {q->img};
     struct strbuf text = STRBUF_INIT;
     for (int i = 0; args[i] && i < MAX_ARGS; i++) {
         argv[i + 1] = (char *)args[i];
@@ -84,7 +86,7 @@ static int img_output(struct subject *s, struct strbuf *output, const char *cons
     return status ? SUBJECT_FAILED : 0;
 }
 
-#define IMG(s, err, ...) img_output(s, NULL, (const char *const[]){ __VA_ARGS__, NULL }, err)
+#define IMG(s, err, ...) img_output(s, NULL, (const char *const[]){__VA_ARGS__, NULL}, err)
 
 /* ---- the qemu-io session ---- */
 
@@ -104,7 +106,8 @@ static int session_start(struct subject *s, struct error **err)
 {
     struct qemu *q = s->state;
     char *name = layer_name(s, q->layers - 1);
-    char *argv[] = { q->io, "-d", "unmap", "-f", (char *)subject_format(&q->p, q->layers - 1), name, NULL };
+    char *argv[] = {q->io, "-d", "unmap", "-f", (char *)subject_format(&q->p, q->layers - 1),
+                    name,  NULL};
     int ret = pipe_start(&q->session, argv);
     if (ret == 0 && pipe_answer(&q->session, PROMPT) < 0) {
         char *said = str_dup(q->session.answer.s ? q->session.answer.s : "");
@@ -170,11 +173,11 @@ static int write_base(const struct subject *s, int64_t size, struct error **err)
     return ret;
 }
 
-static int make_layer(struct subject *s, unsigned layer, const char *backing, const char *backing_format,
-                      struct error **err)
+static int make_layer(struct subject *s, unsigned layer, const char *backing,
+                      const char *backing_format, struct error **err)
 {
     struct qemu *q = s->state;
-    const char *args[MAX_ARGS] = { "create", "-q", "-f", subject_format(&q->p, layer) };
+    const char *args[MAX_ARGS] = {"create", "-q", "-f", subject_format(&q->p, layer)};
     char size[32], *prefix = file_name(s, ""), *options = subject_options(&q->p, prefix, layer > 0);
     char *name = layer_name(s, layer);
     int n = 4;
@@ -222,7 +225,8 @@ static int qemu_create(struct subject *s, const struct program *p, struct error 
     return ret < 0 ? ret : session_start(s, err);
 }
 
-static int qemu_open(struct subject *s, const struct program *p, unsigned layers, struct error **err)
+static int qemu_open(struct subject *s, const struct program *p, unsigned layers,
+                     struct error **err)
 {
     start(s, p, layers);
     return session_start(s, err);
@@ -245,14 +249,16 @@ static int image_op(struct subject *s, const struct op *op, struct error **err)
 {
     struct qemu *q = s->state;
     const char *format = subject_format(&q->p, q->layers - 1);
-    static const char *const actions[OP_KINDS] = { [OP_SNAPSHOT] = "-c", [OP_APPLY] = "-a", [OP_DELSNAP] = "-d" };
+    static const char *const actions[OP_KINDS] = {
+        [OP_SNAPSHOT] = "-c", [OP_APPLY] = "-a", [OP_DELSNAP] = "-d"};
     char size[32], prealloc[48], *name = layer_name(s, q->layers - 1);
     int ret = session_end(s, err);
     if (ret == 0 && op->kind == OP_RESIZE) {
         snprintf(size, sizeof(size), "%lld", (long long)op->bytes);
         snprintf(prealloc, sizeof(prealloc), "--preallocation=%s", prealloc_names[op->prealloc]);
-        ret = op->prealloc == PREALLOC_OFF ? IMG(s, err, "resize", "-q", "--shrink", "-f", format, name, size)
-                                           : IMG(s, err, "resize", "-q", "--shrink", "-f", format, prealloc, name, size);
+        ret = op->prealloc == PREALLOC_OFF
+                  ? IMG(s, err, "resize", "-q", "--shrink", "-f", format, name, size)
+                  : IMG(s, err, "resize", "-q", "--shrink", "-f", format, prealloc, name, size);
     } else if (ret == 0 && op->kind == OP_AMEND) {
         ret = IMG(s, err, "amend", "-q", "-f", format, "-o", op->text, name);
     } else if (ret == 0 && op->kind == OP_COMMIT) {
@@ -357,8 +363,8 @@ static int verify_run(struct subject *s, const struct shadow_run *run, struct er
 {
     struct qemu *q = s->state;
     char command[96];
-    snprintf(command, sizeof(command), "read -q -P %u %lld %lld\n", run->value, (long long)run->offset,
-             (long long)run->bytes);
+    snprintf(command, sizeof(command), "read -q -P %u %lld %lld\n", run->value,
+             (long long)run->offset, (long long)run->bytes);
     int ret = session_command(s, command, err);
     if (ret == 0 && q->session.answer.len) {
         const char *text = q->session.answer.s;
@@ -397,7 +403,8 @@ static struct value *img_json(struct subject *s, const char *command, struct err
     struct qemu *q = s->state;
     struct strbuf text = STRBUF_INIT;
     char *name = layer_name(s, q->layers - 1);
-    const char *const args[] = { command, "-U", "--output=json", "-f", subject_format(&q->p, q->layers - 1), name, NULL };
+    const char *const args[] = {
+        command, "-U", "--output=json", "-f", subject_format(&q->p, q->layers - 1), name, NULL};
     struct value *v = NULL;
     if (img_output(s, &text, args, err) == 0) {
         v = json_parse(text.s, err);
@@ -437,13 +444,16 @@ static int qemu_map(struct subject *s, struct extent **out, struct error **err)
     return n;
 }
 
-/* Exit statuses of `check`: 0 clean, 1 could not, 2 corruptions, 3 leaks, 63 the format has none. */
+/* Exit statuses of `check`: 0 clean, 1 could not, 2 corruptions, 3 leaks, 63 the format has none.
+ */
 static int qemu_check(struct subject *s, struct subject_check *out, struct error **err)
 {
     struct qemu *q = s->state;
     struct strbuf text = STRBUF_INIT;
     char *name = layer_name(s, q->layers - 1);
-    char *argv[] = { q->img, "check", "--output=json", "-f", (char *)subject_format(&q->p, q->layers - 1), name, NULL };
+    char *argv[] = {
+        q->img, "check", "--output=json", "-f", (char *)subject_format(&q->p, q->layers - 1),
+        name,   NULL};
     int ret = session_end(s, err);
     int status = ret < 0 ? -1 : pipe_run(argv, &text);
     memset(out, 0, sizeof(*out));
@@ -462,7 +472,8 @@ static int qemu_check(struct subject *s, struct subject_check *out, struct error
         value_free(v);
     } else {
         ret = status < 0 ? SUBJECT_ERROR : SUBJECT_FAILED;
-        error_set(err, EIO, "check: %.*s", text.s ? (int)strcspn(text.s, "\n") : 0, text.s ? text.s : "");
+        error_set(err, EIO, "check: %.*s", text.s ? (int)strcspn(text.s, "\n") : 0,
+                  text.s ? text.s : "");
     }
     strbuf_free(&text);
     mem_free(name);
@@ -503,7 +514,7 @@ static const struct subject_ops qemu_ops = {
 /* "7.2.22" from "qemu-img version 7.2.22 (...)". */
 static char *program_version(char *program, const char *word)
 {
-    char *argv[] = { program, "--version", NULL }, *version = NULL;
+    char *argv[] = {program, "--version", NULL}, *version = NULL;
     struct strbuf text = STRBUF_INIT;
     if (pipe_run(argv, &text) == 0) {
         const char *at = strstr(text.s, word);
@@ -514,7 +525,8 @@ static char *program_version(char *program, const char *word)
     return version;
 }
 
-struct subject *subject_qemu_new(const char *name, const char *programs, const char *dir, struct error **err)
+struct subject *subject_qemu_new(const char *name, const char *programs, const char *dir,
+                                 struct error **err)
 {
     struct subject *s = mem_zalloc(sizeof(*s));
     struct qemu *q = mem_zalloc(sizeof(*q));

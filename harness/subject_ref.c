@@ -1,8 +1,9 @@
 /*
- * The reference in process as a subject: a world for each program, images on simulated disks or in files.
+ * The reference in process as a subject: a world for each program, images on simulated disks or in
+ * files.
  *
- * Models: sessions (the image stays open until `reopen`), overlays and commit as image tools do them, planted
- * defects.  Leaves out: faults and power cuts; their stages build their own disks.
+ * Models: sessions (the image stays open until `reopen`), overlays and commit as image tools do
+ * them, planted defects.  Leaves out: faults and power cuts; their stages build their own disks.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ struct ref {
     enum planted planted;
     struct world *w;
     struct disk_pool *pool;
-    struct disk *disks[SUBJECT_LAYERS + 2];     /* layers, base, data; NULL with files */
+    struct disk *disks[SUBJECT_LAYERS + 2]; /* layers, base, data; NULL with files */
     struct fault_plan plan;
     struct program p;
     unsigned layers;
@@ -124,14 +125,15 @@ static void close_top(struct subject *s)
 static int write_base(struct subject *s, struct error **err)
 {
     struct ref *r = s->state;
-    struct image_recipe recipe = { .format = "raw", .size = r->p.size, .quiet = true };
+    struct image_recipe recipe = {.format = "raw", .size = r->p.size, .quiet = true};
     uint8_t *buf = mem_alloc(CHUNK);
     char *name = file_name(s, SUBJECT_BASE);
     recipe.filename = name;
     int ret = image_make(r->w, &recipe, err);
     struct value *options = value_dict();
     dict_put_str(options, "driver", "raw");
-    struct blk *b = ret < 0 ? (value_free(options), NULL) : blk_open(r->w, name, NULL, options, OPEN_RDWR, err);
+    struct blk *b =
+        ret < 0 ? (value_free(options), NULL) : blk_open(r->w, name, NULL, options, OPEN_RDWR, err);
     ret = ret < 0 ? ret : b ? 0 : -EIO;
     for (int64_t at = 0; ret == 0 && at < ROUND_UP(r->p.size, 512); at += CHUNK) {
         int64_t n = MIN(CHUNK, ROUND_UP(r->p.size, 512) - at);
@@ -146,8 +148,8 @@ static int write_base(struct subject *s, struct error **err)
     return ret;
 }
 
-static int make_layer(struct subject *s, unsigned layer, const char *backing, const char *backing_format,
-                      struct error **err)
+static int make_layer(struct subject *s, unsigned layer, const char *backing,
+                      const char *backing_format, struct error **err)
 {
     struct ref *r = s->state;
     char *prefix = file_name(s, "");
@@ -185,9 +187,7 @@ static int open_call(struct call *c)
     return open_top(c->s, c->err);
 }
 
-static void swallow(void *opaque, enum report_kind kind, const char *text)
-{
-}
+static void swallow(void *opaque, enum report_kind kind, const char *text) {}
 
 static void make_disks(struct subject *s)
 {
@@ -195,7 +195,8 @@ static void make_disks(struct subject *s)
     r->pool = disk_pool_new(0);
     fault_plan_init(&r->plan);
     if (r->planted == PLANT_DROP_FLUSH) {
-        struct fault_entry lost = { .kind = FAULT_LOST, .label = -1, .iotypes = 1u << FAULT_IO_FLUSH, .sticky = true };
+        struct fault_entry lost = {
+            .kind = FAULT_LOST, .label = -1, .iotypes = 1u << FAULT_IO_FLUSH, .sticky = true};
         fault_plan_add(&r->plan, &lost);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(r->disks); i++) {
@@ -206,7 +207,7 @@ static void make_disks(struct subject *s)
             snprintf(name, sizeof(name), "%s", SUBJECT_DATA);
         }
         r->disks[i] = disk_new(r->pool, 0);
-        struct sim_disk d = { .disk = r->disks[i], .plan = r->plan.n ? &r->plan : NULL };
+        struct sim_disk d = {.disk = r->disks[i], .plan = r->plan.n ? &r->plan : NULL};
         sim_register(r->w, name, &d);
     }
 }
@@ -214,8 +215,12 @@ static void make_disks(struct subject *s)
 static void start(struct subject *s, const struct program *p, unsigned layers)
 {
     struct ref *r = s->state;
-    struct world_config cfg = { .profile = r->profile, .io = IO_SYNC, .io_set = true, .seed = 1, .simulated_time = true,
-                                .report = swallow };
+    struct world_config cfg = {.profile = r->profile,
+                               .io = IO_SYNC,
+                               .io_set = true,
+                               .seed = 1,
+                               .simulated_time = true,
+                               .report = swallow};
     s->ops->close(s);
     r->p = program_clone(p);
     r->layers = layers;
@@ -229,7 +234,7 @@ static void start(struct subject *s, const struct program *p, unsigned layers)
 static int ref_create(struct subject *s, const struct program *p, struct error **err)
 {
     start(s, p, 1);
-    return call(&(struct call){ .s = s, .fn = create_call, .err = err });
+    return call(&(struct call){.s = s, .fn = create_call, .err = err});
 }
 
 static int ref_open(struct subject *s, const struct program *p, unsigned layers, struct error **err)
@@ -238,7 +243,7 @@ static int ref_open(struct subject *s, const struct program *p, unsigned layers,
         return error_set(err, ENOTSUP, "only images in files can be opened");
     }
     start(s, p, layers);
-    return call(&(struct call){ .s = s, .fn = open_call, .err = err });
+    return call(&(struct call){.s = s, .fn = open_call, .err = err});
 }
 
 static int close_call(struct call *c)
@@ -253,7 +258,7 @@ static void ref_close(struct subject *s)
     if (!r->w) {
         return;
     }
-    call(&(struct call){ .s = s, .fn = close_call });
+    call(&(struct call){.s = s, .fn = close_call});
     if (r->planted == PLANT_LEAK_CLUSTER && s->dir) {
         char *name = layer_name(s, r->layers - 1);
         plant_leak_file(name);
@@ -283,7 +288,8 @@ static int reopen(struct subject *s, struct error **err)
 
 static int write_op(struct ref *r, const struct op *op)
 {
-    unsigned flags = (op->flags & OP_FUA ? REQ_FUA : 0) | (op->kind == OP_WRITE_COMPRESSED ? REQ_COMPRESSED : 0);
+    unsigned flags =
+        (op->flags & OP_FUA ? REQ_FUA : 0) | (op->kind == OP_WRITE_COMPRESSED ? REQ_COMPRESSED : 0);
     uint8_t *buf = mem_alloc((size_t)MAX(op->bytes, 1));
     op_fill(buf, op->seed, op->offset, (size_t)op->bytes);
     int ret = blk_pwrite(r->b, op->offset, buf, op->bytes, flags);
@@ -301,14 +307,15 @@ static int read_op(struct ref *r, const struct op *op)
 
 static int zero_op(struct ref *r, const struct op *op)
 {
-    unsigned flags = (op->flags & OP_UNMAP ? REQ_MAY_UNMAP : 0) | (op->flags & OP_NO_FALLBACK ? REQ_NO_FALLBACK : 0);
+    unsigned flags = (op->flags & OP_UNMAP ? REQ_MAY_UNMAP : 0) |
+                     (op->flags & OP_NO_FALLBACK ? REQ_NO_FALLBACK : 0);
     return blk_pwrite_zeroes(r->b, op->offset, op->bytes, flags, NULL);
 }
 
 static int snapshot_op(struct ref *r, const struct op *op, struct error **err)
 {
     struct node *n = blk_node(r->b);
-    struct snapshot_info sn = { .icount = 0 };
+    struct snapshot_info sn = {.icount = 0};
     if (op->kind == OP_APPLY) {
         return snapshot_goto(n, op->text, err);
     }
@@ -327,7 +334,8 @@ static int amend_op(struct ref *r, const struct op *op, struct error **err)
     struct node *n = blk_node(r->b);
     struct value *options;
     if (!n->drv->amend || !n->drv->amend_options) {
-        return error_set(err, ENOTSUP, "Format driver '%s' does not support option amendment", n->drv->name);
+        return error_set(err, ENOTSUP, "Format driver '%s' does not support option amendment",
+                         n->drv->name);
     }
     int ret = opts_validate_text(n->drv->amend_options, op->text, err);
     if (ret < 0) {
@@ -376,7 +384,7 @@ static int read_held(struct ref *r, struct held *h)
         ret = node_block_status(blk_node(r->b), true, at, h->length - at, &st);
         n = st.bytes;
         if (ret == 0 && (st.flags & STATUS_ALLOCATED)) {
-            struct extent e = { .offset = at, .bytes = n, .zero = st.flags & STATUS_ZERO };
+            struct extent e = {.offset = at, .bytes = n, .zero = st.flags & STATUS_ZERO};
             extents_add(&h->extents, &h->n, &e);
             ret = blk_pread(r->b, at, h->data + at, n);
         }
@@ -385,7 +393,8 @@ static int read_held(struct ref *r, struct held *h)
 }
 
 /* As image tools commit: what is allocated in the top image is written into its backing file. */
-static int write_held(struct subject *s, const struct held *h, bool base_is_raw_file, struct error **err)
+static int write_held(struct subject *s, const struct held *h, bool base_is_raw_file,
+                      struct error **err)
 {
     struct ref *r = s->state;
     struct value *options = value_dict();
@@ -411,7 +420,7 @@ static int write_held(struct subject *s, const struct held *h, bool base_is_raw_
 static int commit_op(struct subject *s, struct error **err)
 {
     struct ref *r = s->state;
-    struct held h = { .n = 0 };
+    struct held h = {.n = 0};
     bool base_is_raw_file = r->layers == 1;
     if (r->layers == 1 && !r->p.backing) {
         return error_set(err, ENOTSUP, "Image does not have a backing file");
@@ -471,7 +480,7 @@ static int apply_call(struct call *c)
 
 static int ref_apply(struct subject *s, const struct op *op, struct error **err)
 {
-    return call(&(struct call){ .s = s, .fn = apply_call, .op = op, .err = err });
+    return call(&(struct call){.s = s, .fn = apply_call, .op = op, .err = err});
 }
 
 /* ---- looking ---- */
@@ -492,19 +501,21 @@ static int read_call(struct call *c)
 
 static int ref_read(struct subject *s, int64_t offset, void *buf, size_t len, struct error **err)
 {
-    return call(&(struct call){ .s = s, .fn = read_call, .offset = offset, .buf = buf, .len = len, .err = err });
+    return call(&(struct call){
+        .s = s, .fn = read_call, .offset = offset, .buf = buf, .len = len, .err = err});
 }
 
 static int verify_chunk(struct call *c, uint8_t *buf, int64_t at, int64_t n)
 {
     int ret = read_bytes(c->s->state, at, buf, (size_t)n);
     if (ret < 0) {
-        return error_set_errno(c->err, -ret, "read of %lld bytes at %lld", (long long)n, (long long)at);
+        return error_set_errno(c->err, -ret, "read of %lld bytes at %lld", (long long)n,
+                               (long long)at);
     }
     for (int64_t i = 0; memcmp(buf, c->sh->data + at, (size_t)n) && i < n; i++) {
         if (buf[i] != c->sh->data[at + i]) {
-            error_set(c->err, EILSEQ, "guest byte %lld is 0x%02x, not 0x%02x", (long long)(at + i), buf[i],
-                      c->sh->data[at + i]);
+            error_set(c->err, EILSEQ, "guest byte %lld is 0x%02x, not 0x%02x", (long long)(at + i),
+                      buf[i], c->sh->data[at + i]);
             return 1;
         }
     }
@@ -519,7 +530,8 @@ static int verify_call(struct call *c)
     int ret = 0;
     if (length != c->sh->size) {
         ret = 1;
-        error_set(c->err, EILSEQ, "length is %lld, not %lld", (long long)length, (long long)c->sh->size);
+        error_set(c->err, EILSEQ, "length is %lld, not %lld", (long long)length,
+                  (long long)c->sh->size);
     }
     for (int64_t at = 0; ret == 0 && at < length; at += CHUNK) {
         ret = verify_chunk(c, buf, at, MIN(CHUNK, length - at));
@@ -530,7 +542,7 @@ static int verify_call(struct call *c)
 
 static int ref_verify(struct subject *s, const struct shadow *sh, struct error **err)
 {
-    return call(&(struct call){ .s = s, .fn = verify_call, .sh = sh, .err = err });
+    return call(&(struct call){.s = s, .fn = verify_call, .sh = sh, .err = err});
 }
 
 static int length_call(struct call *c)
@@ -542,7 +554,7 @@ static int length_call(struct call *c)
 
 static int64_t ref_length(struct subject *s)
 {
-    struct call c = { .s = s, .fn = length_call };
+    struct call c = {.s = s, .fn = length_call};
     int ret = call(&c);
     return ret < 0 ? ret : c.offset;
 }
@@ -560,8 +572,12 @@ static int map_call(struct call *c)
             return ret;
         }
         step = st.bytes;
-        struct extent e = { .offset = at, .bytes = step, .data = st.flags & STATUS_DATA, .zero = st.flags & STATUS_ZERO,
-                            .present = st.flags & STATUS_ALLOCATED, .depth = depth };
+        struct extent e = {.offset = at,
+                           .bytes = step,
+                           .data = st.flags & STATUS_DATA,
+                           .zero = st.flags & STATUS_ZERO,
+                           .present = st.flags & STATUS_ALLOCATED,
+                           .depth = depth};
         extents_add(c->extents, &n, &e);
     }
     return length < 0 ? (int)length : n;
@@ -570,13 +586,13 @@ static int map_call(struct call *c)
 static int ref_map(struct subject *s, struct extent **out, struct error **err)
 {
     *out = NULL;
-    return call(&(struct call){ .s = s, .fn = map_call, .extents = out, .err = err });
+    return call(&(struct call){.s = s, .fn = map_call, .extents = out, .err = err});
 }
 
 static int check_image(struct subject *s, struct subject_check *out, struct error **err)
 {
     struct ref *r = s->state;
-    struct check_result res = { .leaks = 0 };
+    struct check_result res = {.leaks = 0};
     if (r->planted == PLANT_LEAK_CLUSTER && !s->dir) {
         plant_leak(r->disks[r->layers - 1]);
     }
@@ -584,8 +600,8 @@ static int check_image(struct subject *s, struct subject_check *out, struct erro
     struct blk *b = open_image(s, r->layers - 1, OPEN_CHECK, &local);
     int ret = b ? node_check(blk_node(b), &res, 0) : -local->code;
     error_propagate(err, local);
-    *out = (struct subject_check){ .corruptions = res.corruptions, .leaks = res.leaks,
-                                   .check_errors = res.check_errors };
+    *out = (struct subject_check){
+        .corruptions = res.corruptions, .leaks = res.leaks, .check_errors = res.check_errors};
     if (b) {
         blk_unref(b);
     }
@@ -602,7 +618,7 @@ static int check_call(struct call *c)
 
 static int ref_check(struct subject *s, struct subject_check *out, struct error **err)
 {
-    return call(&(struct call){ .s = s, .fn = check_call, .check = out, .err = err });
+    return call(&(struct call){.s = s, .fn = check_call, .check = out, .err = err});
 }
 
 static int info_call(struct call *c)
@@ -614,7 +630,7 @@ static int info_call(struct call *c)
 
 static struct value *ref_info(struct subject *s, struct error **err)
 {
-    struct call c = { .s = s, .fn = info_call, .err = err };
+    struct call c = {.s = s, .fn = info_call, .err = err};
     call(&c);
     if (c.info) {
         info_normalise(c.info);
@@ -641,8 +657,9 @@ static const struct subject_ops ref_ops = {
     .free = ref_free,
 };
 
-struct subject *subject_ref_new(struct process *process, const char *name, const struct profile *profile,
-                                const char *dir, enum planted planted)
+struct subject *subject_ref_new(struct process *process, const char *name,
+                                const struct profile *profile, const char *dir,
+                                enum planted planted)
 {
     struct subject *s = mem_zalloc(sizeof(*s));
     struct ref *r = mem_zalloc(sizeof(*r));

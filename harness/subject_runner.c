@@ -1,8 +1,9 @@
 /*
- * Another build of ours as a subject, through its `run` command: program lines in, one result line an operation out.
+ * Another build of ours as a subject, through its `run` command: program lines in, one result line
+ * an operation out.
  *
- * The line says status, length, a hash of the guest's bytes and the map; `check` adds the check's counts (runner.c prints it).
- * Leaves out: reading bytes; only the hash is compared.
+ * The line says status, length, a hash of the guest's bytes and the map; `check` adds the check's
+ * counts (runner.c prints it). Leaves out: reading bytes; only the hash is compared.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,7 +16,7 @@
 struct runner {
     char *program;
     struct pipe session;
-    int status;                  /* of the last line */
+    int status; /* of the last line */
     long long length;
     uint64_t hash;
     char *map;
@@ -38,7 +39,9 @@ static int exchange(struct subject *s, const char *line, struct error **err)
         return error_set(err, ENOMEDIUM, "no image");
     }
     if (pipe_send(&r->session, line) < 0 || pipe_answer(&r->session, "\n") < 0 ||
-        sscanf(r->session.answer.s, "%d %lld %" SCNx64 " %n", &r->status, &r->length, &r->hash, &used) != 3 || !used) {
+        sscanf(r->session.answer.s, "%d %lld %" SCNx64 " %n", &r->status, &r->length, &r->hash,
+               &used) != 3 ||
+        !used) {
         return misbehaved(s, err);
     }
     mem_free(r->map);
@@ -61,7 +64,7 @@ static void runner_close(struct subject *s)
 static int runner_create(struct subject *s, const struct program *p, struct error **err)
 {
     struct runner *r = s->state;
-    char *argv[] = { r->program, "run", "--lines", "-", NULL };
+    char *argv[] = {r->program, "run", "--lines", "-", NULL};
     struct program head = *p;
     struct strbuf text = STRBUF_INIT;
     runner_close(s);
@@ -92,8 +95,8 @@ static int runner_verify(struct subject *s, const struct shadow *sh, struct erro
     if (r->length == sh->size && r->hash == hash) {
         return 0;
     }
-    error_set(err, EILSEQ, "length %lld, hash %016" PRIx64 ", not %lld, %016" PRIx64, r->length, r->hash,
-              (long long)sh->size, hash);
+    error_set(err, EILSEQ, "length %lld, hash %016" PRIx64 ", not %lld, %016" PRIx64, r->length,
+              r->hash, (long long)sh->size, hash);
     return 1;
 }
 
@@ -112,7 +115,7 @@ static int runner_map(struct subject *s, struct extent **out, struct error **err
     long long offset, bytes;
     *out = NULL;
     while (sscanf(at, "%lld+%lld:%n", &offset, &bytes, &used) == 2) {
-        struct extent e = { .offset = offset, .bytes = bytes };
+        struct extent e = {.offset = offset, .bytes = bytes};
         for (at += used; *at && !(*at >= '0' && *at <= '9'); at++) {
             e.data |= *at == 'd';
             e.zero |= *at == 'z';
@@ -130,7 +133,8 @@ static int runner_check(struct subject *s, struct subject_check *out, struct err
 {
     struct runner *r = s->state;
     int ret = exchange(s, "check\n", err);
-    if (ret == 0 && sscanf(r->map, "%d %d %d", &out->corruptions, &out->leaks, &out->check_errors) != 3) {
+    if (ret == 0 &&
+        sscanf(r->map, "%d %d %d", &out->corruptions, &out->leaks, &out->check_errors) != 3) {
         return misbehaved(s, err);
     }
     return ret;
@@ -158,7 +162,7 @@ static const struct subject_ops runner_ops = {
 
 struct subject *subject_runner_new(const char *name, const char *program, struct error **err)
 {
-    char *argv[] = { (char *)program, "--version", NULL };
+    char *argv[] = {(char *)program, "--version", NULL};
     if (pipe_run(argv, NULL) != 0) {
         error_set(err, ENOENT, "%s: %s does not run", name, program);
         return NULL;

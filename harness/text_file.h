@@ -8,7 +8,7 @@
 
 #define TEXT_FILE_MAX (16 << 20)
 
-char *text_file_read(const char *path, struct error **err);      /* mem_free(); NULL with err */
+char *text_file_read(const char *path, struct error **err); /* mem_free(); NULL with err */
 int text_file_write(const char *path, const char *text, struct error **err);
 
 #endif

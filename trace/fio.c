@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include "ref/base/mem.h"
 
-static const char *const actions[] = { "read", "write", "trim", "sync", "datasync" };
+static const char *const actions[] = {"read", "write", "trim", "sync", "datasync"};
 
 static int find_file(struct fio_log *log, const char *name, bool add)
 {
@@ -136,11 +136,11 @@ void fio_free(struct fio_log *log)
 
 void fio_program(const struct fio_log *log, unsigned file, struct program *out)
 {
-    static const enum op_kind kinds[] = { OP_READ, OP_WRITE, OP_DISCARD, OP_FLUSH, OP_FLUSH };
+    static const enum op_kind kinds[] = {OP_READ, OP_WRITE, OP_DISCARD, OP_FLUSH, OP_FLUSH};
     uint32_t writes = 0;
     for (size_t i = 0; i < log->n_entries; i++) {
         const struct fio_entry *e = &log->entries[i];
-        struct op op = { .kind = kinds[e->action], .offset = e->offset, .bytes = e->bytes };
+        struct op op = {.kind = kinds[e->action], .offset = e->offset, .bytes = e->bytes};
         if (e->file != file) {
             continue;
         }

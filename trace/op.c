@@ -1,7 +1,8 @@
 /*
  * Text form of operations and programs.
  *
- * Parsing is strict: unknown words, missing or surplus numbers, ranges beyond int64 are errors that name the line.
+ * Parsing is strict: unknown words, missing or surplus numbers, ranges beyond int64 are errors that
+ * name the line.
  */
 #include "trace/op.h"
 
@@ -15,28 +16,28 @@ enum shape { SHAPE_NONE, SHAPE_RANGE, SHAPE_RANGE_SEED, SHAPE_TEXT, SHAPE_SIZE }
 static const struct {
     const char *name;
     enum shape shape;
-    unsigned flags;                 /* those it may carry */
+    unsigned flags; /* those it may carry */
 } kinds[OP_KINDS] = {
-    [OP_WRITE] = { "write", SHAPE_RANGE_SEED, OP_FUA },
-    [OP_WRITE_COMPRESSED] = { "writec", SHAPE_RANGE_SEED, 0 },
-    [OP_ZERO] = { "zero", SHAPE_RANGE, OP_UNMAP | OP_NO_FALLBACK },
-    [OP_DISCARD] = { "discard", SHAPE_RANGE, 0 },
-    [OP_READ] = { "read", SHAPE_RANGE, 0 },
-    [OP_FLUSH] = { "flush", SHAPE_NONE, 0 },
-    [OP_SNAPSHOT] = { "snapshot", SHAPE_TEXT, 0 },
-    [OP_APPLY] = { "apply", SHAPE_TEXT, 0 },
-    [OP_DELSNAP] = { "delsnap", SHAPE_TEXT, 0 },
-    [OP_RESIZE] = { "resize", SHAPE_SIZE, 0 },
-    [OP_AMEND] = { "amend", SHAPE_TEXT, 0 },
-    [OP_OVERLAY] = { "overlay", SHAPE_NONE, 0 },
-    [OP_COMMIT] = { "commit", SHAPE_NONE, 0 },
-    [OP_REOPEN] = { "reopen", SHAPE_NONE, 0 },
+    [OP_WRITE] = {"write", SHAPE_RANGE_SEED, OP_FUA},
+    [OP_WRITE_COMPRESSED] = {"writec", SHAPE_RANGE_SEED, 0},
+    [OP_ZERO] = {"zero", SHAPE_RANGE, OP_UNMAP | OP_NO_FALLBACK},
+    [OP_DISCARD] = {"discard", SHAPE_RANGE, 0},
+    [OP_READ] = {"read", SHAPE_RANGE, 0},
+    [OP_FLUSH] = {"flush", SHAPE_NONE, 0},
+    [OP_SNAPSHOT] = {"snapshot", SHAPE_TEXT, 0},
+    [OP_APPLY] = {"apply", SHAPE_TEXT, 0},
+    [OP_DELSNAP] = {"delsnap", SHAPE_TEXT, 0},
+    [OP_RESIZE] = {"resize", SHAPE_SIZE, 0},
+    [OP_AMEND] = {"amend", SHAPE_TEXT, 0},
+    [OP_OVERLAY] = {"overlay", SHAPE_NONE, 0},
+    [OP_COMMIT] = {"commit", SHAPE_NONE, 0},
+    [OP_REOPEN] = {"reopen", SHAPE_NONE, 0},
 };
 
 static const struct {
     const char *name;
     unsigned flag;
-} flag_words[] = { { "fua", OP_FUA }, { "unmap", OP_UNMAP }, { "nofallback", OP_NO_FALLBACK } };
+} flag_words[] = {{"fua", OP_FUA}, {"unmap", OP_UNMAP}, {"nofallback", OP_NO_FALLBACK}};
 
 const char *op_kind_name(enum op_kind k)
 {
@@ -214,7 +215,8 @@ static int parse_image(const char *line, struct program *p, struct error **err)
     const char *rest = line;
     if (!next_word(&rest, word, sizeof(word)) || strcmp(word, "image") ||
         !next_word(&rest, p->format, sizeof(p->format)) || !next_number(&rest, &p->size)) {
-        return error_set(err, EINVAL, "expected 'image FORMAT SIZE [backing] [OPTIONS]', not '%s'", line);
+        return error_set(err, EINVAL, "expected 'image FORMAT SIZE [backing] [OPTIONS]', not '%s'",
+                         line);
     }
     while (next_word(&rest, word, sizeof(word))) {
         if (!strcmp(word, "backing")) {
@@ -266,7 +268,8 @@ int program_parse(const char *text, struct program *out, struct error **err)
 
 void program_print(struct strbuf *out, const struct program *p)
 {
-    strbuf_printf(out, "image %s %lld%s", p->format, (long long)p->size, p->backing ? " backing" : "");
+    strbuf_printf(out, "image %s %lld%s", p->format, (long long)p->size,
+                  p->backing ? " backing" : "");
     if (p->options[0]) {
         strbuf_printf(out, " %s", p->options);
     }

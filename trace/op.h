@@ -26,39 +26,54 @@
 #include "ref/block/types.h"
 
 enum op_kind {
-    OP_WRITE, OP_WRITE_COMPRESSED, OP_ZERO, OP_DISCARD, OP_READ, OP_FLUSH, OP_SNAPSHOT, OP_APPLY, OP_DELSNAP,
-    OP_RESIZE, OP_AMEND, OP_OVERLAY, OP_COMMIT, OP_REOPEN, OP_KINDS,
+    OP_WRITE,
+    OP_WRITE_COMPRESSED,
+    OP_ZERO,
+    OP_DISCARD,
+    OP_READ,
+    OP_FLUSH,
+    OP_SNAPSHOT,
+    OP_APPLY,
+    OP_DELSNAP,
+    OP_RESIZE,
+    OP_AMEND,
+    OP_OVERLAY,
+    OP_COMMIT,
+    OP_REOPEN,
+    OP_KINDS,
 };
 
 enum op_flag { OP_FUA = 1, OP_UNMAP = 2, OP_NO_FALLBACK = 4 };
 
 struct op {
     enum op_kind kind;
-    unsigned flags;              /* enum op_flag */
-    int64_t offset, bytes;       /* resize: bytes is the new size */
-    uint32_t seed;               /* content of a write, 1..255 */
+    unsigned flags;        /* enum op_flag */
+    int64_t offset, bytes; /* resize: bytes is the new size */
+    uint32_t seed;         /* content of a write, 1..255 */
     enum prealloc prealloc;
-    char text[48];               /* snapshot name, amend options */
+    char text[48]; /* snapshot name, amend options */
 };
 
 /* One line without newline; 0 or -EINVAL with err. */
 int op_parse(const char *line, struct op *out, struct error **err);
 void op_print(struct strbuf *out, const struct op *op);
 const char *op_kind_name(enum op_kind k);
-/* The bytes a write of `seed` puts at [offset, offset+len): uniform, so that any tool can write them. */
+/* The bytes a write of `seed` puts at [offset, offset+len): uniform, so that any tool can write
+ * them. */
 void op_fill(void *buf, uint32_t seed, int64_t offset, size_t len);
 
 /* A program: an image and the operations on it. */
 struct program {
-    char format[16];             /* "raw", "qcow2" ... */
-    char options[160];           /* as for create -o, without size */
+    char format[16];   /* "raw", "qcow2" ... */
+    char options[160]; /* as for create -o, without size */
     int64_t size;
-    bool backing;                /* starts as an overlay of a raw image with a known pattern */
+    bool backing; /* starts as an overlay of a raw image with a known pattern */
     struct op *ops;
     size_t n_ops;
 };
 
-/* Text: "image FORMAT SIZE [backing] [OPTIONS]", then one operation a line; '#' starts a comment. */
+/* Text: "image FORMAT SIZE [backing] [OPTIONS]", then one operation a line; '#' starts a comment.
+ */
 int program_parse(const char *text, struct program *out, struct error **err);
 void program_print(struct strbuf *out, const struct program *p);
 void program_add(struct program *p, const struct op *op);

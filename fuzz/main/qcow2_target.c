@@ -1,8 +1,9 @@
 /*
- * The fuzz target: qcow2 images from AFL++ in persistent mode, one world an iteration, all in this process.
+ * The fuzz target: qcow2 images from AFL++ in persistent mode, one world an iteration, all in this
+ * process.
  *
- * With file names as arguments it runs these once and says what it saw: a reproducer.  A broken promise aborts, so that
- * the fuzzer counts it as a crash.
+ * With file names as arguments it runs these once and says what it saw: a reproducer.  A broken
+ * promise aborts, so that the fuzzer counts it as a crash.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +45,9 @@ static int run_file(struct fuzz *f, const char *name)
 int main(int argc, char **argv)
 {
     const char *plant = getenv("BLKREF_FUZZ_PLANT"), *profile = getenv("BLKREF_PROFILE");
-    struct fuzz f = { .profile = profile && !strcmp(profile, "optimized") ? &profile_optimized : &profile_reference,
-                      .flip_byte = plant && !strcmp(plant, "flip-byte") };
+    struct fuzz f = {.profile = profile && !strcmp(profile, "optimized") ? &profile_optimized
+                                                                         : &profile_reference,
+                     .flip_byte = plant && !strcmp(plant, "flip-byte")};
     int status = 0;
 #ifdef __AFL_FUZZ_TESTCASE_LEN
     if (argc < 2) {

@@ -1,5 +1,6 @@
 /*
- * A deterministic fuzzer for every `make check`: seeded mutations of valid images, no crash, no hang, no broken word.
+ * A deterministic fuzzer for every `make check`: seeded mutations of valid images, no crash, no
+ * hang, no broken word.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,9 +38,9 @@ static void drop_seed(struct fixture *x)
 
 static void test_seeds_are_valid(void **state)
 {
-    struct fixture x = { .process = process_new() };
+    struct fixture x = {.process = process_new()};
     for (size_t i = 0; i < fuzz_seed_count(); i++) {
-        struct fuzz f = { .process = x.process, .profile = &profile_reference };
+        struct fuzz f = {.process = x.process, .profile = &profile_reference};
         take_seed(&x, i);
         assert_int_equal(fuzz_qcow2(&f, x.image, (size_t)x.len, NULL), 0);
         assert_int_equal(f.clean, 1);
@@ -51,8 +52,8 @@ static void test_seeds_are_valid(void **state)
 
 static void mutate_all(const struct profile *profile)
 {
-    struct fixture x = { .process = process_new() };
-    struct fuzz f = { .process = x.process, .profile = profile };
+    struct fixture x = {.process = process_new()};
+    struct fuzz f = {.process = x.process, .profile = profile};
     for (size_t i = 0; i < fuzz_seed_count(); i++) {
         struct rng rng;
         rng_seed(&rng, i + 1);
@@ -87,8 +88,8 @@ static void test_mutations_optimized(void **state)
 
 static void test_planted_defect_is_found(void **state)
 {
-    struct fixture x = { .process = process_new() };
-    struct fuzz f = { .process = x.process, .profile = &profile_reference, .flip_byte = true };
+    struct fixture x = {.process = process_new()};
+    struct fuzz f = {.process = x.process, .profile = &profile_reference, .flip_byte = true};
     struct error *err = NULL;
     take_seed(&x, 1);
     assert_true(fuzz_qcow2(&f, x.image, (size_t)x.len, &err) < 0);

@@ -16,13 +16,17 @@
 
 static void test_match(void **state)
 {
-    struct divergences *d = divergences_parse("# comment\nid: one\nwhy: because\nsubject: qemu*\nversion: 7.2*\n"
-                                              "program: *refcount_bits=1[!0-9]*snapshot*\n\n\n"
-                                              "id: two\nwhy: so\ndetail: map *\n", NULL);
+    struct divergences *d =
+        divergences_parse("# comment\nid: one\nwhy: because\nsubject: qemu*\nversion: 7.2*\n"
+                          "program: *refcount_bits=1[!0-9]*snapshot*\n\n\n"
+                          "id: two\nwhy: so\ndetail: map *\n",
+                          NULL);
     assert_non_null(d);
     assert_int_equal(d->n, 2);
-    struct difference_facts f = { "programs", "qemu", "7.2.22", "qcow2", "check at the end",
-                                  "image qcow2 1M refcount_bits=1\nsnapshot a\n" };
+    struct difference_facts f = {
+        "programs",         "qemu",
+        "7.2.22",           "qcow2",
+        "check at the end", "image qcow2 1M refcount_bits=1\nsnapshot a\n"};
     const struct divergence *e = divergences_match(d, &f);
     assert_non_null(e);
     assert_string_equal(e->id, "one");
@@ -39,8 +43,8 @@ static void test_match(void **state)
 
 static void test_bad_lists(void **state)
 {
-    static const char *const bad[] = { "id one\nwhy: x\n", "id: one\n", "why: x\n", "id: a\nid: b\nwhy: x\n",
-                                       "id: a\nwhy: x\ncolour: red\n" };
+    static const char *const bad[] = {"id one\nwhy: x\n", "id: one\n", "why: x\n",
+                                      "id: a\nid: b\nwhy: x\n", "id: a\nwhy: x\ncolour: red\n"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         struct error *err = NULL;
         assert_null(divergences_parse(bad[i], &err));
@@ -55,9 +59,12 @@ static void test_bad_lists(void **state)
 
 static void test_options(void **state)
 {
-    struct program p = { .format = "qcow2", .options = "compat=1.1,data_file=data,preallocation=full,cluster_size=4096" };
+    struct program p = {.format = "qcow2",
+                        .options =
+                            "compat=1.1,data_file=data,preallocation=full,cluster_size=4096"};
     char *first = subject_options(&p, "sim:", false), *overlay = subject_options(&p, "sim:", true);
-    assert_string_equal(first, "compat=1.1,data_file=sim:layer0.data,preallocation=full,cluster_size=4096");
+    assert_string_equal(
+        first, "compat=1.1,data_file=sim:layer0.data,preallocation=full,cluster_size=4096");
     assert_string_equal(overlay, "compat=1.1,cluster_size=4096");
     mem_free(first);
     mem_free(overlay);
@@ -67,12 +74,12 @@ static void test_extents(void **state)
 {
     struct extent *a = NULL, *b = NULL;
     int na = 0, nb = 0;
-    extents_add(&a, &na, &(struct extent){ .offset = 0, .bytes = 10, .data = true });
-    extents_add(&a, &na, &(struct extent){ .offset = 10, .bytes = 5, .data = true });
-    extents_add(&a, &na, &(struct extent){ .offset = 15, .bytes = 5, .zero = true });
-    extents_add(&b, &nb, &(struct extent){ .offset = 0, .bytes = 15, .data = true });
+    extents_add(&a, &na, &(struct extent){.offset = 0, .bytes = 10, .data = true});
+    extents_add(&a, &na, &(struct extent){.offset = 10, .bytes = 5, .data = true});
+    extents_add(&a, &na, &(struct extent){.offset = 15, .bytes = 5, .zero = true});
+    extents_add(&b, &nb, &(struct extent){.offset = 0, .bytes = 15, .data = true});
     assert_false(extents_equal(a, na, b, nb));
-    extents_add(&b, &nb, &(struct extent){ .offset = 15, .bytes = 5, .zero = true });
+    extents_add(&b, &nb, &(struct extent){.offset = 15, .bytes = 5, .zero = true});
     assert_true(extents_equal(a, na, b, nb));
     b[1].depth = 1;
     assert_false(extents_equal(a, na, b, nb));
@@ -91,8 +98,9 @@ static void test_statuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_match),    cmocka_unit_test(test_bad_lists), cmocka_unit_test(test_options),
-        cmocka_unit_test(test_extents),  cmocka_unit_test(test_statuses),
+        cmocka_unit_test(test_match),    cmocka_unit_test(test_bad_lists),
+        cmocka_unit_test(test_options),  cmocka_unit_test(test_extents),
+        cmocka_unit_test(test_statuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /*
- * The crash and fault explorers: quiet on the reference, loud on planted defects; findings can be looked at again.
+ * The crash and fault explorers: quiet on the reference, loud on planted defects; findings can be
+ * looked at again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,19 +42,19 @@ static void forget(struct heard *h)
 }
 
 /* Findings of one program, by both explorers or one. */
-static struct heard explore(const char *text, const struct profile *profile, enum planted planted, bool crash,
-                            const char *only, uint64_t *count)
+static struct heard explore(const char *text, const struct profile *profile, enum planted planted,
+                            bool crash, const char *only, uint64_t *count)
 {
     struct process *process = process_new();
     struct sandbox *sb = sandbox_new(process, profile, planted);
-    struct heard h = { 0 };
+    struct heard h = {0};
     struct program p;
     struct error *err = NULL;
     int ret;
     assert_int_equal(program_parse(text, &p, NULL), 0);
     if (crash) {
         struct crash_options o = crash_options_default;
-        struct crash_counts n = { 0 };
+        struct crash_counts n = {0};
         o.only = only;
         ret = crash_explore(sb, &p, &o, hear_crash, &h, &n, &err);
         *count = n.distinct;
@@ -72,7 +73,8 @@ static struct heard explore(const char *text, const struct profile *profile, enu
     return h;
 }
 
-static const char two_writes[] = "image qcow2 1M cluster_size=4k\nwrite 0 8k 17\nflush\nwrite 512 4k 34\nread 0 16k\n";
+static const char two_writes[] =
+    "image qcow2 1M cluster_size=4k\nwrite 0 8k 17\nflush\nwrite 512 4k 34\nread 0 16k\n";
 
 static void test_reference_keeps_its_promise(void **state)
 {
@@ -80,10 +82,12 @@ static void test_reference_keeps_its_promise(void **state)
         two_writes,
         "image raw 1M\nwrite 0 8k 17\nflush\nwrite 512 4k 34 fua\ndiscard 0 4k\n",
         "image qcow2 1M cluster_size=4k,lazy_refcounts=on\nwrite 0 8k 1\nflush\nwrite 0 12k 3\n",
-        "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nsnapshot s\nwrite 0 8k 2\nflush\napply s\ndelsnap s\n",
-        "image qcow2 1M backing cluster_size=4k\nwrite 0 8k 1\nflush\nresize 4k\nresize 2M\nwrite 1M 4k 2\n",
+        "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nsnapshot s\nwrite 0 8k 2\nflush\napply "
+        "s\ndelsnap s\n",
+        "image qcow2 1M backing cluster_size=4k\nwrite 0 8k 1\nflush\nresize 4k\nresize 2M\nwrite "
+        "1M 4k 2\n",
     };
-    const struct profile *const profiles[] = { &profile_reference, &profile_optimized };
+    const struct profile *const profiles[] = {&profile_reference, &profile_optimized};
     uint64_t count;
     for (size_t i = 0; i < ARRAY_SIZE(programs) * 2; i++) {
         struct heard h = explore(programs[i / 2], profiles[i % 2], PLANT_NONE, true, NULL, &count);
@@ -103,10 +107,11 @@ static void test_reference_keeps_its_promise(void **state)
 
 static void test_planted_defects_are_found(void **state)
 {
-    static const enum planted defects[] = { PLANT_FLIP_BYTE, PLANT_DROP_FLUSH, PLANT_LEAK_CLUSTER };
+    static const enum planted defects[] = {PLANT_FLIP_BYTE, PLANT_DROP_FLUSH, PLANT_LEAK_CLUSTER};
     uint64_t count;
     for (size_t i = 0; i < ARRAY_SIZE(defects) * 2; i++) {
-        struct heard h = explore(two_writes, &profile_reference, defects[i / 2], i % 2, NULL, &count);
+        struct heard h =
+            explore(two_writes, &profile_reference, defects[i / 2], i % 2, NULL, &count);
         assert_true(h.n > 0);
         forget(&h);
     }
@@ -117,7 +122,8 @@ static void test_a_state_can_be_seen_again(void **state)
     uint64_t count;
     struct heard h = explore(two_writes, &profile_reference, PLANT_DROP_FLUSH, true, NULL, &count);
     assert_int_equal(h.id[0], 'c');
-    struct heard again = explore(two_writes, &profile_reference, PLANT_DROP_FLUSH, true, h.id, &count);
+    struct heard again =
+        explore(two_writes, &profile_reference, PLANT_DROP_FLUSH, true, h.id, &count);
     assert_int_equal(again.n, 1);
     assert_string_equal(again.id, h.id);
     assert_string_equal(again.why, h.why);
@@ -138,26 +144,33 @@ static void test_same_states_each_time(void **state)
     assert_int_equal(a, b);
 }
 
-/* Bugs that these explorers found in the reference; each is a program and a fault that lost something. */
+/* Bugs that these explorers found in the reference; each is a program and a fault that lost
+ * something. */
 static void test_failed_steps_that_once_lost_data(void **state)
 {
     static const struct {
         const char *program, *fault;
     } cases[] = {
         /* The L1 entry was on disk, its table's cluster was freed. */
-        { "image qcow2 1M cluster_size=4k\nwrite 0 4k 3\nwrite 64k 4k 4\n", "error,label=none,nth=3" },
+        {"image qcow2 1M cluster_size=4k\nwrite 0 4k 3\nwrite 64k 4k 4\n",
+         "error,label=none,nth=3"},
         /* The header named the new L1 table, entries went to the old one. */
-        { "image qcow2 1M cluster_size=512\nresize 2M\nwrite 0 512 2\n", "error,label=none,nth=3" },
-        { "image qcow2 1M cluster_size=512\nwrite 0 1k 1\nflush\nresize 2M\nwrite 101 700 4\n", "error,label=none,nth=8" },
+        {"image qcow2 1M cluster_size=512\nresize 2M\nwrite 0 512 2\n", "error,label=none,nth=3"},
+        {"image qcow2 1M cluster_size=512\nwrite 0 1k 1\nflush\nresize 2M\nwrite 101 700 4\n",
+         "error,label=none,nth=8"},
         /* References were raised while flags on disk said that there was one. */
-        { "image qcow2 1M cluster_size=4k\nwrite 0 4k 1\nsnapshot s\n", "error,label=l1_update,nth=3" },
+        {"image qcow2 1M cluster_size=4k\nwrite 0 4k 1\nsnapshot s\n",
+         "error,label=l1_update,nth=3"},
         /* The header named the snapshot, its L1 table was freed. */
-        { "image qcow2 1M cluster_size=4k\nsnapshot s\nflush\nwrite 549 700 3\n", "error,label=none,nth=7" },
-        { "image qcow2 1M cluster_size=4k,preallocation=metadata\nsnapshot s\nsnapshot s\n", "error,label=l1_update,nth=2" },
+        {"image qcow2 1M cluster_size=4k\nsnapshot s\nflush\nwrite 549 700 3\n",
+         "error,label=none,nth=7"},
+        {"image qcow2 1M cluster_size=4k,preallocation=metadata\nsnapshot s\nsnapshot s\n",
+         "error,label=l1_update,nth=2"},
     };
     uint64_t count;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-        struct heard h = explore(cases[i].program, &profile_reference, PLANT_NONE, false, cases[i].fault, &count);
+        struct heard h = explore(cases[i].program, &profile_reference, PLANT_NONE, false,
+                                 cases[i].fault, &count);
         if (h.n) {
             print_error("%zu %s: %s\n", i, h.id, h.why);
         }

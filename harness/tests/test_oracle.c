@@ -34,7 +34,8 @@ static void done(struct oracle *o, const char *line, int status)
     oracle_end(o, &op, status);
 }
 
-static bool lawful(const struct oracle *o, enum oracle_view view, int64_t offset, int64_t bytes, uint8_t value)
+static bool lawful(const struct oracle *o, enum oracle_view view, int64_t offset, int64_t bytes,
+                   uint8_t value)
 {
     uint8_t buf[8192];
     memset(buf, value, sizeof(buf));
@@ -169,7 +170,7 @@ static void test_says_why(void **state)
 {
     struct oracle o = start("image raw 1M");
     struct strbuf why = STRBUF_INIT;
-    uint8_t buf[512] = { 9 };
+    uint8_t buf[512] = {9};
     assert_int_equal(oracle_judge(&o, ORACLE_LIVE, 1024, 512, buf, false, &why), 1024);
     assert_string_equal(why.s, "offset 1024: found 0x09, lawful: 0x00");
     strbuf_free(&why);

@@ -1,8 +1,8 @@
 /*
  * Each stage that runs programs sees a planted defect, and nothing without one.
  *
- * Counts are small: what is judged is that the stage judges.  The stages read and write need QEMU's programs; without
- * them they must say that they were skipped.
+ * Counts are small: what is judged is that the stage judges.  The stages read and write need QEMU's
+ * programs; without them they must say that they were skipped.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,12 +29,19 @@ static bool begin(struct fixture *f, enum planted planted, bool qemu)
     memset(f, 0, sizeof(*f));
     memcpy(f->dir, template, sizeof(template));
     signal(SIGPIPE, SIG_IGN);
-    f->c = (struct campaign){ .process = process_new(), .seed = 3, .count = 6, .dir = mkdtemp(f->dir), .build = "build",
-                              .store = store_open(NULL, NULL), .planted = planted };
+    f->c = (struct campaign){.process = process_new(),
+                             .seed = 3,
+                             .count = 6,
+                             .dir = mkdtemp(f->dir),
+                             .build = "build",
+                             .store = store_open(NULL, NULL),
+                             .planted = planted};
     assert_non_null(f->c.store);
     struct subject **s = f->c.subjects;
-    s[f->c.n_subjects++] = subject_ref_new(f->c.process, "reference", &profile_reference, NULL, PLANT_NONE);
-    s[f->c.n_subjects++] = subject_ref_new(f->c.process, "optimized", &profile_optimized, NULL, planted);
+    s[f->c.n_subjects++] =
+        subject_ref_new(f->c.process, "reference", &profile_reference, NULL, PLANT_NONE);
+    s[f->c.n_subjects++] =
+        subject_ref_new(f->c.process, "optimized", &profile_optimized, NULL, planted);
     if (qemu) {
         char *dir = campaign_scratch(&f->c, "qemu");
         struct subject *q = subject_qemu_new("qemu", NULL, dir, NULL);
@@ -99,8 +106,9 @@ static int one_image(const char *stage, enum planted planted, const char *text)
 
 static void test_read_and_write(void **state)
 {
-    static const char text[] = "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nsnapshot a\nzero 4k 8k\nflush\n";
-    static const char *const stages[] = { "read", "write" };
+    static const char text[] =
+        "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nsnapshot a\nzero 4k 8k\nflush\n";
+    static const char *const stages[] = {"read", "write"};
     for (int i = 0; i < 2; i++) {
         int plain = one_image(stages[i], PLANT_NONE, text);
         if (plain < 0) {

@@ -1,5 +1,6 @@
 /*
- * Programs that failed once, on both profiles beside the shadow: small, and each for a reason of its own.
+ * Programs that failed once, on both profiles beside the shadow: small, and each for a reason of
+ * its own.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,30 +17,35 @@
 static const struct {
     const char *why, *text;
 } programs[] = {
-    { "growth with preallocation keeps the last, partial cluster's backing data",
-      "image qcow2 1450496 backing\nresize 2490368 metadata\n" },
-    { "the same where the data are in a file of their own",
-      "image qcow2 1450496 backing data_file=data\nresize 2490368 metadata\nwrite 1450000 1000 7\n" },
-    { "a snapshot that fails for its refcounts gives back its L1 table",
-      "image qcow2 1572864 refcount_bits=1,preallocation=metadata\nsnapshot s1\n" },
-    { "compressed data never goes into a cluster that became something else",
-      "image qcow2 2883584\nwritec 1572864 65536 4\nwrite 1148416 458752 7\nwrite 0 128 9\nwritec 458752 65536 11\n" },
-    { "version 2 refuses zeroes without fallback as a whole",
-      "image qcow2 1M compat=0.10\nwrite 0 64k 1\nzero 0 64k nofallback\nzero 0 64k\n" },
-    { "growth of a raw data file", "image qcow2 1M data_file=data,data_file_raw=on\nresize 2M\nwrite 1M 512 1\n" },
-    { "a resize down and up again under snapshots",
-      "image qcow2 1M cluster_size=4k\nwrite 0 1M 1\nsnapshot a\nresize 512k\nwrite 0 4k 2\nresize 2M\napply a\n" },
-    { "commit of a longer overlay",
-      "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\noverlay\nresize 2M\nwrite 1500000 1000 2\nzero 0 8k\ncommit\n" },
+    {"growth with preallocation keeps the last, partial cluster's backing data",
+     "image qcow2 1450496 backing\nresize 2490368 metadata\n"},
+    {"the same where the data are in a file of their own",
+     "image qcow2 1450496 backing data_file=data\nresize 2490368 metadata\nwrite 1450000 1000 7\n"},
+    {"a snapshot that fails for its refcounts gives back its L1 table",
+     "image qcow2 1572864 refcount_bits=1,preallocation=metadata\nsnapshot s1\n"},
+    {"compressed data never goes into a cluster that became something else",
+     "image qcow2 2883584\nwritec 1572864 65536 4\nwrite 1148416 458752 7\nwrite 0 128 9\nwritec "
+     "458752 65536 11\n"},
+    {"version 2 refuses zeroes without fallback as a whole",
+     "image qcow2 1M compat=0.10\nwrite 0 64k 1\nzero 0 64k nofallback\nzero 0 64k\n"},
+    {"growth of a raw data file",
+     "image qcow2 1M data_file=data,data_file_raw=on\nresize 2M\nwrite 1M 512 1\n"},
+    {"a resize down and up again under snapshots",
+     "image qcow2 1M cluster_size=4k\nwrite 0 1M 1\nsnapshot a\nresize 512k\nwrite 0 4k 2\nresize "
+     "2M\napply a\n"},
+    {"commit of a longer overlay", "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\noverlay\nresize "
+                                   "2M\nwrite 1500000 1000 2\nzero 0 8k\ncommit\n"},
 };
 
 static void test_programs(void **state)
 {
-    static const struct profile *const profiles[] = { &profile_reference, &profile_optimized };
+    static const struct profile *const profiles[] = {&profile_reference, &profile_optimized};
     struct process *process = process_new();
-    struct subject *oracle = subject_ref_new(process, "reference", &profile_reference, NULL, PLANT_NONE);
+    struct subject *oracle =
+        subject_ref_new(process, "reference", &profile_reference, NULL, PLANT_NONE);
     for (size_t i = 0; i < ARRAY_SIZE(programs) * 2; i++) {
-        struct subject *s = subject_ref_new(process, profiles[i % 2]->name, profiles[i % 2], NULL, PLANT_NONE);
+        struct subject *s =
+            subject_ref_new(process, profiles[i % 2]->name, profiles[i % 2], NULL, PLANT_NONE);
         struct program p;
         struct finding f;
         assert_int_equal(program_parse(programs[i / 2].text, &p, NULL), 0);
@@ -57,6 +63,6 @@ static void test_programs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_programs) };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_programs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,7 +59,7 @@ static void test_shadow_adopts(void **state)
     struct program p;
     struct shadow sh;
     struct error *err = NULL;
-    uint8_t bytes[1024] = { 0 };
+    uint8_t bytes[1024] = {0};
     assert_int_equal(program_parse("image raw 4k\n", &p, NULL), 0);
     assert_int_equal(shadow_init(&sh, &p, NULL), 0);
     apply(&sh, "write 0 4k 9");
@@ -83,7 +83,7 @@ static void test_shadow_adopts(void **state)
 static void test_same_seed_same_program(void **state)
 {
     for (uint64_t seed = 0; seed < 50; seed++) {
-        struct strbuf text[2] = { STRBUF_INIT, STRBUF_INIT };
+        struct strbuf text[2] = {STRBUF_INIT, STRBUF_INIT};
         for (int i = 0; i < 2; i++) {
             struct rng r;
             struct program p, again;
@@ -134,10 +134,12 @@ static bool fails(const struct program *p, void *opaque)
 static void test_shrink(void **state)
 {
     struct program p;
-    assert_int_equal(program_parse("image qcow2 1M backing compat=1.1,lazy_refcounts=on\n"
-                                   "flush\nwrite 0 512 1\nwrite 65536 262144 2 fua\nreopen\nflush\nzero 0 4k\n"
-                                   "snapshot a\ndiscard 4096 65536\nreopen\nwrite 0 512 3\nread 0 512\nflush\n",
-                                   &p, NULL), 0);
+    assert_int_equal(
+        program_parse("image qcow2 1M backing compat=1.1,lazy_refcounts=on\n"
+                      "flush\nwrite 0 512 1\nwrite 65536 262144 2 fua\nreopen\nflush\nzero 0 4k\n"
+                      "snapshot a\ndiscard 4096 65536\nreopen\nwrite 0 512 3\nread 0 512\nflush\n",
+                      &p, NULL),
+        0);
     assert_true(shrink_program(&p, fails, NULL, 1000) < 1000);
     assert_true(fails(&p, NULL));
     assert_int_equal(p.n_ops, 2);

@@ -140,6 +140,6 @@ const char *error_class_name(enum error_class class)
         [ERROR_DEVICE_NOT_FOUND] = "DeviceNotFound",
         [ERROR_KVM_MISSING_CAP] = "KVMMissingCap",
     };
-    assert((size_t)class < ARRAY_SIZE(names));
+    assert((size_t) class < ARRAY_SIZE(names));
     return names[class];
 }

@@ -21,10 +21,10 @@ enum error_class {
 };
 
 struct error {
-    int code;               /* positive errno, never 0 */
+    int code; /* positive errno, never 0 */
     enum error_class class;
-    char *msg;              /* no trailing newline, no program prefix */
-    char *hint;             /* further lines for a human, each ending in newline; or NULL */
+    char *msg;  /* no trailing newline, no program prefix */
+    char *hint; /* further lines for a human, each ending in newline; or NULL */
 };
 
 /* Sets *err (if err is not NULL) and returns -code, so that callers can `return error_set(...)`. */

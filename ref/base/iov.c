@@ -9,18 +9,18 @@
 
 void iov_single(struct iov *q, void *base, size_t len)
 {
-    *q = (struct iov){ .n = 1, .size = len, .one = { base, len } };
+    *q = (struct iov){.n = 1, .size = len, .one = {base, len}};
     q->v = &q->one;
 }
 
 void iov_init(struct iov *q)
 {
-    *q = (struct iov){ .v = NULL };
+    *q = (struct iov){.v = NULL};
 }
 
 void iov_borrow(struct iov *q, struct iovec *v, int n)
 {
-    *q = (struct iov){ .v = v, .n = n };
+    *q = (struct iov){.v = v, .n = n};
     for (int i = 0; i < n; i++) {
         q->size += v[i].iov_len;
     }
@@ -44,7 +44,7 @@ static void reserve(struct iov *q)
 void iov_add(struct iov *q, void *base, size_t len)
 {
     reserve(q);
-    q->v[q->n++] = (struct iovec){ base, len };
+    q->v[q->n++] = (struct iovec){base, len};
     q->size += len;
 }
 
@@ -57,7 +57,7 @@ struct walk {
 
 static struct walk walk_start(const struct iov *q, size_t offset, size_t len)
 {
-    struct walk w = { q, 0, offset, 0 };
+    struct walk w = {q, 0, offset, 0};
 
     assert(offset <= q->size);
     w.left = MIN(len, q->size - offset);
@@ -178,8 +178,10 @@ int64_t iov_compare(const struct iov *a, const struct iov *b)
             }
             return (int64_t)(done + i);
         }
-        pa += n; pb += n;
-        na -= n; nb -= n;
+        pa += n;
+        pb += n;
+        na -= n;
+        nb -= n;
         done += n;
     }
     return -1;
@@ -223,5 +225,5 @@ bool buf_is_zero(const void *p, size_t len)
             return false;
         }
     }
-    return true;      /* the last word was seen above */
+    return true; /* the last word was seen above */
 }

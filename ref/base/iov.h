@@ -12,9 +12,9 @@
 struct iov {
     struct iovec *v;
     int n;
-    int cap;              /* 0 when v is borrowed */
-    size_t size;          /* sum of lengths, bytes */
-    struct iovec one;     /* storage for the single-piece case */
+    int cap;          /* 0 when v is borrowed */
+    size_t size;      /* sum of lengths, bytes */
+    struct iovec one; /* storage for the single-piece case */
 };
 
 /* A vector of one borrowed piece; needs no destroy. */
@@ -25,7 +25,7 @@ void iov_borrow(struct iov *q, struct iovec *v, int n);
 void iov_add(struct iov *q, void *base, size_t len);
 /* Adds src[offset, offset+len) to q: shares memory. */
 void iov_add_slice(struct iov *q, const struct iov *src, size_t offset, size_t len);
-void iov_destroy(struct iov *q);     /* the vector, never the memory */
+void iov_destroy(struct iov *q); /* the vector, never the memory */
 void iov_reset(struct iov *q);
 
 size_t iov_from_buf(const struct iov *q, size_t offset, const void *buf, size_t len);

@@ -14,20 +14,20 @@
 #include "ref/base/mem.h"
 #include "ref/base/utf8.h"
 
-#define MAX_DEPTH 1024
+#define MAX_DEPTH  1024
 #define MAX_TOKENS (2u << 20)
-#define MAX_BYTES (64u << 20)       /* of one value, without blanks */
+#define MAX_BYTES  (64u << 20) /* of one value, without blanks */
 
 /* ---- tokens ---- */
 
 enum token_type {
-    TOKEN_PUNCT,       /* one of {}[]:, */
+    TOKEN_PUNCT, /* one of {}[]:, */
     TOKEN_INT,
     TOKEN_FLOAT,
     TOKEN_KEYWORD,
     TOKEN_STRING,
-    TOKEN_STRAY,       /* up to and including the byte that fits nowhere */
-    TOKEN_MORE,        /* the input ends inside the token and may go on */
+    TOKEN_STRAY, /* up to and including the byte that fits nowhere */
+    TOKEN_MORE,  /* the input ends inside the token and may go on */
     TOKEN_END,
 };
 
@@ -39,7 +39,7 @@ struct token {
 
 struct input {
     const char *p, *end;
-    bool final;        /* nothing will follow `end` */
+    bool final; /* nothing will follow `end` */
 };
 
 static bool is_digit(char c)
@@ -97,7 +97,7 @@ static enum token_type scan_number(const char *s, const char *end, const char **
     bool ok = scan_digits(&p, end);
 
     if (ok && zero && p > s + (*s == '-') + 1) {
-        *stop = s + (*s == '-') + 2;      /* "01": the digit behind the zero is stray */
+        *stop = s + (*s == '-') + 2; /* "01": the digit behind the zero is stray */
         return TOKEN_STRAY;
     }
     if (ok && p < end && *p == '.') {
@@ -131,12 +131,12 @@ static struct token next_token(struct input *in)
     while (in->p < in->end && is_blank(*in->p)) {
         in->p++;
     }
-    struct token t = { TOKEN_END, in->p, 0 };
+    struct token t = {TOKEN_END, in->p, 0};
     if (in->p == in->end) {
         return t;
     }
     const char *stop = in->p + 1;
-    bool open_ended = false;         /* more bytes could lengthen a token that is complete */
+    bool open_ended = false; /* more bytes could lengthen a token that is complete */
     char c = *in->p;
     if (strchr("{}[]:,", c) && c) {
         t.type = TOKEN_PUNCT;
@@ -218,8 +218,10 @@ static int32_t hex4(const char *s, const char *end)
 
     for (int i = 0; i < 4; i++) {
         char c = s + i < end ? s[i] : '\0';
-        int d = is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10
-              : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int d = is_digit(c)            ? c - '0'
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                       : -1;
         if (d < 0) {
             return -1;
         }
@@ -228,8 +230,14 @@ static int32_t hex4(const char *s, const char *end)
     return v;
 }
 
-static bool is_high(int32_t c) { return c >= 0xD800 && c <= 0xDBFF; }
-static bool is_low(int32_t c) { return c >= 0xDC00 && c <= 0xDFFF; }
+static bool is_high(int32_t c)
+{
+    return c >= 0xD800 && c <= 0xDBFF;
+}
+static bool is_low(int32_t c)
+{
+    return c >= 0xDC00 && c <= 0xDFFF;
+}
 
 /*
  * \uXXXX, or a surrogate pair of two, at s (on the backslash); the closing quote stands before
@@ -341,7 +349,7 @@ static struct value *parse_keyword(struct token t, struct error **err)
 /* An open container: a list, or a dict that waits for a key or for the value of `key`. */
 struct frame {
     struct value *container;
-    struct value *key;           /* a string, or NULL */
+    struct value *key; /* a string, or NULL */
 };
 
 struct builder {
@@ -362,7 +370,7 @@ static void push(struct builder *b, struct value *container)
         b->cap = MAX((size_t)8, b->cap * 2);
         b->stack = mem_realloc(b->stack, b->cap * sizeof(*b->stack));
     }
-    b->stack[b->depth++] = (struct frame){ container, NULL };
+    b->stack[b->depth++] = (struct frame){container, NULL};
 }
 
 static bool is_punct(struct token t, char c)
@@ -471,7 +479,7 @@ static struct value *finish_value(struct builder *b, struct value *v, bool *fail
 /* The value that the tokens of one extent make; NULL with err. */
 static struct value *build(const char *text, const char *end, struct error **err)
 {
-    struct builder b = { .in = { text, end, true } };
+    struct builder b = {.in = {text, end, true}};
     struct value *whole = NULL;
     bool failed = false;
 
@@ -518,7 +526,7 @@ static enum extent take(struct input *in, struct value **v, struct error **err)
 
 struct value *json_parse(const char *text, struct error **err)
 {
-    struct input in = { text, text + strlen(text), true };
+    struct input in = {text, text + strlen(text), true};
     struct value *v, *second;
 
     if (take(&in, &v, err) == EXTENT_NONE) {
@@ -536,7 +544,7 @@ struct value *json_parse(const char *text, struct error **err)
 
 long json_scan(const char *text, size_t len)
 {
-    struct input in = { text, text + len, false };
+    struct input in = {text, text + len, false};
     struct token last;
     const char *limit;
 
@@ -564,7 +572,7 @@ static bool ends_skipping(char c)
 
 size_t json_next(const char *text, size_t len, bool *skipping, struct value **v, struct error **err)
 {
-    struct input in = { text, text + len, false };
+    struct input in = {text, text + len, false};
 
     *v = NULL;
     while (*skipping && in.p < in.end) {

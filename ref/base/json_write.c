@@ -73,7 +73,7 @@ static void write_container(struct strbuf *out, const struct value *v, bool pret
     strbuf_putc(out, is_dict ? '{' : '[');
     if (is_dict) {
         struct dict_iter it;
-        DICT_FOREACH(it, v) {
+        DICT_FOREACH (it, v) {
             write_separator(out, first, pretty, level + 1);
             write_string(out, it.key);
             strbuf_puts(out, ": ");

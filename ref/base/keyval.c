@@ -15,8 +15,8 @@
 #include "ref/base/sizes.h"
 #include "ref/base/strbuf.h"
 
-#define MAX_PART 127     /* bytes of one part of a key */
-#define MAX_PARTS 512    /* of one key: trees are walked recursively */
+#define MAX_PART  127 /* bytes of one part of a key */
+#define MAX_PARTS 512 /* of one key: trees are walked recursively */
 
 /* Length of a number at s. */
 static size_t index_len(const char *s)
@@ -66,7 +66,7 @@ static int put_dotted(struct value *root, const char *key, size_t len, struct va
     struct value *at = root;
     int ret = 0;
 
-    for (size_t start = 0, parts = 1; ; parts++) {
+    for (size_t start = 0, parts = 1;; parts++) {
         size_t n = start ? index_len(key + start) : 0;
         n = n ? n : name_len(key + start);
         size_t stop = start + n;
@@ -116,7 +116,7 @@ static struct value *list_of(const struct value *d, const char *name, struct err
     int64_t index, largest = -1;
     struct dict_iter it;
 
-    DICT_FOREACH(it, d) {
+    DICT_FOREACH (it, d) {
         bool fits = parse_int64(it.key, NULL, 10, &index) == 0;
         largest = MAX(largest, fits ? index : INT64_MAX);
         if (fits && (uint64_t)index < n) {
@@ -146,7 +146,7 @@ static struct value *make_lists(struct value *d, const char *name, struct error 
     size_t numbers = 0;
     struct dict_iter it;
 
-    DICT_FOREACH(it, d) {
+    DICT_FOREACH (it, d) {
         numbers += isdigit((unsigned char)*it.key) != 0;
         if (value_type(it.value) != VALUE_DICT) {
             continue;
@@ -197,8 +197,8 @@ static int parse_element(const char **text, const char *implied_key, struct valu
         struct value *scratch = value_dict();
         int ret = put_dotted(scratch, s, len, value_null(), err);
         value_free(scratch);
-        return ret < 0 ? ret : error_set(err, EINVAL, "Expected '=' after parameter '%.*s'",
-                                         (int)len, s);
+        return ret < 0 ? ret
+                       : error_set(err, EINVAL, "Expected '=' after parameter '%.*s'", (int)len, s);
     }
     *text = s + len + 1;
     char *value = opts_next_value(text);

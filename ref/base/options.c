@@ -39,7 +39,7 @@ static struct element next_element(const char **text, const char *implied_key)
 {
     const char *s = *text;
     size_t n = strcspn(s, "=,");
-    struct element e = { NULL, NULL, NULL };
+    struct element e = {NULL, NULL, NULL};
 
     if (s[n] == '=') {
         e.key = str_ndup(s, n);
@@ -74,9 +74,9 @@ struct value *opts_parse_noting(const char *text, const char *implied_key,
         struct element e = next_element(&text, implied_key);
         dict_put_str(d, e.key, e.value);
         if (e.word && short_forms) {
-            list_append(short_forms,
-                        value_strf("short-form boolean option '%s' deprecated\n"
-                                   "Please use %s=%s instead", e.word, e.key, e.value));
+            list_append(short_forms, value_strf("short-form boolean option '%s' deprecated\n"
+                                                "Please use %s=%s instead",
+                                                e.word, e.key, e.value));
         }
         free_element(&e);
     }
@@ -239,7 +239,7 @@ int opts_validate(const struct opt_desc *table, const struct value *d, struct er
 {
     struct dict_iter it;
 
-    DICT_FOREACH(it, d) {
+    DICT_FOREACH (it, d) {
         char *s = text_of(it.value);
         int ret = validate_one(table, it.key, s, err);
         mem_free(s);

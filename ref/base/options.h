@@ -12,21 +12,21 @@
 
 enum opt_type {
     OPT_STRING,
-    OPT_BOOL,      /* on/off (also yes/no, true/false, y/n) */
-    OPT_NUMBER,    /* unsigned 64-bit, decimal, 0x or 0 octal */
-    OPT_SIZE,      /* bytes, suffixes b k K M G T P E, fractions */
-    OPT_INT,       /* signed 64-bit; also JSON integers */
-    OPT_ENUM,      /* one of `values` */
-    OPT_DICT,      /* anything nested under this name; only presence is known here */
+    OPT_BOOL,   /* on/off (also yes/no, true/false, y/n) */
+    OPT_NUMBER, /* unsigned 64-bit, decimal, 0x or 0 octal */
+    OPT_SIZE,   /* bytes, suffixes b k K M G T P E, fractions */
+    OPT_INT,    /* signed 64-bit; also JSON integers */
+    OPT_ENUM,   /* one of `values` */
+    OPT_DICT,   /* anything nested under this name; only presence is known here */
 };
 
 struct opt_desc {
-    const char *name;             /* NULL ends the table */
+    const char *name; /* NULL ends the table */
     enum opt_type type;
-    const char *def;              /* default as text, or NULL for "not set" */
+    const char *def; /* default as text, or NULL for "not set" */
     const char *help;
-    const char *const *values;    /* OPT_ENUM: NULL-terminated */
-    bool runtime;                 /* may change on reopen of an open node */
+    const char *const *values; /* OPT_ENUM: NULL-terminated */
+    bool runtime;              /* may change on reopen of an open node */
 };
 
 /*

@@ -96,7 +96,7 @@ uint64_t hash_bytes(const void *data, size_t len, uint64_t seed)
         left -= 32;
     }
     if (left > 0) {
-        unsigned char tail[32] = { 0 };
+        unsigned char tail[32] = {0};
         memcpy(tail, p, left);
         a = mix(load(tail) ^ k[0] ^ a, load(tail + 8) ^ k[1]) + rotl(a, 29);
         b = mix(load(tail + 16) ^ k[2] ^ b, load(tail + 24) ^ k[3]) + rotl(b, 31);

@@ -25,8 +25,10 @@ void rng_fill(struct rng *r, void *buf, size_t len);
 uint64_t hash_bytes(const void *p, size_t len, uint64_t seed);
 static inline uint64_t hash_u64(uint64_t x)
 {
-    x ^= x >> 30; x *= 0xbf58476d1ce4e5b9ULL;
-    x ^= x >> 27; x *= 0x94d049bb133111ebULL;
+    x ^= x >> 30;
+    x *= 0xbf58476d1ce4e5b9ULL;
+    x ^= x >> 27;
+    x *= 0x94d049bb133111ebULL;
     return x ^ x >> 31;
 }
 

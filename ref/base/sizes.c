@@ -16,14 +16,29 @@
 static int suffix_shift(char c)
 {
     switch (c) {
-    case 'b': case 'B': return 0;
-    case 'k': case 'K': return 10;
-    case 'm': case 'M': return 20;
-    case 'g': case 'G': return 30;
-    case 't': case 'T': return 40;
-    case 'p': case 'P': return 50;
-    case 'e': case 'E': return 60;
-    default: return -1;
+    case 'b':
+    case 'B':
+        return 0;
+    case 'k':
+    case 'K':
+        return 10;
+    case 'm':
+    case 'M':
+        return 20;
+    case 'g':
+    case 'G':
+        return 30;
+    case 't':
+    case 'T':
+        return 40;
+    case 'p':
+    case 'P':
+        return 50;
+    case 'e':
+    case 'E':
+        return 60;
+    default:
+        return -1;
     }
 }
 
@@ -163,9 +178,12 @@ int parse_int64(const char *s, const char **end, int base, int64_t *out)
 
 bool parse_bool(const char *s, bool *out)
 {
-    static const struct { const char *word; bool value; } words[] = {
-        { "on", true }, { "yes", true }, { "true", true }, { "y", true },
-        { "off", false }, { "no", false }, { "false", false }, { "n", false },
+    static const struct {
+        const char *word;
+        bool value;
+    } words[] = {
+        {"on", true},   {"yes", true}, {"true", true},   {"y", true},
+        {"off", false}, {"no", false}, {"false", false}, {"n", false},
     };
 
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
@@ -179,7 +197,7 @@ bool parse_bool(const char *s, bool *out)
 
 void format_size(char buf[32], uint64_t bytes)
 {
-    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     double d = (double)bytes;
     int u = 0;
 

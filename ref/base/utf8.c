@@ -6,8 +6,12 @@
 size_t utf8_len(const char *s, const char *end)
 {
     unsigned char c = (unsigned char)*s;
-    size_t want = c < 0xC0 || c >= 0xFE ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF8 ? 4
-                : c < 0xFC ? 5 : 6;
+    size_t want = c < 0xC0 || c >= 0xFE ? 1
+                  : c < 0xE0            ? 2
+                  : c < 0xF0            ? 3
+                  : c < 0xF8            ? 4
+                  : c < 0xFC            ? 5
+                                        : 6;
     size_t n = 1;
 
     while (n < want && s + n < end && ((unsigned char)s[n] & 0xC0) == 0x80) {
@@ -24,7 +28,7 @@ bool utf8_is_character(uint32_t c)
 
 int32_t utf8_decode(const char *s, size_t n)
 {
-    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     const unsigned char *u = (const unsigned char *)s;
 
     if (n == 1) {

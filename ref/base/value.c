@@ -14,8 +14,8 @@
 #include "ref/base/mem.h"
 #include "ref/base/sizes.h"
 
-#define BUCKETS 512
-#define MAX_NESTING 512      /* of dict_crumple(): its recursion must fit a coroutine's stack */
+#define BUCKETS     512
+#define MAX_NESTING 512 /* of dict_crumple(): its recursion must fit a coroutine's stack */
 
 struct entry {
     unsigned bucket;
@@ -31,8 +31,14 @@ struct value {
         uint64_t u;
         double d;
         char *s;
-        struct { struct value **at; size_t n, cap; } list;
-        struct { struct entry *at; size_t n, cap; } dict;
+        struct {
+            struct value **at;
+            size_t n, cap;
+        } list;
+        struct {
+            struct entry *at;
+            size_t n, cap;
+        } dict;
     };
 };
 
@@ -128,7 +134,7 @@ static struct value *clone_dict(const struct value *v)
     c->dict.at = mem_array(v->dict.n, sizeof(*c->dict.at));
     for (size_t i = 0; i < v->dict.n; i++) {
         const struct entry *e = &v->dict.at[i];
-        c->dict.at[i] = (struct entry){ e->bucket, str_dup(e->key), value_clone(e->value) };
+        c->dict.at[i] = (struct entry){e->bucket, str_dup(e->key), value_clone(e->value)};
     }
     return c;
 }
@@ -387,7 +393,7 @@ void dict_put(struct value *d, const char *key, struct value *v)
     unsigned bucket = bucket_of(key);
     e = &d->dict.at[bucket_start(d, bucket)];
     memmove(e + 1, e, (size_t)(d->dict.at + d->dict.n - e) * sizeof(*e));
-    *e = (struct entry){ bucket, str_dup(key), v };
+    *e = (struct entry){bucket, str_dup(key), v};
     d->dict.n++;
 }
 
@@ -454,7 +460,7 @@ bool dict_get_bool(const struct value *d, const char *key, bool def)
 void dict_iter_start(struct dict_iter *it, const struct value *d)
 {
     assert(d->type == VALUE_DICT);
-    *it = (struct dict_iter){ .dict = d };
+    *it = (struct dict_iter){.dict = d};
 }
 
 bool dict_iter_next(struct dict_iter *it)
@@ -566,7 +572,7 @@ static struct value *split_level(const struct value *d, struct value *nested, st
     struct value *level = value_dict();
     struct dict_iter it;
 
-    DICT_FOREACH(it, d) {
+    DICT_FOREACH (it, d) {
         const char *rest;
         char *part = first_part(it.key, &rest);
         struct value *old = dict_get(level, part);
@@ -615,8 +621,9 @@ static struct value *listify(struct value *d, struct error **err)
         return NULL;
     }
     if ((uint64_t)largest != indices - 1) {
-        error_set(err, EINVAL, "List indices are not contiguous, saw %zu elements but %" PRId64
-                  " largest index", indices, largest);
+        error_set(err, EINVAL,
+                  "List indices are not contiguous, saw %zu elements but %" PRId64 " largest index",
+                  indices, largest);
         value_free(d);
         return NULL;
     }
@@ -648,7 +655,7 @@ static struct value *crumple(const struct value *d, int depth, struct error **er
     struct dict_iter it;
 
     if (level) {
-        DICT_FOREACH(it, nested) {
+        DICT_FOREACH (it, nested) {
             struct value *sub = crumple(dict_get(level, it.key), depth + 1, err);
             if (!sub) {
                 value_free(level);
@@ -683,7 +690,7 @@ struct value *dict_extract(struct value *d, const char *prefix)
     size_t len = strlen(prefix);
 
     assert(d->type == VALUE_DICT);
-    for (size_t i = 0; i < d->dict.n; ) {
+    for (size_t i = 0; i < d->dict.n;) {
         if (strncmp(d->dict.at[i].key, prefix, len) != 0) {
             i++;
             continue;
@@ -698,7 +705,7 @@ struct value *dict_extract(struct value *d, const char *prefix)
 void dict_join(struct value *dst, struct value *src, bool overwrite)
 {
     assert(dst->type == VALUE_DICT && src->type == VALUE_DICT && dst != src);
-    for (size_t i = 0; i < src->dict.n; ) {
+    for (size_t i = 0; i < src->dict.n;) {
         if (!overwrite && dict_has(dst, src->dict.at[i].key)) {
             i++;
             continue;

@@ -18,8 +18,8 @@
 enum value_type {
     VALUE_NULL,
     VALUE_BOOL,
-    VALUE_INT,      /* fits int64_t */
-    VALUE_UINT,     /* above INT64_MAX */
+    VALUE_INT,  /* fits int64_t */
+    VALUE_UINT, /* above INT64_MAX */
     VALUE_DOUBLE,
     VALUE_STRING,
     VALUE_LIST,
@@ -31,21 +31,21 @@ struct value;
 struct value *value_null(void);
 struct value *value_bool(bool b);
 struct value *value_int(int64_t i);
-struct value *value_uint(uint64_t u);     /* VALUE_INT when it fits */
+struct value *value_uint(uint64_t u); /* VALUE_INT when it fits */
 struct value *value_double(double d);
 struct value *value_str(const char *s);
 struct value *value_strf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 struct value *value_list(void);
 struct value *value_dict(void);
 struct value *value_clone(const struct value *v);
-void value_free(struct value *v);         /* NULL is fine */
+void value_free(struct value *v); /* NULL is fine */
 bool value_equal(const struct value *a, const struct value *b);
 
 enum value_type value_type(const struct value *v);
 /* These assert the type, except that value_get_double takes integers too. */
 bool value_get_bool(const struct value *v);
 int64_t value_get_int(const struct value *v);
-uint64_t value_get_uint(const struct value *v);   /* VALUE_UINT, or VALUE_INT >= 0 */
+uint64_t value_get_uint(const struct value *v); /* VALUE_UINT, or VALUE_INT >= 0 */
 double value_get_double(const struct value *v);
 const char *value_get_str(const struct value *v);
 
@@ -56,13 +56,13 @@ struct value *list_take_at(struct value *l, size_t i);
 
 size_t dict_len(const struct value *d);
 bool dict_has(const struct value *d, const char *key);
-struct value *dict_get(const struct value *d, const char *key);     /* NULL when absent */
+struct value *dict_get(const struct value *d, const char *key); /* NULL when absent */
 void dict_put(struct value *d, const char *key, struct value *v);
 void dict_put_str(struct value *d, const char *key, const char *s);
 void dict_put_int(struct value *d, const char *key, int64_t i);
 void dict_put_uint(struct value *d, const char *key, uint64_t u);
 void dict_put_bool(struct value *d, const char *key, bool b);
-struct value *dict_take(struct value *d, const char *key);          /* removes; NULL when absent */
+struct value *dict_take(struct value *d, const char *key); /* removes; NULL when absent */
 void dict_del(struct value *d, const char *key);
 /* NULL when absent or not a string. */
 const char *dict_get_str(const struct value *d, const char *key);

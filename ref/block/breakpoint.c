@@ -39,7 +39,7 @@ int node_break_wait(struct node *n, const char *tag)
         return -ENOTSUP;
     }
     while (!at->drv->break_suspended(at, tag)) {
-        co_yield(n->w);
+        co_yield (n->w);
     }
     return 0;
 }

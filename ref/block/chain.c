@@ -61,7 +61,8 @@ static int same_path(void *arg)
     return same;
 }
 
-/* A plain name is relative to the directory of the overlay, as in its header; never to the working directory. */
+/* A plain name is relative to the directory of the overlay, as in its header; never to the working
+ * directory. */
 static bool names_backing(struct node *cur, struct node *below, const char *name)
 {
     if (cur->backing_file && strcmp(name, cur->backing_file) == 0) {

@@ -15,20 +15,21 @@ static int copy_check(struct child *c, int64_t offset, int64_t bytes)
     return io_check(offset, bytes) < 0 ? -EIO : 0;
 }
 
-static int copy_from(struct child *src, int64_t src_off, struct child *dst, int64_t dst_off, int64_t bytes,
-                     unsigned read_flags, unsigned write_flags)
+static int copy_from(struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
+                     int64_t bytes, unsigned read_flags, unsigned write_flags)
 {
     struct node *n = src->node;
     struct io io;
     io_begin(&io, src, n, REQ_READ, src_off, bytes, LABEL_COPY_READ, NULL);
     tracked_wait(n, &io.t);
-    int ret = n->drv->copy_range_from(n, src, src_off, dst, dst_off, bytes, read_flags, write_flags);
+    int ret =
+        n->drv->copy_range_from(n, src, src_off, dst, dst_off, bytes, read_flags, write_flags);
     io_end(&io);
     return ret;
 }
 
-int child_copy_range_to(struct child *src, int64_t src_off, struct child *dst, int64_t dst_off, int64_t bytes,
-                        unsigned read_flags, unsigned write_flags)
+int child_copy_range_to(struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
+                        int64_t bytes, unsigned read_flags, unsigned write_flags)
 {
     struct node *n = dst->node;
     int ret = copy_check(dst, dst_off, bytes);
@@ -53,8 +54,8 @@ int child_copy_range_to(struct child *src, int64_t src_off, struct child *dst, i
     return ret;
 }
 
-int child_copy_range(struct child *src, int64_t src_off, struct child *dst, int64_t dst_off, int64_t bytes,
-                     unsigned read_flags, unsigned write_flags)
+int child_copy_range(struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
+                     int64_t bytes, unsigned read_flags, unsigned write_flags)
 {
     int ret = copy_check(src, src_off, bytes);
     if (ret == 0) {
@@ -64,8 +65,8 @@ int child_copy_range(struct child *src, int64_t src_off, struct child *dst, int6
         return ret;
     }
     struct node *n = src->node;
-    if (!world_profile(n->w)->copy_offload || !n->drv->copy_range_from ||
-        n->encrypted || dst->node->encrypted || !io_aligned(n, src_off, bytes) ||
+    if (!world_profile(n->w)->copy_offload || !n->drv->copy_range_from || n->encrypted ||
+        dst->node->encrypted || !io_aligned(n, src_off, bytes) ||
         !io_aligned(dst->node, dst_off, bytes)) {
         return -ENOTSUP;
     }

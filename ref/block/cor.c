@@ -1,8 +1,8 @@
 /*
  * Copy-on-read: what a read finds in the backing chain is written into the node on the way.
  *
- * Works on whole clusters, excludes overlapping requests while it does, and leaves zeroes as zeroes.  With
- * REQ_PREFETCH only the copying matters.
+ * Works on whole clusters, excludes overlapping requests while it does, and leaves zeroes as
+ * zeroes.  With REQ_PREFETCH only the copying matters.
  */
 #include <errno.h>
 #include "ref/block/io_impl.h"
@@ -33,8 +33,8 @@ static int write_back(struct io *io, int64_t offset, int64_t bytes, const struct
 
 struct cor {
     struct io *io;
-    int64_t offset, end;             /* the caller's range */
-    const struct iov *q;             /* NULL: prefetch only */
+    int64_t offset, end; /* the caller's range */
+    const struct iov *q; /* NULL: prefetch only */
     size_t q_off;
     void *buf;
 };
@@ -44,7 +44,8 @@ static void deliver(const struct cor *c, int64_t at, int64_t len)
 {
     int64_t from = MAX(at, c->offset), to = MIN(at + len, c->end);
     if (c->q && from < to) {
-        iov_from_buf(c->q, c->q_off + (size_t)(from - c->offset), (char *)c->buf + (from - at), (size_t)(to - from));
+        iov_from_buf(c->q, c->q_off + (size_t)(from - c->offset), (char *)c->buf + (from - at),
+                     (size_t)(to - from));
     }
 }
 
@@ -87,11 +88,11 @@ static int copy_clusters(struct cor *c, int64_t start, int64_t end)
         int64_t same;
         int allocated = node_is_allocated(n, at, len, &same);
         if (allocated < 0) {
-            allocated = 0;      /* the read will tell what is wrong */
+            allocated = 0; /* the read will tell what is wrong */
         } else if (same > 0) {
             len = MIN(len, same);
         } else {
-            allocated = 1;      /* beyond the end: nothing to copy */
+            allocated = 1; /* beyond the end: nothing to copy */
         }
         ret = allocated ? read_piece(c, at, len) : copy_piece(c, at, len);
         at += len;
@@ -100,7 +101,8 @@ static int copy_clusters(struct cor *c, int64_t start, int64_t end)
     return ret;
 }
 
-int copy_on_read(struct io *io, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off, unsigned flags)
+int copy_on_read(struct io *io, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off,
+                 unsigned flags)
 {
     struct node *n = io->n;
     int64_t align = cluster_size(n);
@@ -113,7 +115,8 @@ int copy_on_read(struct io *io, int64_t offset, int64_t bytes, const struct iov 
         return (int)length;
     }
     bool writable = !n->read_only && !(n->open_flags & OPEN_INACTIVE);
-    int64_t end = MIN(ROUND_UP(offset + bytes, align), ROUND_UP(length, (int64_t)n->limits.request_alignment));
+    int64_t end = MIN(ROUND_UP(offset + bytes, align),
+                      ROUND_UP(length, (int64_t)n->limits.request_alignment));
     int allocated = node_is_allocated(n, offset, bytes, &same);
     if (allocated < 0) {
         return allocated;
@@ -121,7 +124,11 @@ int copy_on_read(struct io *io, int64_t offset, int64_t bytes, const struct iov 
     if (!writable || offset >= end || (allocated && same >= MIN(bytes, end - offset))) {
         return prefetch ? 0 : read_body(io, offset, bytes, q, q_off);
     }
-    struct cor c = { .io = io, .offset = offset, .end = offset + bytes, .q = prefetch ? NULL : q, .q_off = q_off };
+    struct cor c = {.io = io,
+                    .offset = offset,
+                    .end = offset + bytes,
+                    .q = prefetch ? NULL : q,
+                    .q_off = q_off};
     int ret = copy_clusters(&c, ROUND_DOWN(offset, align), end);
     if (ret == 0 && c.q && offset + bytes > end) {
         iov_fill(q, q_off + (size_t)(end - offset), 0, (size_t)(offset + bytes - end));

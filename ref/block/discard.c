@@ -1,8 +1,9 @@
 /*
  * Discard: a hint, so parts that the driver cannot take are skipped without an error.
  *
- * The part before the first and behind the last multiple of discard_alignment is offered to the driver on its own
- * (it may know better), and what does not fill a block of request_alignment is dropped.
+ * The part before the first and behind the last multiple of discard_alignment is offered to the
+ * driver on its own (it may know better), and what does not fill a block of request_alignment is
+ * dropped.
  */
 #include <errno.h>
 #include "ref/block/io_impl.h"
@@ -16,7 +17,7 @@ static int64_t next_piece(const struct limits *l, int64_t offset, int64_t bytes)
     int64_t len = bytes;
 
     if (offset % req) {
-        return MIN(bytes, req - offset % req);      /* the first block is not whole */
+        return MIN(bytes, req - offset % req); /* the first block is not whole */
     }
     if (head) {
         len = MIN(bytes, align - head);
@@ -46,7 +47,8 @@ static int discard_body(struct io *io, int64_t offset, int64_t bytes)
     return 0;
 }
 
-int child_discard(struct child *c, int64_t offset, int64_t bytes, enum label label, const struct request *parent)
+int child_discard(struct child *c, int64_t offset, int64_t bytes, enum label label,
+                  const struct request *parent)
 {
     struct node *n = c->node;
     if (label != LABEL_NONE) {

@@ -1,8 +1,9 @@
 /*
  * Drain: a quiesced node gets no new requests from above, and those in flight are waited for.
  *
- * Quiescing tells the node's driver and its parents, which stop sending (backends, jobs) or are quiesced
- * themselves (nodes).  Children need not be told: what they do for this node is in flight here too.
+ * Quiescing tells the node's driver and its parents, which stop sending (backends, jobs) or are
+ * quiesced themselves (nodes).  Children need not be told: what they do for this node is in flight
+ * here too.
  */
 #include <assert.h>
 #include "ref/block/graph.h"
@@ -17,7 +18,7 @@ void node_quiesce(struct node *n)
         n->drv->drain_begin(n);
     }
     struct child *c, *next;
-    LIST_FOREACH_SAFE(c, next, &n->parents, parents_link) {
+    LIST_FOREACH_SAFE (c, next, &n->parents, parents_link) {
         child_quiesce_parent(c);
     }
 }
@@ -32,7 +33,7 @@ void node_unquiesce(struct node *n)
         n->drv->drain_end(n);
     }
     struct child *c, *next;
-    LIST_FOREACH_SAFE(c, next, &n->parents, parents_link) {
+    LIST_FOREACH_SAFE (c, next, &n->parents, parents_link) {
         child_unquiesce_parent(c);
     }
     waitq_wake_all(n->w, &n->quiesce_done);
@@ -44,7 +45,7 @@ bool node_busy(struct node *n)
         return true;
     }
     struct child *c;
-    LIST_FOREACH(c, &n->parents, parents_link) {
+    LIST_FOREACH (c, &n->parents, parents_link) {
         if (c->class->drained_poll && c->class->drained_poll(c)) {
             return true;
         }
@@ -57,7 +58,7 @@ void node_drain_kick(struct node *n)
 {
     waitq_wake_all(n->w, &n->idle);
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         if (c->node->quiesce) {
             node_drain_kick(c->node);
         }

@@ -1,6 +1,6 @@
 /*
- * Announcing labels: the node's own driver hears of them, nobody below (as seen with breakpoints of qemu-io: the write
- * events of raw do not reach blkdebug under it, those of blkdebug itself do).
+ * Announcing labels: the node's own driver hears of them, nobody below (as seen with breakpoints of
+ * qemu-io: the write events of raw do not reach blkdebug under it, those of blkdebug itself do).
  */
 #include "ref/block/io.h"
 

@@ -1,22 +1,24 @@
 /*
  * Flush: own volatile data to the OS, then to the disk, then the children that we may have written.
  *
- * Flushes of one node run one after the other; one that finds nothing written since the last skips its own disk
- * step.  With cache.no-flush the disk step never happens.  Formats with an order of their own replace both steps.
+ * Flushes of one node run one after the other; one that finds nothing written since the last skips
+ * its own disk step.  With cache.no-flush the disk step never happens.  Formats with an order of
+ * their own replace both steps.
  */
 #include <errno.h>
 #include "ref/block/io_impl.h"
 
-static int flush_call(struct node *n, int (*fn)(struct node *n, const struct request *r), const struct request *parent)
+static int flush_call(struct node *n, int (*fn)(struct node *n, const struct request *r),
+                      const struct request *parent)
 {
-    struct request r = { .op = REQ_FLUSH, .label = LABEL_NONE, .parent = parent };
+    struct request r = {.op = REQ_FLUSH, .label = LABEL_NONE, .parent = parent};
     if (parent) {
         r.tag = parent->tag;
         r.origin = parent->origin;
         r.deadline = parent->deadline;
         r.cancelled = parent->cancelled;
     }
-    struct point pt = { .kind = POINT_SUBMIT, .object = n, .write = true, .name = "flush" };
+    struct point pt = {.kind = POINT_SUBMIT, .object = n, .write = true, .name = "flush"};
     bool bottom = n->drv->kind == DRIVER_PROTOCOL;
     if (bottom) {
         sched_point(n->w, &pt);
@@ -33,7 +35,7 @@ static int flush_children(struct node *n, const struct request *parent)
 {
     int ret = 0;
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         if (c->perm & (PERM_WRITE | PERM_WRITE_UNCHANGED)) {
             int r = node_flush(c->node, parent);
             ret = ret < 0 ? ret : r;

@@ -1,5 +1,6 @@
 /*
- * What is told about an image: the ImageInfo of QMP as a value, and the text of `qemu-img info` made from it.
+ * What is told about an image: the ImageInfo of QMP as a value, and the text of `qemu-img info`
+ * made from it.
  */
 #include "ref/block/image_info.h"
 
@@ -16,7 +17,7 @@
 
 int node_info(struct node *n, struct image_info *out)
 {
-    *out = (struct image_info){ 0 };
+    *out = (struct image_info){0};
     if (!n->drv) {
         return -ENOMEDIUM;
     }
@@ -58,7 +59,8 @@ static int add_snapshots(struct node *n, struct value *v, struct error **err)
         return error_set(err, ENOMEDIUM, "Device '%s' is not inserted", node_device_name(n));
     }
     if (count < 0) {
-        return error_set_errno(err, -count, "Can't list snapshots of device '%s'", node_device_name(n));
+        return error_set_errno(err, -count, "Can't list snapshots of device '%s'",
+                               node_device_name(n));
     }
     struct value *l = value_list();
     for (int i = 0; i < count; i++) {
@@ -125,7 +127,8 @@ struct value *image_info(struct node *n, struct error **err)
 {
     int64_t length = node_length(n);
     if (length < 0) {
-        error_set_errno(err, (int)-length, "Can't get image size '%s'", n->exact_filename ? n->exact_filename : "");
+        error_set_errno(err, (int)-length, "Can't get image size '%s'",
+                        n->exact_filename ? n->exact_filename : "");
         return NULL;
     }
     struct value *v = value_dict();
@@ -154,8 +157,8 @@ void snapshot_text(struct strbuf *out, const struct snapshot_info *sn)
     if (localtime_r(&t, &tm)) {
         strftime(date, sizeof(date), "%Y-%m-%d %H:%M:%S", &tm);
     }
-    snprintf(clock, sizeof(clock), "%02" PRIu64 ":%02u:%02u.%03u", s / 3600, (unsigned)(s / 60 % 60),
-             (unsigned)(s % 60), (unsigned)(ms % 1000));
+    snprintf(clock, sizeof(clock), "%02" PRIu64 ":%02u:%02u.%03u", s / 3600,
+             (unsigned)(s / 60 % 60), (unsigned)(s % 60), (unsigned)(ms % 1000));
     if (sn->icount != UINT64_MAX) {
         snprintf(icount, sizeof(icount), "%" PRIu64, sn->icount);
     }
@@ -226,7 +229,7 @@ static void value_text(struct strbuf *out, const struct value *v, int level)
         }
         return;
     case VALUE_DICT:
-        DICT_FOREACH(it, v) {
+        DICT_FOREACH (it, v) {
             strbuf_printf(out, "%*s", level * 4, "");
             for (const char *p = it.key; *p; p++) {
                 strbuf_putc(out, *p == '-' ? ' ' : *p);
@@ -274,8 +277,10 @@ void image_info_text(struct strbuf *out, const struct value *info)
     if (dict_has(info, "actual-size")) {
         format_size(disk_size, get_uint(info, "actual-size", 0));
     }
-    strbuf_printf(out, "image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
-                  dict_get_str(info, "filename"), dict_get_str(info, "format"), virtual_size, length, disk_size);
+    strbuf_printf(
+        out, "image: %s\nfile format: %s\nvirtual size: %s (%" PRIu64 " bytes)\ndisk size: %s\n",
+        dict_get_str(info, "filename"), dict_get_str(info, "format"), virtual_size, length,
+        disk_size);
     if (dict_get_bool(info, "encrypted", false)) {
         strbuf_puts(out, "encrypted: yes\n");
     }

@@ -11,7 +11,8 @@
 struct value *image_info(struct node *n, struct error **err);
 /* The human text of `qemu-img info` for one image_info() value. */
 void image_info_text(struct strbuf *out, const struct value *info);
-/* The lines of "Format specific information" (nested keys indented by `indent` more levels), without the heading. */
+/* The lines of "Format specific information" (nested keys indented by `indent` more levels),
+ * without the heading. */
 void image_info_specific_text(struct strbuf *out, const struct value *specific, int indent);
 /* Driver's cluster size etc. of n, or of what it filters; -ENOMEDIUM, -ENOTSUP. */
 int node_info(struct node *n, struct image_info *out);

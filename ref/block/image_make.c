@@ -1,5 +1,6 @@
 /*
- * Creating an image from a recipe: options are merged and checked, the backing file is looked at, then it is made.
+ * Creating an image from a recipe: options are merged and checked, the backing file is looked at,
+ * then it is made.
  */
 #include "ref/block/image_make.h"
 
@@ -10,8 +11,9 @@
 #include "ref/base/strbuf.h"
 #include "ref/block/io.h"
 
-static int find_drivers(struct world *w, const struct image_recipe *r, const struct block_driver **drv,
-                        const struct block_driver **protocol, struct error **err)
+static int find_drivers(struct world *w, const struct image_recipe *r,
+                        const struct block_driver **drv, const struct block_driver **protocol,
+                        struct error **err)
 {
     *drv = driver_find(w, r->format);
     if (!*drv) {
@@ -22,14 +24,16 @@ static int find_drivers(struct world *w, const struct image_recipe *r, const str
         return -EINVAL;
     }
     if (!(*drv)->create_options) {
-        return error_set(err, EINVAL, "Format driver '%s' does not support image creation", (*drv)->name);
+        return error_set(err, EINVAL, "Format driver '%s' does not support image creation",
+                         (*drv)->name);
     }
     return 0;
 }
 
 /* -o text, size, -b and -F become one dict; NULL with err. */
-static struct value *merge_options(struct world *w, const struct image_recipe *r, const struct block_driver *drv,
-                                   const struct opt_desc *table, struct error **err)
+static struct value *merge_options(struct world *w, const struct image_recipe *r,
+                                   const struct block_driver *drv, const struct opt_desc *table,
+                                   struct error **err)
 {
     struct value *opts = r->options ? opts_parse(r->options, NULL, err) : value_dict();
     if (!opts) {
@@ -54,7 +58,8 @@ static struct value *merge_options(struct world *w, const struct image_recipe *r
     }
     if (r->backing_format) {
         if (!opts_find(table, "backing_fmt")) {
-            error_set(err, EINVAL, "Backing file format not supported for file format '%s'", r->format);
+            error_set(err, EINVAL, "Backing file format not supported for file format '%s'",
+                      r->format);
             goto fail;
         }
         dict_put_str(opts, "backing_fmt", r->backing_format);
@@ -66,8 +71,8 @@ fail:
 }
 
 /* Opens the backing file for its size and format; *size stays -1 when nothing asks for it. */
-static int look_at_backing(struct world *w, const struct image_recipe *r, struct value *opts, const char *name,
-                           const char *format, struct error **err)
+static int look_at_backing(struct world *w, const struct image_recipe *r, struct value *opts,
+                           const char *name, const char *format, struct error **err)
 {
     struct value *options = value_dict();
     struct error *local = NULL;
@@ -104,9 +109,11 @@ static int look_at_backing(struct world *w, const struct image_recipe *r, struct
     return ret;
 }
 
-static int settle_backing(struct world *w, const struct image_recipe *r, struct value *opts, struct error **err)
+static int settle_backing(struct world *w, const struct image_recipe *r, struct value *opts,
+                          struct error **err)
 {
-    const char *name = dict_get_str(opts, "backing_file"), *format = dict_get_str(opts, "backing_fmt");
+    const char *name = dict_get_str(opts, "backing_file"),
+               *format = dict_get_str(opts, "backing_fmt");
     if (!name) {
         return 0;
     }
@@ -114,7 +121,9 @@ static int settle_backing(struct world *w, const struct image_recipe *r, struct 
         return error_set(err, EINVAL, "Expected backing file name, got empty string");
     }
     if (!strcmp(name, r->filename)) {
-        return error_set(err, EINVAL, "Error: Trying to create an image with the same filename as the backing file");
+        return error_set(
+            err, EINVAL,
+            "Error: Trying to create an image with the same filename as the backing file");
     }
     if (!(r->flags & OPEN_NO_BACKING)) {
         return look_at_backing(w, r, opts, name, format, err);
@@ -142,8 +151,8 @@ static void print_value(struct strbuf *line, const struct opt_desc *d, const cha
     }
 }
 
-static void print_formatting(struct world *w, const struct image_recipe *r, const struct opt_desc *table,
-                             const struct value *opts)
+static void print_formatting(struct world *w, const struct image_recipe *r,
+                             const struct opt_desc *table, const struct value *opts)
 {
     struct strbuf line = STRBUF_INIT;
     for (const struct opt_desc *d = table; d->name; d++) {
@@ -156,8 +165,9 @@ static void print_formatting(struct world *w, const struct image_recipe *r, cons
             print_value(&line, d, text);
         }
     }
-    world_report(w, REPORT_STDOUT, "Formatting '%s', fmt=%s%s\n", r->filename, r->format, line.len ? line.s : "");
-    world_flush_stdout(w);      /* a failure is told behind this line */
+    world_report(w, REPORT_STDOUT, "Formatting '%s', fmt=%s%s\n", r->filename, r->format,
+                 line.len ? line.s : "");
+    world_flush_stdout(w); /* a failure is told behind this line */
     strbuf_free(&line);
 }
 

@@ -1,9 +1,9 @@
 /*
  * Reads and writes on edges: checks, alignment, ordering, then the driver.
  *
- * An unaligned write reads the blocks at its ends, and until it is done no request that touches these blocks
- * may run (serialising).  An unaligned read just reads more.  A read beyond the end of the node gives zeroes:
- * the file below an image may be shorter than the format expects.
+ * An unaligned write reads the blocks at its ends, and until it is done no request that touches
+ * these blocks may run (serialising).  An unaligned read just reads more.  A read beyond the end of
+ * the node gives zeroes: the file below an image may be shorter than the format expects.
  */
 #include <assert.h>
 #include <errno.h>
@@ -20,13 +20,16 @@ int request_check(int64_t offset, int64_t bytes, struct error **err)
         return error_set(err, EIO, "bytes is negative: %" PRId64, bytes);
     }
     if (bytes > IO_MAX_LENGTH) {
-        return error_set(err, EIO, "bytes(%" PRId64 ") exceeds maximum(%lld)", bytes, IO_MAX_LENGTH);
+        return error_set(err, EIO, "bytes(%" PRId64 ") exceeds maximum(%lld)", bytes,
+                         IO_MAX_LENGTH);
     }
     if (offset > IO_MAX_LENGTH) {
-        return error_set(err, EIO, "offset(%" PRId64 ") exceeds maximum(%lld)", offset, IO_MAX_LENGTH);
+        return error_set(err, EIO, "offset(%" PRId64 ") exceeds maximum(%lld)", offset,
+                         IO_MAX_LENGTH);
     }
     if (offset > IO_MAX_LENGTH - bytes) {
-        return error_set(err, EIO, "sum of offset(%" PRId64 ") and bytes(%" PRId64 ") exceeds maximum(%lld)",
+        return error_set(err, EIO,
+                         "sum of offset(%" PRId64 ") and bytes(%" PRId64 ") exceeds maximum(%lld)",
                          offset, bytes, IO_MAX_LENGTH);
     }
     return 0;
@@ -58,7 +61,8 @@ int read_body(struct io *io, int64_t offset, int64_t bytes, const struct iov *q,
     return 0;
 }
 
-int read_aligned(struct io *io, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off, unsigned flags)
+int read_aligned(struct io *io, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off,
+                 unsigned flags)
 {
     if (flags & REQ_COPY_ON_READ) {
         return copy_on_read(io, offset, bytes, q, q_off, flags);
@@ -71,8 +75,8 @@ int read_aligned(struct io *io, int64_t offset, int64_t bytes, const struct iov 
     return read_body(io, offset, bytes, q, q_off);
 }
 
-static int read_padded(struct io *io, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off,
-                       unsigned flags)
+static int read_padded(struct io *io, int64_t offset, int64_t bytes, const struct iov *q,
+                       size_t q_off, unsigned flags)
 {
     struct pad p;
     int ret = pad_init(&p, io->n, offset, bytes, q, q_off);
@@ -84,8 +88,8 @@ static int read_padded(struct io *io, int64_t offset, int64_t bytes, const struc
     return ret;
 }
 
-int child_preadv(struct child *c, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off, unsigned flags,
-                 enum label label, const struct request *parent)
+int child_preadv(struct child *c, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off,
+                 unsigned flags, enum label label, const struct request *parent)
 {
     struct node *n = c->node;
     if (label != LABEL_NONE) {
@@ -135,7 +139,8 @@ int write_prepare(struct io *io, int64_t offset, int64_t bytes, unsigned flags)
     if (io->c) {
         unsigned perm = flags & REQ_UNCHANGED ? PERM_WRITE | PERM_WRITE_UNCHANGED : PERM_WRITE;
         assert(io->c->perm & perm);
-        assert(offset + bytes <= n->length || (io->c->perm & PERM_RESIZE) || node_length(n) >= offset + bytes);
+        assert(offset + bytes <= n->length || (io->c->perm & PERM_RESIZE) ||
+               node_length(n) >= offset + bytes);
     }
     if (flags & REQ_SERIALISING) {
         tracked_set_serialising(n, &io->t, n->limits.request_alignment);
@@ -165,14 +170,15 @@ void write_finish(struct io *io, enum req_op op, int64_t offset, int64_t bytes, 
     node_written(n, offset, bytes);
 }
 
-static bool becomes_zeroes(const struct node *n, const struct iov *q, size_t q_off, int64_t bytes, unsigned flags)
+static bool becomes_zeroes(const struct node *n, const struct iov *q, size_t q_off, int64_t bytes,
+                           unsigned flags)
 {
-    return n->detect_zeroes != DETECT_ZEROES_OFF && !(flags & REQ_COMPRESSED) && n->drv && n->drv->write_zeroes &&
-           iov_is_zero(q, q_off, (size_t)bytes);
+    return n->detect_zeroes != DETECT_ZEROES_OFF && !(flags & REQ_COMPRESSED) && n->drv &&
+           n->drv->write_zeroes && iov_is_zero(q, q_off, (size_t)bytes);
 }
 
-int write_aligned(struct io *io, enum req_op op, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off,
-                  unsigned flags)
+int write_aligned(struct io *io, enum req_op op, int64_t offset, int64_t bytes, const struct iov *q,
+                  size_t q_off, unsigned flags)
 {
     struct node *n = io->n;
     int ret = write_prepare(io, offset, bytes, flags);
@@ -198,8 +204,8 @@ int write_aligned(struct io *io, enum req_op op, int64_t offset, int64_t bytes, 
     return ret;
 }
 
-static int write_padded(struct io *io, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off,
-                        unsigned flags)
+static int write_padded(struct io *io, int64_t offset, int64_t bytes, const struct iov *q,
+                        size_t q_off, unsigned flags)
 {
     struct pad p;
     int ret = pad_init(&p, io->n, offset, bytes, q, q_off);
@@ -220,8 +226,8 @@ static int write_padded(struct io *io, int64_t offset, int64_t bytes, const stru
     return ret;
 }
 
-int child_pwritev(struct child *c, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off, unsigned flags,
-                  enum label label, const struct request *parent)
+int child_pwritev(struct child *c, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off,
+                  unsigned flags, enum label label, const struct request *parent)
 {
     struct node *n = c->node;
     if (label != LABEL_NONE) {
@@ -233,7 +239,8 @@ int child_pwritev(struct child *c, int64_t offset, int64_t bytes, const struct i
     if (io_check(offset, bytes) < 0) {
         return -EIO;
     }
-    assert(!(flags & (REQ_MAY_UNMAP | REQ_NO_FALLBACK | REQ_COPY_ON_READ | REQ_PREFETCH | REQ_ZERO_GROWN)));
+    assert(!(flags &
+             (REQ_MAY_UNMAP | REQ_NO_FALLBACK | REQ_COPY_ON_READ | REQ_PREFETCH | REQ_ZERO_GROWN)));
     assert(bytes == 0 || (q && q->size >= q_off && q->size - q_off >= (size_t)bytes));
     if (bytes == 0 && !(flags & REQ_COMPRESSED)) {
         return 0;
@@ -256,7 +263,8 @@ int child_pwritev(struct child *c, int64_t offset, int64_t bytes, const struct i
 
 /* ---- flat buffers ---- */
 
-int child_pread(struct child *c, int64_t offset, void *buf, int64_t bytes, enum label label, const struct request *parent)
+int child_pread(struct child *c, int64_t offset, void *buf, int64_t bytes, enum label label,
+                const struct request *parent)
 {
     struct iov q;
     iov_single(&q, buf, bytes > 0 ? (size_t)bytes : 0);
@@ -271,8 +279,8 @@ int child_pwrite(struct child *c, int64_t offset, const void *buf, int64_t bytes
     return child_pwritev(c, offset, bytes, &q, 0, 0, label, parent);
 }
 
-int child_pwrite_sync(struct child *c, int64_t offset, const void *buf, int64_t bytes, enum label label,
-                      const struct request *parent)
+int child_pwrite_sync(struct child *c, int64_t offset, const void *buf, int64_t bytes,
+                      enum label label, const struct request *parent)
 {
     int ret = child_pwrite(c, offset, buf, bytes, label, parent);
     return ret < 0 ? ret : child_flush(c, parent);

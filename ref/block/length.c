@@ -1,7 +1,8 @@
 /*
  * How long a node is, who hears of changes, and what it takes on the host.
  *
- * Lengths are multiples of 512: a protocol's odd length is rounded up, and its tail reads as zeroes.
+ * Lengths are multiples of 512: a protocol's odd length is rounded up, and its tail reads as
+ * zeroes.
  */
 #include <assert.h>
 #include <errno.h>
@@ -50,7 +51,7 @@ int64_t child_length(struct child *c)
 void node_resized(struct node *n)
 {
     struct child *c, *next;
-    LIST_FOREACH_SAFE(c, next, &n->parents, parents_link) {
+    LIST_FOREACH_SAFE (c, next, &n->parents, parents_link) {
         if (c->class->resized) {
             c->class->resized(c);
         }
@@ -76,7 +77,7 @@ void node_written(struct node *n, int64_t offset, int64_t bytes)
         return;
     }
     struct write_watch *ww, *next;
-    LIST_FOREACH_SAFE(ww, next, &n->write_watches, link) {
+    LIST_FOREACH_SAFE (ww, next, &n->write_watches, link) {
         ww->written(ww, offset, bytes);
     }
 }
@@ -97,7 +98,7 @@ int64_t node_allocated_size(struct node *n)
     }
     int64_t sum = 0;
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         if (c->role & (ROLE_DATA | ROLE_METADATA | ROLE_FILTERED)) {
             int64_t size = node_allocated_size(c->node);
             if (size < 0) {
@@ -112,7 +113,7 @@ int64_t node_allocated_size(struct node *n)
 bool node_has_zero_init(struct node *n)
 {
     if (!n->drv || node_cow_child(n)) {
-        return false;      /* what the backing file holds shows through */
+        return false; /* what the backing file holds shows through */
     }
     if (n->drv->has_zero_init) {
         return n->drv->has_zero_init(n);

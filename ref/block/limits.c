@@ -24,13 +24,13 @@ static void merge(struct limits *l, const struct limits *c)
 int node_refresh_limits(struct node *n, struct error **err)
 {
     struct error *local = NULL;
-    struct limits l = { 0 };
+    struct limits l = {0};
     struct child *c;
     bool have = false;
     if (!n->drv) {
         return 0;
     }
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         if (c->role & (ROLE_DATA | ROLE_FILTERED | ROLE_COW)) {
             merge(&l, &c->node->limits);
             have = true;

@@ -1,17 +1,18 @@
 /*
  * Padding: an unaligned request made aligned by a block before and a block behind it.
  *
- * Only the first and the last block get a buffer of ours; the caller's memory is used in place between them.
- * Blocks that touch (or are the same one) share one buffer and are read at once.
+ * Only the first and the last block get a buffer of ours; the caller's memory is used in place
+ * between them. Blocks that touch (or are the same one) share one buffer and are read at once.
  */
 #include <assert.h>
 #include <errno.h>
 #include "ref/block/io_impl.h"
 
-int pad_init(struct pad *p, struct node *n, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off)
+int pad_init(struct pad *p, struct node *n, int64_t offset, int64_t bytes, const struct iov *q,
+             size_t q_off)
 {
     int64_t align = n->limits.request_alignment;
-    *p = (struct pad){ .head = offset & (align - 1), .tail = -(offset + bytes) & (align - 1) };
+    *p = (struct pad){.head = offset & (align - 1), .tail = -(offset + bytes) & (align - 1)};
     p->offset = offset - p->head;
     p->bytes = p->head + bytes + p->tail;
     assert(bytes > 0 && (p->head || p->tail));

@@ -1,5 +1,6 @@
 /*
- * Internal snapshots of any node: done by the node's driver, or by the primary child of one that has no data elsewhere.
+ * Internal snapshots of any node: done by the node's driver, or by the primary child of one that
+ * has no data elsewhere.
  */
 #include "ref/block/snapshot.h"
 
@@ -11,7 +12,7 @@ static struct node *fallback(struct node *n)
 {
     struct child *primary = node_primary(n);
     struct child *c;
-    LIST_FOREACH(c, &n->children, children_link) {
+    LIST_FOREACH (c, &n->children, children_link) {
         if (c != primary && (c->role & (ROLE_DATA | ROLE_METADATA | ROLE_FILTERED))) {
             return NULL;
         }
@@ -91,8 +92,8 @@ static int check_names(struct node *n, const char *id, const char *name, struct 
 
 static int unsupported(struct node *n, const char *what, struct error **err)
 {
-    return error_set(err, ENOTSUP, "Block format '%s' used by device '%s' does not support %s", n->drv->name,
-                     node_device_name(n), what);
+    return error_set(err, ENOTSUP, "Block format '%s' used by device '%s' does not support %s",
+                     n->drv->name, node_device_name(n), what);
 }
 
 int snapshot_delete(struct node *n, const char *id, const char *name, struct error **err)
@@ -136,8 +137,8 @@ int snapshot_find(struct node *n, struct snapshot_info *out, const char *id_or_n
     return found;
 }
 
-int snapshot_find_by_id_and_name(struct node *n, const char *id, const char *name, struct snapshot_info *out,
-                                 struct error **err)
+int snapshot_find_by_id_and_name(struct node *n, const char *id, const char *name,
+                                 struct snapshot_info *out, struct error **err)
 {
     struct snapshot_info *list;
     int found = 0;

@@ -1,18 +1,19 @@
 /*
  * Block status: what a layer, and the layers below it, know about a range.
  *
- * A layer answers for itself (STATUS_ALLOCATED or not); a RAW answer is replaced by that of the node it points at, and
- * RECURSE lets a lower layer add that data are zeroes.  What a backing chain leaves undefined, and what lies
- * beyond the end of a shorter backing file, is zero.
+ * A layer answers for itself (STATUS_ALLOCATED or not); a RAW answer is replaced by that of the
+ * node it points at, and RECURSE lets a lower layer add that data are zeroes.  What a backing chain
+ * leaves undefined, and what lies beyond the end of a shorter backing file, is zero.
  */
 #include <assert.h>
 #include <errno.h>
 #include "ref/block/io_impl.h"
 
 /* The driver's own answer for an aligned range, or the default for drivers that cannot tell. */
-static int ask_driver(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+static int ask_driver(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                      struct status *out)
 {
-    *out = (struct status){ .bytes = bytes };
+    *out = (struct status){.bytes = bytes};
     if (n->drv->block_status) {
         int ret = n->drv->block_status(n, precise, offset, bytes, out);
         if (ret < 0) {
@@ -72,10 +73,10 @@ static int recurse_for_zeroes(struct node *n, bool precise, struct status *s)
         return 0;
     }
     if (node_block_status(s->file, precise, map, s->bytes, &below) < 0) {
-        return 0;      /* no more is known, that is all */
+        return 0; /* no more is known, that is all */
     }
     if ((below.flags & STATUS_EOF) && (!below.bytes || (below.flags & STATUS_ZERO))) {
-        s->flags |= STATUS_ZERO;      /* beyond the end of the file below */
+        s->flags |= STATUS_ZERO; /* beyond the end of the file below */
         return 0;
     }
     s->bytes = MIN(s->bytes, below.bytes);
@@ -83,7 +84,8 @@ static int recurse_for_zeroes(struct node *n, bool precise, struct status *s)
     return 0;
 }
 
-static int status_within(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+static int status_within(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                         struct status *out)
 {
     int64_t align = n->limits.request_alignment;
     int64_t start = ROUND_DOWN(offset, align);
@@ -100,9 +102,10 @@ static int status_within(struct node *n, bool precise, int64_t offset, int64_t b
     return ret < 0 ? ret : recurse_for_zeroes(n, precise, out);
 }
 
-int node_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+int node_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                      struct status *out)
 {
-    *out = (struct status){ 0 };
+    *out = (struct status){0};
     if (!n->drv) {
         return -ENOMEDIUM;
     }
@@ -123,7 +126,7 @@ int node_block_status(struct node *n, bool precise, int64_t offset, int64_t byte
     int ret = status_within(n, precise, offset, bytes, out);
     node_dec_in_flight(n);
     if (ret < 0) {
-        *out = (struct status){ 0 };
+        *out = (struct status){0};
         return ret;
     }
     out->flags &= ~(unsigned)STATUS_EOF;
@@ -141,13 +144,13 @@ static struct node *next_below(struct node *n)
 }
 
 /* Walks down to `base`, which is looked at only if include_base. */
-static int status_above(struct node *n, struct node *base, bool include_base, bool precise, int64_t offset,
-                        int64_t bytes, struct status *out, int *depth)
+static int status_above(struct node *n, struct node *base, bool include_base, bool precise,
+                        int64_t offset, int64_t bytes, struct status *out, int *depth)
 {
     int layers = 0;
     int *d = depth ? depth : &layers;
     *d = 0;
-    *out = (struct status){ 0 };
+    *out = (struct status){0};
     if (!include_base && n == base) {
         out->bytes = bytes;
         return 0;
@@ -167,7 +170,8 @@ static int status_above(struct node *n, struct node *base, bool include_base, bo
         }
         if (out->bytes == 0) {
             /* This layer is shorter, so it is the one that supplies the zeroes. */
-            *out = (struct status){ .flags = STATUS_ZERO | STATUS_ALLOCATED, .bytes = bytes, .file = n };
+            *out =
+                (struct status){.flags = STATUS_ZERO | STATUS_ALLOCATED, .bytes = bytes, .file = n};
             break;
         }
         bytes = out->bytes;
@@ -183,8 +187,8 @@ static int status_above(struct node *n, struct node *base, bool include_base, bo
     return 0;
 }
 
-int node_block_status_above(struct node *n, struct node *base, bool precise, int64_t offset, int64_t bytes,
-                            struct status *out, int *depth)
+int node_block_status_above(struct node *n, struct node *base, bool precise, int64_t offset,
+                            int64_t bytes, struct status *out, int *depth)
 {
     return status_above(n, base, false, precise, offset, bytes, out, depth);
 }
@@ -197,8 +201,8 @@ int node_is_allocated(struct node *n, int64_t offset, int64_t bytes, int64_t *pn
     return ret < 0 ? ret : (s.flags & STATUS_ALLOCATED) != 0;
 }
 
-int node_is_allocated_above(struct node *n, struct node *base, bool include_base, int64_t offset, int64_t bytes,
-                            int64_t *pnum)
+int node_is_allocated_above(struct node *n, struct node *base, bool include_base, int64_t offset,
+                            int64_t bytes, int64_t *pnum)
 {
     struct status s;
     int depth;

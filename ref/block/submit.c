@@ -1,9 +1,9 @@
 /*
  * The last step down: one driver call, or several where limits ask for it.
  *
- * Splits by max_transfer and max_iov; hands the driver the write flags that it takes, and makes FUA of a flush
- * behind the write where it does not take it.  The submission and the completion of a protocol's request are
- * scheduling points, and a cancelled request is not submitted.
+ * Splits by max_transfer and max_iov; hands the driver the write flags that it takes, and makes FUA
+ * of a flush behind the write where it does not take it.  The submission and the completion of a
+ * protocol's request are scheduling points, and a cancelled request is not submitted.
  */
 #include <assert.h>
 #include <errno.h>
@@ -22,7 +22,8 @@ static void bottom_point(const struct request *r, struct node *n, enum point_kin
     sched_point(n->w, &pt);
 }
 
-static int call(struct node *n, int (*fn)(struct node *n, const struct request *r), const struct request *r)
+static int call(struct node *n, int (*fn)(struct node *n, const struct request *r),
+                const struct request *r)
 {
     if (r->cancelled && *r->cancelled) {
         return -ECANCELED;
@@ -36,10 +37,11 @@ static int call(struct node *n, int (*fn)(struct node *n, const struct request *
     return ret;
 }
 
-static struct request request_for(const struct io *io, enum req_op op, unsigned flags, int64_t offset,
-                                  int64_t bytes)
+static struct request request_for(const struct io *io, enum req_op op, unsigned flags,
+                                  int64_t offset, int64_t bytes)
 {
-    struct request r = { .op = op, .flags = flags, .label = io->label, .offset = offset, .bytes = bytes };
+    struct request r = {
+        .op = op, .flags = flags, .label = io->label, .offset = offset, .bytes = bytes};
     if (io->parent) {
         r.tag = io->parent->tag;
         r.origin = io->parent->origin;
@@ -68,7 +70,8 @@ static int64_t iov_reach(const struct iov *q, size_t off, int64_t bytes, int max
 }
 
 /* Vectors finer than the alignment go through a buffer, one piece after the other. */
-static int call_bounced(struct node *n, int (*fn)(struct node *n, const struct request *r), struct request *r)
+static int call_bounced(struct node *n, int (*fn)(struct node *n, const struct request *r),
+                        struct request *r)
 {
     const struct iov *q = r->iov;
     void *buf = node_try_blockalign(n, (size_t)r->bytes);
@@ -91,12 +94,14 @@ static int call_bounced(struct node *n, int (*fn)(struct node *n, const struct r
     return ret;
 }
 
-static int call_split(struct io *io, int (*fn)(struct node *n, const struct request *r), enum req_op op,
-                      int64_t offset, int64_t bytes, const struct iov *q, size_t q_off, unsigned flags)
+static int call_split(struct io *io, int (*fn)(struct node *n, const struct request *r),
+                      enum req_op op, int64_t offset, int64_t bytes, const struct iov *q,
+                      size_t q_off, unsigned flags)
 {
     struct node *n = io->n;
     const struct limits *l = &n->limits;
-    int64_t max = l->max_transfer > 0 ? ROUND_DOWN(l->max_transfer, (int64_t)l->request_alignment) : INT64_MAX;
+    int64_t max = l->max_transfer > 0 ? ROUND_DOWN(l->max_transfer, (int64_t)l->request_alignment)
+                                      : INT64_MAX;
     int max_iov = l->max_iov > 0 ? l->max_iov : INT32_MAX;
     int ret = 0;
 
@@ -104,7 +109,8 @@ static int call_split(struct io *io, int (*fn)(struct node *n, const struct requ
         int64_t len = MIN(bytes, max);
         bool bounce = false;
         if (q->n > max_iov && iov_reach(q, q_off, len, max_iov) < len) {
-            int64_t reach = ROUND_DOWN(iov_reach(q, q_off, len, max_iov), (int64_t)l->request_alignment);
+            int64_t reach =
+                ROUND_DOWN(iov_reach(q, q_off, len, max_iov), (int64_t)l->request_alignment);
             bounce = reach == 0;
             len = bounce ? MIN(len, MAX(IO_MAX_BOUNCE, (int64_t)l->request_alignment)) : reach;
         }
@@ -134,7 +140,8 @@ int submit_read(struct io *io, int64_t offset, int64_t bytes, const struct iov *
     return call_split(io, io->n->drv->read, REQ_READ, offset, bytes, q, q_off, 0);
 }
 
-int submit_write(struct io *io, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off, unsigned flags)
+int submit_write(struct io *io, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off,
+                 unsigned flags)
 {
     struct node *n = io->n;
     if (!n->drv) {
@@ -144,15 +151,17 @@ int submit_write(struct io *io, int64_t offset, int64_t bytes, const struct iov 
         return -ENOTSUP;
     }
     assert(io_aligned(n, offset, bytes));
-    int ret = call_split(io, n->drv->write, REQ_WRITE, offset, bytes, q, q_off, flags & n->write_flags);
+    int ret =
+        call_split(io, n->drv->write, REQ_WRITE, offset, bytes, q, q_off, flags & n->write_flags);
     if (ret == 0 && (flags & REQ_FUA) && !(n->write_flags & REQ_FUA)) {
-        n->write_gen++;      /* or the flush would find nothing written */
+        n->write_gen++; /* or the flush would find nothing written */
         ret = node_flush(n, io->parent);
     }
     return ret;
 }
 
-int submit_compressed(struct io *io, int64_t offset, int64_t bytes, const struct iov *q, size_t q_off)
+int submit_compressed(struct io *io, int64_t offset, int64_t bytes, const struct iov *q,
+                      size_t q_off)
 {
     struct node *n = io->n;
     if (!n->drv) {

@@ -1,15 +1,15 @@
 /*
  * Tracked requests: which requests are in flight on a node, and which must wait for which.
  *
- * A serialising request (an unaligned write, copy-on-read, a growing truncate) excludes every request that
- * overlaps the blocks it touches.  Requests wait once, before their first I/O, so any order is right, and a
- * request that itself waits is passed by: there are no cycles.
+ * A serialising request (an unaligned write, copy-on-read, a growing truncate) excludes every
+ * request that overlaps the blocks it touches.  Requests wait once, before their first I/O, so any
+ * order is right, and a request that itself waits is passed by: there are no cycles.
  */
 #include <assert.h>
 #include "ref/block/io_impl.h"
 
-void io_begin(struct io *io, struct child *c, struct node *n, enum req_op op, int64_t offset, int64_t bytes,
-              enum label label, const struct request *parent)
+void io_begin(struct io *io, struct child *c, struct node *n, enum req_op op, int64_t offset,
+              int64_t bytes, enum label label, const struct request *parent)
 {
     io->n = n;
     io->c = c;
@@ -31,7 +31,7 @@ void io_begin(struct io *io, struct child *c, struct node *n, enum req_op op, in
 static void wake_waiters(struct node *n, struct tracked *t)
 {
     struct tracked *other;
-    LIST_FOREACH(other, &n->tracked, link) {
+    LIST_FOREACH (other, &n->tracked, link) {
         if (other->waiting_for == t) {
             other->waiting_for = NULL;
         }
@@ -60,8 +60,8 @@ static bool overlap(const struct tracked *a, const struct tracked *b)
 }
 
 /*
- * A request that waits and has done no I/O yet will look again, and then find us: it is passed by.  So is one that waits,
- * through others, for `self`.
+ * A request that waits and has done no I/O yet will look again, and then find us: it is passed by.
+ * So is one that waits, through others, for `self`.
  */
 static bool may_pass(const struct tracked *t, const struct tracked *self)
 {
@@ -82,9 +82,10 @@ static struct tracked *find_conflict(struct node *n, const struct tracked *self)
     if (!n->serialising) {
         return NULL;
     }
-    LIST_FOREACH(t, &n->tracked, link) {
-        if (t != self && (t->serialising || self->serialising) && overlap(t, self) && !may_pass(t, self)) {
-            assert(t->co != co_self(n->w));      /* a request cannot wait for its own caller */
+    LIST_FOREACH (t, &n->tracked, link) {
+        if (t != self && (t->serialising || self->serialising) && overlap(t, self) &&
+            !may_pass(t, self)) {
+            assert(t->co != co_self(n->w)); /* a request cannot wait for its own caller */
             return t;
         }
     }
@@ -137,7 +138,7 @@ struct tracked *tracked_self(struct node *n)
 {
     struct tracked *t;
     struct co *co = co_self(n->w);
-    LIST_FOREACH(t, &n->tracked, link) {
+    LIST_FOREACH (t, &n->tracked, link) {
         if (t->co == co) {
             return t;
         }

@@ -1,15 +1,15 @@
 /*
  * Changing the length of a node.
  *
- * Growth excludes requests on the new part until it is done.  Where a longer backing file would show through
- * in the new part, the driver must make that part read as zeroes.
+ * Growth excludes requests on the new part until it is done.  Where a longer backing file would
+ * show through in the new part, the driver must make that part read as zeroes.
  */
 #include <assert.h>
 #include <errno.h>
 #include "ref/block/io_impl.h"
 
-static int truncate_driver(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
-                           struct error **err)
+static int truncate_driver(struct node *n, int64_t size, bool exact, enum prealloc prealloc,
+                           unsigned flags, struct error **err)
 {
     struct child *filtered = node_filtered(n);
     if (n->drv->truncate) {
@@ -24,8 +24,8 @@ static int truncate_driver(struct node *n, int64_t size, bool exact, enum preall
     return error_set(err, ENOTSUP, "Image format driver does not support resize");
 }
 
-static int truncate_tracked(struct io *io, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
-                            struct error **err)
+static int truncate_tracked(struct io *io, int64_t size, bool exact, enum prealloc prealloc,
+                            unsigned flags, struct error **err)
 {
     struct node *n = io->n;
     struct child *cow = node_cow_child(n);
@@ -66,7 +66,8 @@ static int truncate_tracked(struct io *io, int64_t size, bool exact, enum preall
     return 0;
 }
 
-int child_truncate(struct child *c, int64_t size, bool exact, enum prealloc prealloc, unsigned flags, struct error **err)
+int child_truncate(struct child *c, int64_t size, bool exact, enum prealloc prealloc,
+                   unsigned flags, struct error **err)
 {
     struct node *n = c->node;
     if (!n->drv) {

@@ -3,4 +3,4 @@
  */
 #include "ref/block/types.h"
 
-const char *const prealloc_names[] = { "off", "metadata", "falloc", "full", NULL };
+const char *const prealloc_names[] = {"off", "metadata", "falloc", "full", NULL};

@@ -11,27 +11,27 @@
 struct node;
 
 enum prealloc { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL };
-extern const char *const prealloc_names[];    /* "off", "metadata", "falloc", "full", NULL */
+extern const char *const prealloc_names[]; /* "off", "metadata", "falloc", "full", NULL */
 
 enum status_flag {
     STATUS_DATA = 1 << 0,
-    STATUS_ZERO = 1 << 1,           /* reads as zeroes */
-    STATUS_OFFSET_VALID = 1 << 2,   /* `map` is a host offset in `file` */
-    STATUS_RAW = 1 << 3,            /* the answer is file's answer at map: recurse there */
-    STATUS_ALLOCATED = 1 << 4,      /* this layer, not the backing file, determines the content */
+    STATUS_ZERO = 1 << 1,         /* reads as zeroes */
+    STATUS_OFFSET_VALID = 1 << 2, /* `map` is a host offset in `file` */
+    STATUS_RAW = 1 << 3,          /* the answer is file's answer at map: recurse there */
+    STATUS_ALLOCATED = 1 << 4,    /* this layer, not the backing file, determines the content */
     STATUS_EOF = 1 << 5,
-    STATUS_RECURSE = 1 << 6,        /* a lower layer may know that DATA is zero */
+    STATUS_RECURSE = 1 << 6, /* a lower layer may know that DATA is zero */
     STATUS_COMPRESSED = 1 << 7,
 };
 struct status {
     unsigned flags;
-    int64_t bytes;                  /* length for which flags hold */
-    int64_t map;                    /* host offset with OFFSET_VALID */
+    int64_t bytes; /* length for which flags hold */
+    int64_t map;   /* host offset with OFFSET_VALID */
     struct node *file;
 };
 
 struct image_info {
-    int cluster_size;               /* bytes; 0 when the format has none */
+    int cluster_size; /* bytes; 0 when the format has none */
     int64_t vm_state_offset;
     bool is_dirty;
     bool needs_compressed_writes;
@@ -43,7 +43,7 @@ struct snapshot_info {
     uint64_t date_sec;
     uint32_t date_nsec;
     uint64_t vm_clock_nsec;
-    uint64_t icount;                /* UINT64_MAX: unknown */
+    uint64_t icount; /* UINT64_MAX: unknown */
     int64_t disk_size;
 };
 

@@ -1,15 +1,17 @@
 /*
- * Writing zeroes: by the driver where it can, in pieces as its limits say, else with buffers of zeroes.
+ * Writing zeroes: by the driver where it can, in pieces as its limits say, else with buffers of
+ * zeroes.
  *
- * The part before the first and the part behind the last multiple of zeroes_alignment are requests of their own, so
- * that the driver can do the rest by metadata alone.
+ * The part before the first and the part behind the last multiple of zeroes_alignment are requests
+ * of their own, so that the driver can do the rest by metadata alone.
  */
 #include <assert.h>
 #include <errno.h>
 #include "ref/block/io_impl.h"
 
 /* Length of the next piece: an unaligned head, the aligned middle, an unaligned tail. */
-static int64_t next_piece(int64_t offset, int64_t bytes, int64_t align, int64_t max_buffer, int64_t max_zeroes)
+static int64_t next_piece(int64_t offset, int64_t bytes, int64_t align, int64_t max_buffer,
+                          int64_t max_zeroes)
 {
     int64_t head = offset % align, tail = (offset + bytes) % align;
     int64_t len = bytes;
@@ -22,7 +24,8 @@ static int64_t next_piece(int64_t offset, int64_t bytes, int64_t align, int64_t 
 }
 
 /* A zeroed buffer of at least `len` bytes is kept in *buf for the next piece. */
-static int write_buffer(struct io *io, int64_t offset, int64_t len, unsigned flags, void **buf, int64_t *buf_len)
+static int write_buffer(struct io *io, int64_t offset, int64_t len, unsigned flags, void **buf,
+                        int64_t *buf_len)
 {
     if (*buf_len < len) {
         mem_free(*buf);
@@ -35,7 +38,8 @@ static int write_buffer(struct io *io, int64_t offset, int64_t len, unsigned fla
     }
     struct iov q;
     iov_single(&q, *buf, (size_t)len);
-    return submit_write(io, offset, len, &q, 0, flags & ~(REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK));
+    return submit_write(io, offset, len, &q, 0,
+                        flags & ~(REQ_FUA | REQ_MAY_UNMAP | REQ_NO_FALLBACK));
 }
 
 int zeroes_body(struct io *io, int64_t offset, int64_t bytes, unsigned flags)
@@ -46,7 +50,8 @@ int zeroes_body(struct io *io, int64_t offset, int64_t bytes, unsigned flags)
     int64_t max_zeroes = l->max_zeroes > 0 ? l->max_zeroes : IO_MAX_LENGTH;
     int64_t max_buffer = l->max_transfer > 0 ? MIN(l->max_transfer, IO_MAX_BOUNCE) : IO_MAX_BOUNCE;
     max_zeroes = MAX(ROUND_DOWN(max_zeroes, align), (int64_t)l->request_alignment);
-    max_buffer = MAX(ROUND_DOWN(max_buffer, (int64_t)l->request_alignment), (int64_t)l->request_alignment);
+    max_buffer =
+        MAX(ROUND_DOWN(max_buffer, (int64_t)l->request_alignment), (int64_t)l->request_alignment);
 
     if ((flags & REQ_NO_FALLBACK) && !(n->zero_flags & REQ_NO_FALLBACK)) {
         return -ENOTSUP;
@@ -118,8 +123,8 @@ out:
     return ret;
 }
 
-int child_pwrite_zeroes(struct child *c, int64_t offset, int64_t bytes, unsigned flags, enum label label,
-                        const struct request *parent)
+int child_pwrite_zeroes(struct child *c, int64_t offset, int64_t bytes, unsigned flags,
+                        enum label label, const struct request *parent)
 {
     struct node *n = c->node;
     if (label != LABEL_NONE) {

@@ -1,5 +1,6 @@
 /*
- * The table of device models, and the one thing they do today: hold their backend with a guest's permissions.
+ * The table of device models, and the one thing they do today: hold their backend with a guest's
+ * permissions.
  */
 #include "ref/device/front_end.h"
 
@@ -14,16 +15,18 @@ struct front_end {
 };
 
 static const struct opt_desc virtio_blk_options[] = {
-    { .name = "driver", .type = OPT_STRING },
-    { .name = "id", .type = OPT_STRING },
-    { .name = "drive", .type = OPT_STRING, .help = "Node name or ID of a block device to use as a backend" },
-    { .name = "share-rw", .type = OPT_BOOL, .def = "off" },
-    { .name = NULL },
+    {.name = "driver", .type = OPT_STRING},
+    {.name = "id", .type = OPT_STRING},
+    {.name = "drive",
+     .type = OPT_STRING,
+     .help = "Node name or ID of a block device to use as a backend"},
+    {.name = "share-rw", .type = OPT_BOOL, .def = "off"},
+    {.name = NULL},
 };
 
 const struct device_model device_models[] = {
-    { "virtio-blk-pci", "PCI", "virtio-blk", virtio_blk_options },
-    { NULL, NULL, NULL, NULL },
+    {"virtio-blk-pci", "PCI", "virtio-blk", virtio_blk_options},
+    {NULL, NULL, NULL, NULL},
 };
 
 const struct device_model *device_model_find(const char *name)

@@ -1,9 +1,9 @@
 /*
  * Named clocks and timers.  See clock.h.
  *
- * Models: per clock a list of timers by (due, order of arming).  A clock is real (reads the host), simulated (the
- * world's: jumps when nothing can run) or manual (moves by clock_step() only).  Leaves out: thousands of
- * timers; arming is linear in the number armed on that clock.
+ * Models: per clock a list of timers by (due, order of arming).  A clock is real (reads the host),
+ * simulated (the world's: jumps when nothing can run) or manual (moves by clock_step() only).
+ * Leaves out: thousands of timers; arming is linear in the number armed on that clock.
  */
 #include "ref/engine/clock.h"
 
@@ -14,7 +14,7 @@
 #include "ref/engine/eventq.h"
 #include "ref/engine/internal.h"
 
-#define NS_PER_S 1000000000LL
+#define NS_PER_S  1000000000LL
 #define YEAR_2000 (946684800LL * NS_PER_S)
 
 struct sleep_wait {
@@ -101,7 +101,8 @@ void clock_step(struct world *w, enum clock_name c, int64_t ns)
 
     assert(stands_still(w, c) && ns >= 0);
     end = k->now + ns;
-    /* Each timer sees the time it asked for, so that one that arms itself again keeps its period. */
+    /* Each timer sees the time it asked for, so that one that arms itself again keeps its period.
+     */
     while ((t = first_timer(w, c)) && t->due <= end) {
         k->now = MAX(k->now, t->due);
         fire(w, c, k->now);
@@ -168,7 +169,7 @@ int64_t clock_wait_ns(struct world *w)
         struct timer *t = first_timer(w, c);
 
         if (t && !w->clocks[c].manual) {
-            int64_t ns = t->due - host_now(w, c);      /* read once: MAX() would read twice */
+            int64_t ns = t->due - host_now(w, c); /* read once: MAX() would read twice */
 
             ns = MAX(0, ns);
             wait = wait < 0 ? ns : MIN(wait, ns);
@@ -179,7 +180,7 @@ int64_t clock_wait_ns(struct world *w)
 
 void timer_init(struct timer *t, struct world *w, enum clock_name c, void (*fn)(void *), void *arg)
 {
-    *t = (struct timer){ .w = w, .clock = c, .fn = fn, .arg = arg };
+    *t = (struct timer){.w = w, .clock = c, .fn = fn, .arg = arg};
     list_init(&t->link);
 }
 
@@ -218,11 +219,11 @@ static void sleep_over(void *arg)
 
 int co_sleep(struct world *w, enum clock_name c, int64_t ns)
 {
-    struct sleep_wait s = { .co = w->self };
+    struct sleep_wait s = {.co = w->self};
 
     assert(w->self);
     if (ns <= 0) {
-        co_yield(w);
+        co_yield (w);
         return 0;
     }
     timer_init(&s.timer, w, c, sleep_over, &s);

@@ -1,9 +1,10 @@
 /*
  * Named clocks and timers.
  *
- * CLOCK_HOST: wall time (dates in images).  CLOCK_REAL: monotonic, for job rates.  CLOCK_VIRTUAL: guest time,
- * for throttling; under a test accelerator it moves only by clock_step().  In a world with simulated time all
- * three stand still until nothing can run, then jump to the next timer: waiting costs no wall time.
+ * CLOCK_HOST: wall time (dates in images).  CLOCK_REAL: monotonic, for job rates.  CLOCK_VIRTUAL:
+ * guest time, for throttling; under a test accelerator it moves only by clock_step().  In a world
+ * with simulated time all three stand still until nothing can run, then jump to the next timer:
+ * waiting costs no wall time.
  */
 #ifndef BLKREF_ENGINE_CLOCK_H
 #define BLKREF_ENGINE_CLOCK_H
@@ -12,10 +13,11 @@
 
 enum clock_name { CLOCK_HOST, CLOCK_REAL, CLOCK_VIRTUAL, CLOCK_COUNT };
 
-int64_t clock_now(struct world *w, enum clock_name c);             /* nanoseconds */
+int64_t clock_now(struct world *w, enum clock_name c); /* nanoseconds */
 /* From now on the clock moves only by clock_step(). */
 void clock_set_manual(struct world *w, enum clock_name c);
-void clock_step(struct world *w, enum clock_name c, int64_t ns);   /* runs due timers' coroutines ready */
+void clock_step(struct world *w, enum clock_name c,
+                int64_t ns); /* runs due timers' coroutines ready */
 /* Sets simulated host time (default 2000-01-01 00:00:00 UTC). */
 void clock_set(struct world *w, enum clock_name c, int64_t ns);
 
@@ -28,7 +30,7 @@ struct timer {
     struct world *w;
     enum clock_name clock;
     int64_t due;
-    void (*fn)(void *arg);     /* runs in the scheduler: may only wake coroutines */
+    void (*fn)(void *arg); /* runs in the scheduler: may only wake coroutines */
     void *arg;
     bool armed;
 };

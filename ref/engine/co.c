@@ -1,8 +1,8 @@
 /*
  * Coroutines: functions with a stack of their own that suspend until somebody makes them ready.
  *
- * Models: spawn, suspend, park and wake; every switch goes through the scheduler's context.  Leaves out: who
- * runs next (sched.c), what they wait for (waitq.c, lock.c, clock.c, host.c).
+ * Models: spawn, suspend, park and wake; every switch goes through the scheduler's context.  Leaves
+ * out: who runs next (sched.c), what they wait for (waitq.c, lock.c, clock.c, host.c).
  */
 #include "ref/engine/internal.h"
 
@@ -107,9 +107,9 @@ static void yield_at(struct world *w, const struct point *pt)
     switch_out(w, co);
 }
 
-void co_yield(struct world *w)
+void co_yield (struct world *w)
 {
-    struct point pt = { .kind = POINT_YIELD, .name = "yield" };
+    struct point pt = {.kind = POINT_YIELD, .name = "yield"};
 
     yield_at(w, &pt);
 }
@@ -151,8 +151,8 @@ void co_wake(struct co *co)
 }
 
 /*
- * Takes back the stacks of coroutines that will not run again.  What is still referenced from their live part
- * is abandoned on purpose.
+ * Takes back the stacks of coroutines that will not run again.  What is still referenced from their
+ * live part is abandoned on purpose.
  */
 void co_reap_all(struct world *w)
 {

@@ -63,7 +63,7 @@ __asm__(".text\n"
         "    popq %r12\n"
         "    popq %rbx\n"
         "    popq %rbp\n"
-        "    popq %rcx\n"      /* not ret: the return predictor belongs to the other stack */
+        "    popq %rcx\n" /* not ret: the return predictor belongs to the other stack */
         "    jmpq *%rcx\n"
         "    .cfi_endproc\n"
         ".size blkref_context_switch, . - blkref_context_switch\n"

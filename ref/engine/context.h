@@ -1,8 +1,9 @@
 /*
  * Machine contexts: a stack pointer with the callee-saved registers below it.
  *
- * Models: switching between stacks of one thread.  Own assembly on x86-64 and aarch64, ucontext elsewhere (or
- * with -DBLKREF_UCONTEXT).  Leaves out: floating-point control words and signal masks, which are never changed.
+ * Models: switching between stacks of one thread.  Own assembly on x86-64 and aarch64, ucontext
+ * elsewhere (or with -DBLKREF_UCONTEXT).  Leaves out: floating-point control words and signal
+ * masks, which are never changed.
  */
 #ifndef BLKREF_ENGINE_CONTEXT_H
 #define BLKREF_ENGINE_CONTEXT_H
@@ -18,7 +19,7 @@
 struct context {
     ucontext_t uc;
 };
-#define CONTEXT_SP(c, lo) ((void *)(lo))      /* not known: all of the stack */
+#define CONTEXT_SP(c, lo) ((void *)(lo)) /* not known: all of the stack */
 #else
 struct context {
     void *sp;

@@ -11,13 +11,13 @@
 /* Program order: taken by the call that asked. */
 #define EVENT_IN_CALL(kind) ((kind) <= EVENT_SOCKET)
 enum event_kind {
-    EVENT_CLOCK,      /* id: clock, value: nanoseconds */
-    EVENT_SEED,       /* value: seed */
-    EVENT_SOCKET,     /* id: descriptor's call, value: result, data: what was received */
-    EVENT_DONE,       /* id: operation, value: result */
-    EVENT_POLL,       /* id: wait, value: revents */
-    EVENT_TIMERS,     /* id: clock, value: its reading */
-    EVENT_SIGNAL,     /* id: number */
+    EVENT_CLOCK,  /* id: clock, value: nanoseconds */
+    EVENT_SEED,   /* value: seed */
+    EVENT_SOCKET, /* id: descriptor's call, value: result, data: what was received */
+    EVENT_DONE,   /* id: operation, value: result */
+    EVENT_POLL,   /* id: wait, value: revents */
+    EVENT_TIMERS, /* id: clock, value: its reading */
+    EVENT_SIGNAL, /* id: number */
     EVENT_KINDS
 };
 
@@ -33,8 +33,8 @@ struct event {
 struct event_queue {
     struct event_log *record;
     const struct event_log *replay;
-    size_t pos;                  /* next event of the replay */
-    struct list pending;         /* replay: file operations that are done but not yet delivered */
+    size_t pos;          /* next event of the replay */
+    struct list pending; /* replay: file operations that are done but not yet delivered */
     char *error;
 };
 
@@ -45,9 +45,10 @@ static inline bool replaying(const struct world *w)
 
 /* Adds to the record, if one is made. */
 void event_note(struct world *w, enum event_kind kind, uint64_t id, int64_t value);
-void event_note_data(struct world *w, enum event_kind kind, uint64_t id, int64_t value, const struct iov *q,
-                     size_t q_off, size_t len);
-/* The replay's next event, which must be of this kind and id: else NULL, and the replay has diverged. */
+void event_note_data(struct world *w, enum event_kind kind, uint64_t id, int64_t value,
+                     const struct iov *q, size_t q_off, size_t len);
+/* The replay's next event, which must be of this kind and id: else NULL, and the replay has
+ * diverged. */
 const struct event *event_expect(struct world *w, enum event_kind kind, uint64_t id);
 /* The replay's next event if it is to be delivered at this step, else NULL. */
 const struct event *event_due(struct world *w);

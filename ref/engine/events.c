@@ -51,7 +51,7 @@ static struct event *append(struct event_log *log)
         log->cap = MAX(64, 2 * log->cap);
         log->v = mem_realloc(log->v, log->cap * sizeof(*log->v));
     }
-    log->v[log->n] = (struct event){ 0 };
+    log->v[log->n] = (struct event){0};
     return &log->v[log->n++];
 }
 
@@ -63,8 +63,8 @@ void event_log_write(const struct event_log *log, struct strbuf *out)
     for (size_t i = 0; i < log->n; i++) {
         const struct event *e = &log->v[i];
 
-        strbuf_printf(out, "%s %" PRIu64 " %" PRIu64 " %" PRId64, kind_names[e->kind], e->step, e->id,
-                      e->value);
+        strbuf_printf(out, "%s %" PRIu64 " %" PRIu64 " %" PRId64, kind_names[e->kind], e->step,
+                      e->id, e->value);
         if (e->len > 0) {
             strbuf_putc(out, ' ');
         }
@@ -107,8 +107,8 @@ static const char *parse_event(const char *s, struct event *e)
     char name[16];
     int used = 0;
 
-    if (sscanf(s, "%15[a-z] %" SCNu64 " %" SCNu64 " %" SCNd64 "%n", name, &e->step, &e->id, &e->value,
-               &used) != 4) {
+    if (sscanf(s, "%15[a-z] %" SCNu64 " %" SCNu64 " %" SCNd64 "%n", name, &e->step, &e->id,
+               &e->value, &used) != 4) {
         return NULL;
     }
     for (e->kind = 0; e->kind < EVENT_KINDS && strcmp(kind_names[e->kind], name) != 0; e->kind++) {
@@ -226,8 +226,8 @@ void events_free(struct world *w)
     }
 }
 
-void event_note_data(struct world *w, enum event_kind kind, uint64_t id, int64_t value, const struct iov *q,
-                     size_t q_off, size_t len)
+void event_note_data(struct world *w, enum event_kind kind, uint64_t id, int64_t value,
+                     const struct iov *q, size_t q_off, size_t len)
 {
     struct event *e;
 
@@ -235,7 +235,7 @@ void event_note_data(struct world *w, enum event_kind kind, uint64_t id, int64_t
         return;
     }
     e = append(w->events->record);
-    *e = (struct event){ .kind = kind, .step = w->steps, .id = id, .value = value };
+    *e = (struct event){.kind = kind, .step = w->steps, .id = id, .value = value};
     if (len > 0) {
         e->len = len;
         e->data = mem_alloc(len);
@@ -274,8 +274,9 @@ const struct event *event_expect(struct world *w, enum event_kind kind, uint64_t
         w->events->pos++;
         return e;
     }
-    event_diverged(w, "step %" PRIu64 ": the run asks for %s %" PRIu64 ", the log has %s %" PRIu64, w->steps,
-                   kind_names[kind], id, e ? kind_names[e->kind] : "ended at", e ? e->id : w->events->pos);
+    event_diverged(w, "step %" PRIu64 ": the run asks for %s %" PRIu64 ", the log has %s %" PRIu64,
+                   w->steps, kind_names[kind], id, e ? kind_names[e->kind] : "ended at",
+                   e ? e->id : w->events->pos);
     return NULL;
 }
 

@@ -1,8 +1,8 @@
 /*
  * Host I/O: the calls of host.h, and the choice of the back end.
  *
- * Models: one operation, submitted by a coroutine that is suspended until its completion comes back through the
- * event queue.  Outside coroutines, and with IO_SYNC, it is run in place.
+ * Models: one operation, submitted by a coroutine that is suspended until its completion comes back
+ * through the event queue.  Outside coroutines, and with IO_SYNC, it is run in place.
  */
 #include "ref/engine/eventq.h"
 #include "ref/engine/hostio.h"
@@ -39,49 +39,56 @@ void host_op_complete(struct host_op *op)
 
 int host_open(struct world *w, const char *path, int flags, mode_t mode)
 {
-    struct host_op op = { .kind = HOP_OPEN, .path = path, .mode = flags, .perm = mode };
+    struct host_op op = {.kind = HOP_OPEN, .path = path, .mode = flags, .perm = mode};
 
     return (int)submit(w, &op);
 }
 
 int host_close(struct world *w, int fd)
 {
-    struct host_op op = { .kind = HOP_CLOSE, .fd = fd };
+    struct host_op op = {.kind = HOP_CLOSE, .fd = fd};
 
     return (int)submit(w, &op);
 }
 
-static int64_t transfer(struct world *w, enum host_op_kind kind, int fd, const struct iov *q, size_t q_off,
-                        size_t bytes, int64_t offset)
+static int64_t transfer(struct world *w, enum host_op_kind kind, int fd, const struct iov *q,
+                        size_t q_off, size_t bytes, int64_t offset)
 {
     struct host_op op = {
-        .kind = kind, .fd = fd, .q = q, .q_off = q_off, .bytes = bytes, .offset = offset,
+        .kind = kind,
+        .fd = fd,
+        .q = q,
+        .q_off = q_off,
+        .bytes = bytes,
+        .offset = offset,
     };
 
     assert(q_off <= q->size && bytes <= q->size - q_off && offset >= 0);
     return submit(w, &op);
 }
 
-ssize_t host_preadv(struct world *w, int fd, const struct iov *q, size_t q_off, size_t bytes, int64_t offset)
+ssize_t host_preadv(struct world *w, int fd, const struct iov *q, size_t q_off, size_t bytes,
+                    int64_t offset)
 {
     return transfer(w, HOP_READ, fd, q, q_off, bytes, offset);
 }
 
-int host_pwritev(struct world *w, int fd, const struct iov *q, size_t q_off, size_t bytes, int64_t offset)
+int host_pwritev(struct world *w, int fd, const struct iov *q, size_t q_off, size_t bytes,
+                 int64_t offset)
 {
     return (int)transfer(w, HOP_WRITE, fd, q, q_off, bytes, offset);
 }
 
 int host_fdatasync(struct world *w, int fd)
 {
-    struct host_op op = { .kind = HOP_SYNC, .fd = fd };
+    struct host_op op = {.kind = HOP_SYNC, .fd = fd};
 
     return (int)submit(w, &op);
 }
 
 int host_ftruncate(struct world *w, int fd, int64_t size)
 {
-    struct host_op op = { .kind = HOP_TRUNCATE, .fd = fd, .offset = size };
+    struct host_op op = {.kind = HOP_TRUNCATE, .fd = fd, .offset = size};
 
     return (int)submit(w, &op);
 }
@@ -89,7 +96,11 @@ int host_ftruncate(struct world *w, int fd, int64_t size)
 int host_fallocate(struct world *w, int fd, int mode, int64_t offset, int64_t bytes)
 {
     struct host_op op = {
-        .kind = HOP_ALLOCATE, .fd = fd, .mode = mode, .offset = offset, .bytes = (size_t)bytes,
+        .kind = HOP_ALLOCATE,
+        .fd = fd,
+        .mode = mode,
+        .offset = offset,
+        .bytes = (size_t)bytes,
     };
 
     return (int)submit(w, &op);
@@ -97,13 +108,19 @@ int host_fallocate(struct world *w, int fd, int mode, int64_t offset, int64_t by
 
 int host_fstat(struct world *w, int fd, struct stat *st)
 {
-    return fstat(fd, st) < 0 ? -errno : 0;      /* of an open file: does not block */
+    return fstat(fd, st) < 0 ? -errno : 0; /* of an open file: does not block */
 }
 
-ssize_t host_copy_range(struct world *w, int in, int64_t in_off, int out, int64_t out_off, size_t bytes)
+ssize_t host_copy_range(struct world *w, int in, int64_t in_off, int out, int64_t out_off,
+                        size_t bytes)
 {
     struct host_op op = {
-        .kind = HOP_COPY, .fd = in, .offset = in_off, .to_fd = out, .to_offset = out_off, .bytes = bytes,
+        .kind = HOP_COPY,
+        .fd = in,
+        .offset = in_off,
+        .to_fd = out,
+        .to_offset = out_off,
+        .bytes = bytes,
     };
 
     return submit(w, &op);
@@ -111,7 +128,7 @@ ssize_t host_copy_range(struct world *w, int in, int64_t in_off, int out, int64_
 
 int host_call(struct world *w, int (*fn)(void *arg), void *arg)
 {
-    struct host_op op = { .kind = HOP_CALL, .fn = fn, .arg = arg };
+    struct host_op op = {.kind = HOP_CALL, .fn = fn, .arg = arg};
 
     return (int)submit(w, &op);
 }
@@ -119,7 +136,7 @@ int host_call(struct world *w, int (*fn)(void *arg), void *arg)
 void hostio_drain(struct world *w)
 {
     if (replaying(w)) {
-        w->inflight = 0;      /* all done, and not delivered for ever */
+        w->inflight = 0; /* all done, and not delivered for ever */
     }
     while (w->inflight > 0) {
         wait_events(w, -1);

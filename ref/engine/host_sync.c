@@ -1,8 +1,8 @@
 /*
  * The synchronous back end: an operation as plain system calls of the calling thread.
  *
- * Models: vectors split at SLICE_MAX pieces, partial transfers continued, EINTR retried.  Worker threads run the
- * same code.
+ * Models: vectors split at SLICE_MAX pieces, partial transfers continued, EINTR retried.  Worker
+ * threads run the same code.
  */
 #include "ref/engine/hostio.h"
 
@@ -10,8 +10,15 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define SLICE_MAX 256      /* below IOV_MAX, to keep the array off the guard page */
-#define RETRY(call) ({ __typeof__(call) r_; do { r_ = (call); } while (r_ < 0 && errno == EINTR); r_; })
+#define SLICE_MAX 256 /* below IOV_MAX, to keep the array off the guard page */
+#define RETRY(call)                                                                                \
+    ({                                                                                             \
+        __typeof__(call) r_;                                                                       \
+        do {                                                                                       \
+            r_ = (call);                                                                           \
+        } while (r_ < 0 && errno == EINTR);                                                        \
+        r_;                                                                                        \
+    })
 
 int host_op_slice(const struct iov *q, size_t offset, size_t bytes, struct iovec *v, int max)
 {
@@ -25,7 +32,7 @@ int host_op_slice(const struct iov *q, size_t offset, size_t bytes, struct iovec
             continue;
         }
         len = MIN(len - offset, bytes);
-        v[n++] = (struct iovec){ (char *)q->v[i].iov_base + offset, len };
+        v[n++] = (struct iovec){(char *)q->v[i].iov_base + offset, len};
         bytes -= len;
         offset = 0;
     }
@@ -85,7 +92,7 @@ void host_op_execute(struct host_op *op)
         op->result = or_errno(RETRY(open(op->path, op->mode | O_CLOEXEC, op->perm)));
         break;
     case HOP_CLOSE:
-        op->result = or_errno(close(op->fd));       /* never again: after EINTR it is closed */
+        op->result = or_errno(close(op->fd)); /* never again: after EINTR it is closed */
         op->result = op->result == -EINTR ? 0 : op->result;
         break;
     case HOP_READ:

@@ -1,6 +1,6 @@
 /*
- * The back end of worker threads: an operation runs on a worker of the process, its completion comes back on a
- * list of the world with an eventfd beside it.
+ * The back end of worker threads: an operation runs on a worker of the process, its completion
+ * comes back on a list of the world with an eventfd beside it.
  */
 #include <assert.h>
 #include <pthread.h>
@@ -14,9 +14,9 @@
 struct aio_threads {
     pthread_mutex_t lock;
     struct list done;
-    bool signalled;              /* the eventfd is readable */
+    bool signalled; /* the eventfd is readable */
     int fd;
-    unsigned inflight;           /* world's thread only */
+    unsigned inflight; /* world's thread only */
 };
 
 static struct aio_threads *threads_get(struct world *w)
@@ -51,7 +51,7 @@ static void run(struct job *job)
     list_push(&t->done, &op->job.link);
     if (!t->signalled) {
         t->signalled = true;
-        n = write(t->fd, &(uint64_t){ 1 }, sizeof(uint64_t));
+        n = write(t->fd, &(uint64_t){1}, sizeof(uint64_t));
     }
     assert(n == sizeof(uint64_t));
     pthread_mutex_unlock(&t->lock);

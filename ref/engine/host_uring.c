@@ -1,8 +1,9 @@
 /*
  * The io_uring back end: reads, writes and syncs; everything else goes to worker threads.
  *
- * Models: one ring a world, made for its first operation.  Submissions are batched: the kernel hears of them when
- * the scheduler has nothing else to run (or looks for completions).  Partial transfers are continued.
+ * Models: one ring a world, made for its first operation.  Submissions are batched: the kernel
+ * hears of them when the scheduler has nothing else to run (or looks for completions).  Partial
+ * transfers are continued.
  */
 #include <assert.h>
 #include <errno.h>
@@ -12,13 +13,13 @@
 #include "ref/engine/sanitize.h"
 
 #define RING_ENTRIES 128
-#define SLICE_MAX 64
+#define SLICE_MAX    64
 
 struct aio_uring {
     struct io_uring ring;
-    bool broken;                 /* the kernel refused: workers take over */
-    unsigned queued;             /* not yet handed to the kernel */
-    unsigned inflight;           /* with those */
+    bool broken;       /* the kernel refused: workers take over */
+    unsigned queued;   /* not yet handed to the kernel */
+    unsigned inflight; /* with those */
 };
 
 static struct aio_uring *uring_get(struct world *w)
@@ -128,7 +129,9 @@ static bool finished(struct world *w, struct host_op *op, int res)
         mark_defined(op, (size_t)res);
         op->done += (size_t)res;
         if (res == 0 || op->done == op->bytes) {
-            op->result = op->kind == HOP_READ ? (int64_t)op->done : op->done < op->bytes ? -ENOSPC : 0;
+            op->result = op->kind == HOP_READ   ? (int64_t)op->done
+                         : op->done < op->bytes ? -ENOSPC
+                                                : 0;
             return true;
         }
     }

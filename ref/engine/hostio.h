@@ -22,13 +22,13 @@ enum host_op_kind {
 
 /* One operation; lives on the stack of the coroutine that waits for it. */
 struct host_op {
-    struct job job;              /* its link also serves the back ends' queues */
+    struct job job; /* its link also serves the back ends' queues */
     struct world *w;
     struct co *co;
-    unsigned id;                 /* submission number in this world */
+    unsigned id; /* submission number in this world */
     enum host_op_kind kind;
     int fd;
-    int mode;                    /* open flags, fallocate mode */
+    int mode; /* open flags, fallocate mode */
     mode_t perm;
     const char *path;
     const struct iov *q;
@@ -38,9 +38,9 @@ struct host_op {
     int64_t to_offset;
     int (*fn)(void *arg);
     void *arg;
-    size_t done;                 /* io_uring: bytes transferred so far */
-    struct iovec *slice;         /* io_uring: room for the pieces in flight */
-    int64_t result;              /* count, 0 or -errno */
+    size_t done;         /* io_uring: bytes transferred so far */
+    struct iovec *slice; /* io_uring: room for the pieces in flight */
+    int64_t result;      /* count, 0 or -errno */
 };
 
 /* Runs the operation to its end in the calling thread; touches nothing but *op. */
@@ -52,8 +52,8 @@ void host_op_complete(struct host_op *op);
 
 /* host_threads.c: suspends the running coroutine until a worker has run op. */
 void threads_run(struct world *w, struct host_op *op);
-int threads_fd(const struct world *w);              /* readable when there is something to take; -1 */
-bool threads_take(struct world *w);                 /* completes what is done; true when there was any */
+int threads_fd(const struct world *w); /* readable when there is something to take; -1 */
+bool threads_take(struct world *w);    /* completes what is done; true when there was any */
 void threads_free(struct world *w);
 
 /* host_uring.c: as above; uring_run() returns false when the ring cannot take op. */

@@ -14,8 +14,8 @@
 enum co_state {
     CO_READY,
     CO_RUNNING,
-    CO_PARKED,       /* in co_park(): co_wake() ends it */
-    CO_WAITING,      /* in any other wait: only what it waits for ends it */
+    CO_PARKED,  /* in co_park(): co_wake() ends it */
+    CO_WAITING, /* in any other wait: only what it waits for ends it */
     CO_FINISHED,
 };
 
@@ -24,8 +24,8 @@ struct sleep_wait;
 
 /* Lives at the top of its own stack. */
 struct co {
-    struct list link;            /* ready queue or a wait queue */
-    struct list all;             /* world's list of live coroutines; the pool's free list */
+    struct list link; /* ready queue or a wait queue */
+    struct list all;  /* world's list of live coroutines; the pool's free list */
     struct world *w;
     struct context ctx;
     co_fn *fn;
@@ -33,13 +33,13 @@ struct co {
     const char *name;
     unsigned id;
     enum co_state state;
-    bool woken;                  /* a wake is remembered */
-    const struct point *point;   /* where it was preempted */
-    struct sleep_wait *sleep;    /* while in co_sleep() */
-    struct poll_wait *poll;      /* while in host_poll() */
-    void *fake_stack;            /* AddressSanitizer's */
-    char *stack_lo;              /* above the guard page */
-    size_t stack_size;           /* up to this structure */
+    bool woken;                /* a wake is remembered */
+    const struct point *point; /* where it was preempted */
+    struct sleep_wait *sleep;  /* while in co_sleep() */
+    struct poll_wait *poll;    /* while in host_poll() */
+    void *fake_stack;          /* AddressSanitizer's */
+    char *stack_lo;            /* above the guard page */
+    size_t stack_size;         /* up to this structure */
     unsigned valgrind_id;
 };
 
@@ -49,7 +49,7 @@ struct process {
     struct list free_stacks;
     unsigned pooled;
     unsigned worlds;
-    struct workers *workers;     /* NULL until the first job */
+    struct workers *workers; /* NULL until the first job */
 };
 struct co *stack_get(struct process *p);
 void stack_put(struct process *p, struct co *co);
@@ -57,10 +57,10 @@ void stack_put(struct process *p, struct co *co);
 /* ---- world.c ---- */
 struct world_clock {
     bool manual;
-    bool based;                  /* virtual clock: base is known */
-    int64_t base;                /* host nanoseconds at zero */
-    int64_t now;                 /* simulated or manual reading */
-    struct list timers;          /* by (due, order of arming) */
+    bool based;         /* virtual clock: base is known */
+    int64_t base;       /* host nanoseconds at zero */
+    int64_t now;        /* simulated or manual reading */
+    struct list timers; /* by (due, order of arming) */
 };
 
 struct event_queue;
@@ -69,7 +69,7 @@ struct aio_uring;
 struct signals;
 
 struct world {
-    struct world_head head;      /* first: sched_point() reads it */
+    struct world_head head; /* first: sched_point() reads it */
     bool simulated;
     bool rng_ready;
     bool random_seed;
@@ -79,13 +79,13 @@ struct world {
     bool exec_done;
     enum io_backend io;
     struct process *process;
-    struct co *self;             /* running coroutine */
-    struct co *exec_co;          /* what world_exec() waits for */
+    struct co *self;    /* running coroutine */
+    struct co *exec_co; /* what world_exec() waits for */
     struct list ready;
     struct list all;
     unsigned live;
     unsigned next_id;
-    uint64_t steps;              /* resumes, event batches and clock jumps so far */
+    uint64_t steps; /* resumes, event batches and clock jumps so far */
     struct context sched_ctx;
     void *sched_fake;
     const void *sched_lo;
@@ -94,17 +94,17 @@ struct world {
     struct sched_candidate *candidates;
     unsigned candidates_cap;
 
-    unsigned timers;             /* armed, all clocks */
+    unsigned timers; /* armed, all clocks */
     struct world_clock clocks[CLOCK_COUNT];
 
-    unsigned inflight;           /* submitted file I/O */
+    unsigned inflight; /* submitted file I/O */
     unsigned next_op;
-    struct event_queue *events;  /* recording or replaying, else NULL */
+    struct event_queue *events; /* recording or replaying, else NULL */
     struct aio_threads *threads;
     struct aio_uring *uring;
-    struct list polls;           /* waits of host_poll(), oldest first */
+    struct list polls; /* waits of host_poll(), oldest first */
     unsigned npolls;
-    struct pollfd *pollfds;      /* scratch of wait.c */
+    struct pollfd *pollfds; /* scratch of wait.c */
     unsigned pollfds_cap;
     struct signals *signals;
 
@@ -144,8 +144,8 @@ int64_t clock_wait_ns(struct world *w);
 
 /* ---- wait.c ---- */
 /*
- * Takes completions, external inputs and due timers; with nothing there, waits for the first of them up to
- * `timeout` nanoseconds (-1: without end).  True when there was one.
+ * Takes completions, external inputs and due timers; with nothing there, waits for the first of
+ * them up to `timeout` nanoseconds (-1: without end).  True when there was one.
  */
 bool wait_events(struct world *w, int64_t timeout);
 /* Called when nothing is ready: waits for something.  False when nothing can come. */

@@ -1,9 +1,9 @@
 /*
  * Locks between coroutines of one world.
  *
- * Models: a mutex and a reader-writer lock, both fair: who comes first is served first, and a lock that is
- * given up is handed over before anybody else can take it.  A reader queues behind a waiting writer.  Neither is
- * recursive.  Leaves out: ownership across worlds or threads.
+ * Models: a mutex and a reader-writer lock, both fair: who comes first is served first, and a lock
+ * that is given up is handed over before anybody else can take it.  A reader queues behind a
+ * waiting writer.  Neither is recursive.  Leaves out: ownership across worlds or threads.
  */
 #include "ref/engine/internal.h"
 
@@ -11,7 +11,7 @@
 
 void co_lock(struct world *w, struct co_mutex *m)
 {
-    sched_point(w, &(struct point){ .kind = POINT_LOCK, .object = m, .write = true, .name = "lock" });
+    sched_point(w, &(struct point){.kind = POINT_LOCK, .object = m, .write = true, .name = "lock"});
     assert(w->self && m->owner != w->self);
     if (!m->owner) {
         m->owner = w->self;
@@ -50,7 +50,7 @@ static bool rw_grant(struct co_rwlock *l, struct co *co, bool write)
 
 static void rw_lock(struct world *w, struct co_rwlock *l, bool write)
 {
-    struct rw_wait wait = { .co = w->self, .write = write };
+    struct rw_wait wait = {.co = w->self, .write = write};
 
     assert(w->self && l->writer != w->self);
     if (!l->waiters.next) {
@@ -65,13 +65,14 @@ static void rw_lock(struct world *w, struct co_rwlock *l, bool write)
 
 void co_rdlock(struct world *w, struct co_rwlock *l)
 {
-    sched_point(w, &(struct point){ .kind = POINT_LOCK, .object = l, .name = "rdlock" });
+    sched_point(w, &(struct point){.kind = POINT_LOCK, .object = l, .name = "rdlock"});
     rw_lock(w, l, false);
 }
 
 void co_wrlock(struct world *w, struct co_rwlock *l)
 {
-    sched_point(w, &(struct point){ .kind = POINT_LOCK, .object = l, .write = true, .name = "wrlock" });
+    sched_point(w,
+                &(struct point){.kind = POINT_LOCK, .object = l, .write = true, .name = "wrlock"});
     rw_lock(w, l, true);
 }
 

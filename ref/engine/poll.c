@@ -23,7 +23,7 @@ static void timed_out(void *arg)
 
 int host_poll(struct world *w, int fd, short events, int64_t deadline)
 {
-    struct poll_wait p = { .w = w, .co = w->self, .id = w->next_op++, .fd = fd, .events = events };
+    struct poll_wait p = {.w = w, .co = w->self, .id = w->next_op++, .fd = fd, .events = events};
 
     assert(w->self && fd >= 0);
     timer_init(&p.timer, w, CLOCK_REAL, timed_out, &p);

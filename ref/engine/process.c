@@ -1,9 +1,10 @@
 /*
  * The process object: what outlives worlds.
  *
- * Models: a pool of coroutine stacks.  A stack is one mapping with an inaccessible page below it (an overflow
- * faults instead of running into a neighbour); the coroutine's structure lies at its top.  Pages are touched
- * lazily, so a large stack costs address space only.  Leaves out: the worker threads, see workers.c.
+ * Models: a pool of coroutine stacks.  A stack is one mapping with an inaccessible page below it
+ * (an overflow faults instead of running into a neighbour); the coroutine's structure lies at its
+ * top.  Pages are touched lazily, so a large stack costs address space only.  Leaves out: the
+ * worker threads, see workers.c.
  */
 #include "ref/engine/internal.h"
 
@@ -17,7 +18,7 @@
 #include "ref/engine/workers.h"
 
 #ifdef BLKREF_ASAN
-#define STACK_BYTES (4 * MiB)      /* red zones make frames several times larger */
+#define STACK_BYTES (4 * MiB) /* red zones make frames several times larger */
 #else
 #define STACK_BYTES (1 * MiB)
 #endif

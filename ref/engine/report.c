@@ -1,9 +1,9 @@
 /*
  * Reports: what a program tells its user, on the sink of the world.
  *
- * Models: QEMU's prefixes, and its order: standard output keeps its buffer while standard error is written at once, so
- * in a pipe that both share messages come before what was printed earlier; scripts compare that order.  Who tells of
- * something about to be done calls world_flush_stdout().
+ * Models: QEMU's prefixes, and its order: standard output keeps its buffer while standard error is
+ * written at once, so in a pipe that both share messages come before what was printed earlier;
+ * scripts compare that order.  Who tells of something about to be done calls world_flush_stdout().
  */
 #include "ref/engine/internal.h"
 
@@ -13,7 +13,9 @@
 static void to_stdio(struct world *w, enum report_kind kind, const char *text)
 {
     static const char *const label[] = {
-        [REPORT_ERROR] = "", [REPORT_WARNING] = "warning: ", [REPORT_INFO] = "info: ",
+        [REPORT_ERROR] = "",
+        [REPORT_WARNING] = "warning: ",
+        [REPORT_INFO] = "info: ",
     };
 
     if (kind == REPORT_STDOUT) {

@@ -30,9 +30,18 @@ static inline void san_arrive(void *saved, const void **lo, size_t *size)
 {
     __sanitizer_finish_switch_fiber(saved, lo, size);
 }
-static inline void san_unpoison(void *p, size_t n) { __asan_unpoison_memory_region(p, n); }
-static inline void san_root(void *p, size_t n) { __lsan_register_root_region(p, n); }
-static inline void san_unroot(void *p, size_t n) { __lsan_unregister_root_region(p, n); }
+static inline void san_unpoison(void *p, size_t n)
+{
+    __asan_unpoison_memory_region(p, n);
+}
+static inline void san_root(void *p, size_t n)
+{
+    __lsan_register_root_region(p, n);
+}
+static inline void san_unroot(void *p, size_t n)
+{
+    __lsan_unregister_root_region(p, n);
+}
 /* Everything that words of [p, end) point to counts as reachable from now on. */
 NO_ASAN static inline void san_forgive(const void *p, const void *end)
 {
@@ -56,10 +65,10 @@ static inline void san_forgive(const void *p, const void *end) {}
 #include <valgrind/memcheck.h>
 #else
 #define VALGRIND_MAKE_MEM_UNDEFINED(p, n) ((void)0)
-#define VALGRIND_MAKE_MEM_DEFINED(p, n) ((void)0)
-#define RUNNING_ON_VALGRIND 0
-#define VALGRIND_STACK_REGISTER(lo, hi) 0
-#define VALGRIND_STACK_DEREGISTER(id) ((void)(id))
+#define VALGRIND_MAKE_MEM_DEFINED(p, n)   ((void)0)
+#define RUNNING_ON_VALGRIND               0
+#define VALGRIND_STACK_REGISTER(lo, hi)   0
+#define VALGRIND_STACK_DEREGISTER(id)     ((void)(id))
 #endif
 
 #endif

@@ -1,9 +1,10 @@
 /*
  * The scheduler loop and the seeded policy.
  *
- * Models: one ready queue, first in first out unless a policy picks.  Completions and inputs are taken when
- * nothing is ready, and every GATHER_EVERY steps so that busy coroutines cannot starve them: both are
- * functions of the steps taken, so a replay takes the same events at the same places.
+ * Models: one ready queue, first in first out unless a policy picks.  Completions and inputs are
+ * taken when nothing is ready, and every GATHER_EVERY steps so that busy coroutines cannot starve
+ * them: both are functions of the steps taken, so a replay takes the same events at the same
+ * places.
  */
 #include "ref/engine/internal.h"
 
@@ -20,12 +21,12 @@ static struct co *pick(struct world *w)
     if (!w->policy || !w->policy->pick) {
         return LIST_FIRST(&w->ready, struct co, link);
     }
-    LIST_FOREACH(co, &w->ready, link) {
+    LIST_FOREACH (co, &w->ready, link) {
         if (n == w->candidates_cap) {
             w->candidates_cap = MAX(16, 2 * n);
             w->candidates = mem_realloc(w->candidates, w->candidates_cap * sizeof(*w->candidates));
         }
-        w->candidates[n++] = (struct sched_candidate){ co, co->id, co->point };
+        w->candidates[n++] = (struct sched_candidate){co, co->id, co->point};
     }
     choice = w->policy->pick(w->policy, w->candidates, n);
     assert(choice < n);
@@ -90,7 +91,7 @@ static bool seeded_preempt(struct sched_policy *p, struct world *w, const struct
 
 void sched_seeded_init(struct sched_seeded *s, uint64_t seed, unsigned preempt_permille)
 {
-    s->base = (struct sched_policy){ seeded_pick, seeded_preempt };
+    s->base = (struct sched_policy){seeded_pick, seeded_preempt};
     rng_seed(&s->rng, seed);
     s->preempt_permille = preempt_permille;
 }

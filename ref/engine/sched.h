@@ -1,8 +1,9 @@
 /*
  * Scheduling policies: which ready coroutine runs next, and whether a scheduling point preempts.
  *
- * FIFO never preempts.  SEEDED picks and preempts at random from its seed.  A scripted policy replays a list
- * of choices and reports the alternatives it had: explorers (bounded exhaustive, PCT) are built on it.
+ * FIFO never preempts.  SEEDED picks and preempts at random from its seed.  A scripted policy
+ * replays a list of choices and reports the alternatives it had: explorers (bounded exhaustive,
+ * PCT) are built on it.
  */
 #ifndef BLKREF_ENGINE_SCHED_H
 #define BLKREF_ENGINE_SCHED_H
@@ -11,8 +12,8 @@
 
 struct sched_candidate {
     struct co *co;
-    unsigned id;                 /* creation number in this world */
-    const struct point *point;   /* where it stands, or NULL for one that just became ready */
+    unsigned id;               /* creation number in this world */
+    const struct point *point; /* where it stands, or NULL for one that just became ready */
 };
 
 struct sched_policy {

@@ -1,9 +1,9 @@
 /*
  * Signals as events: blocked in the world's thread and read from a signalfd.
  *
- * Models: one handler a signal and world, called by the scheduler.  The signal stays blocked until the handler is
- * taken away or the world is freed, so a program must unblock it in children it starts.  Two worlds of a process
- * should not ask for one signal: either may get it.
+ * Models: one handler a signal and world, called by the scheduler.  The signal stays blocked until
+ * the handler is taken away or the world is freed, so a program must unblock it in children it
+ * starts.  Two worlds of a process should not ask for one signal: either may get it.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -16,8 +16,8 @@
 
 struct signals {
     int fd;
-    sigset_t wanted;             /* in the signalfd */
-    sigset_t blocked;            /* by us */
+    sigset_t wanted;  /* in the signalfd */
+    sigset_t blocked; /* by us */
     struct {
         void (*fn)(void *arg, int signo);
         void *arg;

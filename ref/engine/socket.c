@@ -1,8 +1,8 @@
 /*
  * Sockets: calls whose results and data go through the event record.
  *
- * Models: try without blocking, wait with host_poll(), try again.  Descriptors that are no sockets (pipes,
- * terminals) are waited for first.  Leaves out: datagrams, ancillary data.
+ * Models: try without blocking, wait with host_poll(), try again.  Descriptors that are no sockets
+ * (pipes, terminals) are waited for first.  Leaves out: datagrams, ancillary data.
  */
 #include <assert.h>
 #include <errno.h>
@@ -15,7 +15,11 @@
 #include "ref/engine/hostio.h"
 
 #define SLICE_MAX 64
-#define OR_ERRNO(call) ({ ssize_t r_ = (call); r_ < 0 ? -errno : r_; })
+#define OR_ERRNO(call)                                                                             \
+    ({                                                                                             \
+        ssize_t r_ = (call);                                                                       \
+        r_ < 0 ? -errno : r_;                                                                      \
+    })
 
 enum call { CALL_RECV, CALL_SEND, CALL_CONNECT, CALL_ACCEPT };
 
@@ -25,7 +29,8 @@ static bool must_wait(ssize_t r)
 }
 
 /* Replay: the recorded result; received data goes into q. */
-static ssize_t replay_call(struct world *w, enum call call, const struct iov *q, size_t q_off, size_t bytes)
+static ssize_t replay_call(struct world *w, enum call call, const struct iov *q, size_t q_off,
+                           size_t bytes)
 {
     const struct event *e = event_expect(w, EVENT_SOCKET, call);
 
@@ -38,11 +43,11 @@ static ssize_t replay_call(struct world *w, enum call call, const struct iov *q,
     return e->value;
 }
 
-static ssize_t try_transfer(struct world *w, enum call call, int fd, const struct iov *q, size_t q_off,
-                            size_t bytes, bool waited)
+static ssize_t try_transfer(struct world *w, enum call call, int fd, const struct iov *q,
+                            size_t q_off, size_t bytes, bool waited)
 {
     struct iovec v[SLICE_MAX];
-    struct msghdr msg = { .msg_iov = v };
+    struct msghdr msg = {.msg_iov = v};
     bool in = call == CALL_RECV;
     ssize_t r;
 
@@ -51,11 +56,13 @@ static ssize_t try_transfer(struct world *w, enum call call, int fd, const struc
     }
     msg.msg_iovlen = (size_t)host_op_slice(q, q_off, bytes, v, SLICE_MAX);
     do {
-        r = OR_ERRNO(in ? recvmsg(fd, &msg, MSG_DONTWAIT) : sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL));
+        r = OR_ERRNO(in ? recvmsg(fd, &msg, MSG_DONTWAIT)
+                        : sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL));
         if (r == -ENOTSOCK && !waited) {
             r = -EAGAIN;
         } else if (r == -ENOTSOCK) {
-            r = OR_ERRNO(in ? readv(fd, v, (int)msg.msg_iovlen) : writev(fd, v, (int)msg.msg_iovlen));
+            r = OR_ERRNO(in ? readv(fd, v, (int)msg.msg_iovlen)
+                            : writev(fd, v, (int)msg.msg_iovlen));
         }
     } while (r == -EINTR);
     event_note_data(w, EVENT_SOCKET, call, r, q, q_off, in && r > 0 ? (size_t)r : 0);
@@ -125,7 +132,8 @@ static int connect_result(int fd)
     return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0 ? -errno : -error;
 }
 
-int host_connect(struct world *w, int fd, const struct sockaddr *addr, socklen_t len, int64_t deadline)
+int host_connect(struct world *w, int fd, const struct sockaddr *addr, socklen_t len,
+                 int64_t deadline)
 {
     int ret;
 

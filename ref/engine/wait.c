@@ -1,8 +1,10 @@
 /*
- * The entrance of the event queue: completions, readiness, signals and due timers come in here and nowhere else.
+ * The entrance of the event queue: completions, readiness, signals and due timers come in here and
+ * nowhere else.
  *
- * Models: taking what has come in, and waiting when nothing is ready.  Simulated time jumps only when no file
- * I/O is in flight and no socket or signal is ready.  A replay delivers what its log has for this step instead.
+ * Models: taking what has come in, and waiting when nothing is ready.  Simulated time jumps only
+ * when no file I/O is in flight and no socket or signal is ready.  A replay delivers what its log
+ * has for this step instead.
  */
 #include <inttypes.h>
 #include <time.h>
@@ -16,7 +18,7 @@ static struct host_op *pending_op(struct world *w, uint64_t id)
 {
     struct host_op *op;
 
-    LIST_FOREACH(op, &w->events->pending, job.link) {
+    LIST_FOREACH (op, &w->events->pending, job.link) {
         if (op->id == id) {
             return op;
         }
@@ -28,7 +30,7 @@ static struct poll_wait *poll_by_id(struct world *w, uint64_t id)
 {
     struct poll_wait *p;
 
-    LIST_FOREACH(p, &w->polls, link) {
+    LIST_FOREACH (p, &w->polls, link) {
         if (p->id == id) {
             return p;
         }
@@ -58,8 +60,9 @@ static void replay_event(struct world *w, const struct event *e)
         poll_complete(p, (int)e->value);
     } else if (e->kind == EVENT_DONE && (op = pending_op(w, e->id))) {
         if (!same_result(op, e->value)) {
-            event_diverged(w, "step %" PRIu64 ": operation %" PRIu64 " gave %" PRId64 ", the log has %" PRId64,
-                           w->steps, e->id, op->result, e->value);
+            event_diverged(
+                w, "step %" PRIu64 ": operation %" PRIu64 " gave %" PRId64 ", the log has %" PRId64,
+                w->steps, e->id, op->result, e->value);
         }
         list_remove(&op->job.link);
         host_op_complete(op);
@@ -90,18 +93,19 @@ static void add_fd(struct world *w, unsigned *n, int fd, short events)
         w->pollfds_cap = MAX(8, 2 * *n);
         w->pollfds = mem_realloc(w->pollfds, w->pollfds_cap * sizeof(*w->pollfds));
     }
-    w->pollfds[(*n)++] = (struct pollfd){ fd, events, 0 };
+    w->pollfds[(*n)++] = (struct pollfd){fd, events, 0};
 }
 
-/* Asks the kernel what is ready.  Sockets that are complete their waits, in the order these began. */
+/* Asks the kernel what is ready.  Sockets that are complete their waits, in the order these began.
+ */
 static bool poll_fds(struct world *w, int64_t timeout)
 {
-    struct timespec ts = { timeout / NS_PER_S, timeout % NS_PER_S };
+    struct timespec ts = {timeout / NS_PER_S, timeout % NS_PER_S};
     struct poll_wait *p, *tmp;
     unsigned n = 0, i = 0;
     bool any = false;
 
-    LIST_FOREACH(p, &w->polls, link) {
+    LIST_FOREACH (p, &w->polls, link) {
         add_fd(w, &n, p->fd, p->events);
     }
     if (timeout != 0) {
@@ -112,7 +116,7 @@ static bool poll_fds(struct world *w, int64_t timeout)
     if (ppoll(w->pollfds, n, timeout < 0 ? NULL : &ts, NULL) <= 0) {
         return false;
     }
-    LIST_FOREACH_SAFE(p, tmp, &w->polls, link) {
+    LIST_FOREACH_SAFE (p, tmp, &w->polls, link) {
         if (w->pollfds[i].revents) {
             event_note(w, EVENT_POLL, p->id, w->pollfds[i].revents);
             poll_complete(p, w->pollfds[i].revents);
@@ -175,7 +179,8 @@ static bool idle_replay(struct world *w, bool settle)
         return true;
     }
     if (w->inflight > 0 || (!settle && w->npolls > 0)) {
-        event_diverged(w, "step %" PRIu64 ": the run waits, and the log has nothing for it", w->steps);
+        event_diverged(w, "step %" PRIu64 ": the run waits, and the log has nothing for it",
+                       w->steps);
     }
     return false;
 }

@@ -104,8 +104,8 @@ struct rng *world_rng(struct world *w)
 void world_uuid(struct world *w, uint8_t uuid[16])
 {
     rng_fill(world_rng(w), uuid, 16);
-    uuid[6] = (uuid[6] & 0x0f) | 0x40;      /* version 4, RFC 4122 4.4 */
-    uuid[8] = (uuid[8] & 0x3f) | 0x80;      /* its variant */
+    uuid[6] = (uuid[6] & 0x0f) | 0x40; /* version 4, RFC 4122 4.4 */
+    uuid[8] = (uuid[8] & 0x3f) | 0x80; /* its variant */
 }
 
 void world_set_block(struct world *w, void *block, void (*destroy)(void *block))

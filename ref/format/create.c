@@ -12,8 +12,9 @@ struct node *format_create_file(struct world *w, const char *filename, const str
     value_free(opts_take(own_table, rest));
     int ret = image_create_file(w, filename, rest, err);
     value_free(rest);
-    return ret < 0 ? NULL
-                   : node_open(w, filename, NULL, NULL, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
+    return ret < 0
+               ? NULL
+               : node_open(w, filename, NULL, NULL, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
 }
 
 struct node *format_take_node(struct world *w, struct value *opts, const char *key,

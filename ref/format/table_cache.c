@@ -49,8 +49,8 @@ static int get_page(struct table_cache *c, const struct table_ref *t, uint64_t i
     struct table_page *p = *slot;
     if (!p->valid || p->offset != offset) {
         p->valid = false;
-        int ret = child_pread(c->file, (int64_t)offset, p->data,
-                              (int64_t)page_bytes(t, in_table), t->load, r);
+        int ret = child_pread(c->file, (int64_t)offset, p->data, (int64_t)page_bytes(t, in_table),
+                              t->load, r);
         if (ret < 0) {
             return ret;
         }

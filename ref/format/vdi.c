@@ -1,11 +1,12 @@
 /*
  * vdi: VirtualBox's disk images, dynamic and static.
  *
- * Models: a header sector, a map with one entry for each block of 1 MiB, and the blocks in the order in which they
- * were first written.  Header and map are written through, header first (specs/vdi.yaml MAP-7), so that a power cut may
- * lose a block but never gives one to two places.  A map that ends behind the file's end reads as zeroes there, as its
- * bytes would, and takes no memory.  Leaves out: snapshots and parent images (refused), block sizes other than
- * 1 MiB, freeing blocks (as QEMU: nothing is discarded, zeroes are written as data), repair.
+ * Models: a header sector, a map with one entry for each block of 1 MiB, and the blocks in the
+ * order in which they were first written.  Header and map are written through, header first
+ * (specs/vdi.yaml MAP-7), so that a power cut may lose a block but never gives one to two places.
+ * A map that ends behind the file's end reads as zeroes there, as its bytes would, and takes no
+ * memory.  Leaves out: snapshots and parent images (refused), block sizes other than 1 MiB, freeing
+ * blocks (as QEMU: nothing is discarded, zeroes are written as data), repair.
  */
 #include <assert.h>
 #include <errno.h>
@@ -17,7 +18,7 @@
 #include "ref/format/format.h"
 #include "specs/vdi_layout.h"
 
-#define BLOCK ((int64_t)VDI_BLOCK)
+#define BLOCK    ((int64_t)VDI_BLOCK)
 #define MAX_SIZE ((uint64_t)VDI_MAX_BLOCKS * VDI_BLOCK)
 
 struct vdi {
@@ -32,10 +33,7 @@ struct vdi {
 
 static const struct opt_desc vdi_create_options[] = {
     {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
-    {.name = "static",
-     .type = OPT_BOOL,
-     .def = "off",
-     .help = "VDI static (pre-allocated) image"},
+    {.name = "static", .type = OPT_BOOL, .def = "off", .help = "VDI static (pre-allocated) image"},
     {.name = NULL},
 };
 
@@ -120,9 +118,8 @@ static int check_header(const uint8_t *h, struct error **err)
         return error_set(err, ENOTSUP, "unsupported VDI image (non-NULL parent UUID)");
     }
     if (blocks > VDI_MAX_BLOCKS) {
-        return error_set(err, ENOTSUP,
-                         "unsupported VDI image (too many blocks %u, max is %u)", blocks,
-                         (unsigned)VDI_MAX_BLOCKS);
+        return error_set(err, ENOTSUP, "unsupported VDI image (too many blocks %u, max is %u)",
+                         blocks, (unsigned)VDI_MAX_BLOCKS);
     }
     return 0;
 }
@@ -268,8 +265,8 @@ static int vdi_read(struct node *n, const struct request *r)
 }
 
 /* A whole new block: the piece, and zeroes around it. */
-static int write_block(struct node *n, const struct request *r, int64_t done,
-                       const struct piece *p, int64_t host)
+static int write_block(struct node *n, const struct request *r, int64_t done, const struct piece *p,
+                       int64_t host)
 {
     if (p->bytes == BLOCK) {
         return child_pwritev(n->file, host, BLOCK, r->iov, r->iov_off + (size_t)done, r->flags,
@@ -286,8 +283,8 @@ static int write_block(struct node *n, const struct request *r, int64_t done,
 }
 
 /*
- * Writes a piece into a new block and enters it in header and map.  On failure the block stays unused, and is not
- * given away again while the image is open.
+ * Writes a piece into a new block and enters it in header and map.  On failure the block stays
+ * unused, and is not given away again while the image is open.
  */
 static int allocate(struct node *n, const struct request *r, int64_t done, const struct piece *p)
 {
@@ -318,8 +315,7 @@ static int allocate(struct node *n, const struct request *r, int64_t done, const
     return ret;
 }
 
-static int write_piece(struct node *n, const struct request *r, int64_t done,
-                       const struct piece *p)
+static int write_piece(struct node *n, const struct request *r, int64_t done, const struct piece *p)
 {
     struct vdi *s = n->state;
     if (!is_allocated(entry(s, p->block))) {
@@ -479,7 +475,7 @@ static int write_map(struct blk *b, uint32_t blocks, bool is_static)
         memset(buf, 0, bytes);
         for (uint32_t i = 0; i < count; i++) {
             vdi_map_entry_set_block(buf + i * VDI_MAP_ENTRY_SIZE,
-                                is_static ? first + i : VDI_UNALLOCATED);
+                                    is_static ? first + i : VDI_UNALLOCATED);
         }
         int64_t at = VDI_HEADER_SIZE + (int64_t)first * VDI_MAP_ENTRY_SIZE;
         ret = blk_pwrite(b, at, buf, (int64_t)bytes, 0);

@@ -1,10 +1,11 @@
 /*
  * vpc: Virtual PC's VHD images, fixed and dynamic.
  *
- * Models: the footer with its checksum (and its copy in front of dynamic images), the two opinions on a disk's size
- * (geometry, current size) and which writers hold which, the block allocation table (BAT), blocks with their bitmaps.  A
- * new block takes the footer's place; the footer is stable behind it before the BAT names it.  As QEMU, reading does
- * not look at bitmaps, writing sets them whole.  Leaves out: differencing images (refused), freeing blocks, resizing.
+ * Models: the footer with its checksum (and its copy in front of dynamic images), the two opinions
+ * on a disk's size (geometry, current size) and which writers hold which, the block allocation
+ * table (BAT), blocks with their bitmaps.  A new block takes the footer's place; the footer is
+ * stable behind it before the BAT names it.  As QEMU, reading does not look at bitmaps, writing
+ * sets them whole.  Leaves out: differencing images (refused), freeing blocks, resizing.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,7 +16,7 @@
 #include "ref/format/format.h"
 #include "specs/vpc_layout.h"
 
-#define SECTOR ((int64_t)VPC_SECTOR)
+#define SECTOR   ((int64_t)VPC_SECTOR)
 #define NO_BLOCK UINT32_MAX
 
 struct vpc {
@@ -45,7 +46,8 @@ static const struct opt_desc vpc_create_options[] = {
     {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
     {.name = "subformat",
      .type = OPT_STRING,
-     .help = "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} "},
+     .help =
+         "Type of virtual hard disk format. Supported formats are {dynamic (default) | fixed} "},
     {.name = "force_size",
      .type = OPT_BOOL,
      .help = "Force disk size calculation to use the actual size specified, rather than using the "
@@ -125,8 +127,8 @@ static int set_size(struct node *n, const char *calc, struct error **err)
     bool current = calc ? !strcmp(calc, size_calcs[1]) : trusts_current_size(f);
     bool largest = cyls == VPC_MAX_CYLINDERS && heads == VPC_MAX_HEADS &&
                    per_track == VPC_MAX_SECTORS_PER_TRACK;
-    uint64_t sectors = current || largest ? vpc_footer_get_current_size(f) / VPC_SECTOR
-                                          : cyls * heads * per_track;
+    uint64_t sectors =
+        current || largest ? vpc_footer_get_current_size(f) / VPC_SECTOR : cyls * heads * per_track;
     if (sectors > VPC_MAX_SECTORS) {
         return error_set_errno(err, EFBIG, "Could not open '%s'", n->file->node->filename);
     }
@@ -344,8 +346,8 @@ static int allocate(struct node *n, uint64_t block, const struct request *r)
     int ret = len < 0 ? (int)len : 0;
     if (ret == 0 && len > at + VPC_FOOTER_SIZE) {
         /* Something is there that no entry names: an allocation that was cut short. */
-        ret = child_pwrite_zeroes(n->file, at + s->bitmap_size, s->block_size, 0,
-                                  LABEL_TABLE_GROW, r);
+        ret = child_pwrite_zeroes(n->file, at + s->bitmap_size, s->block_size, 0, LABEL_TABLE_GROW,
+                                  r);
     }
     if (ret == 0) {
         ret = child_pwrite(n->file, end, s->footer, sizeof(s->footer), LABEL_FOOTER_UPDATE, r);
@@ -475,7 +477,8 @@ static void geometry(uint64_t sectors, struct shape *g)
     g->cyls = (unsigned)(tracks / g->heads);
 }
 
-/* The smallest disk of at least `sectors` that a geometry can say; beyond the largest geometry, just that many. */
+/* The smallest disk of at least `sectors` that a geometry can say; beyond the largest geometry,
+ * just that many. */
 static void choose_geometry(uint64_t sectors, struct shape *g)
 {
     uint64_t largest = 65535ull * 16 * 255;
@@ -619,8 +622,9 @@ static int vpc_create_json(struct world *w, struct value *opts, struct error **e
         choose_geometry(size / VPC_SECTOR, &g);
         ret = g.sectors * VPC_SECTOR == size
                   ? create_on(w, file, &g, err)
-                  : error_set(err, EINVAL, "The requested image size cannot be represented in CHS "
-                                           "geometry");
+                  : error_set(err, EINVAL,
+                              "The requested image size cannot be represented in CHS "
+                              "geometry");
     }
     node_unref(file);
     return ret;

@@ -27,7 +27,9 @@ static int open_ends(struct commit *c, struct error **err)
         return ret;
     }
     c->source.b = backend(c, c->top, PERM_CONSISTENT_READ, err);
-    c->target = c->source.b ? backend(c, c->base, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE, err) : NULL;
+    c->target = c->source.b
+                    ? backend(c, c->base, PERM_CONSISTENT_READ | PERM_WRITE | PERM_RESIZE, err)
+                    : NULL;
     return c->target ? 0 : -EPERM;
 }
 
@@ -35,7 +37,8 @@ static int prepare_copy(struct commit *c, struct error **err)
 {
     int64_t top = blk_length(c->source.b), base = blk_length(c->target);
     if (top < 0 || base < 0) {
-        return error_set_errno(err, (int)-MIN(top, base), "Could not get the length of the images to commit");
+        return error_set_errno(err, (int)-MIN(top, base),
+                               "Could not get the length of the images to commit");
     }
     c->source.bytes = top;
     c->copy.total = top;
@@ -73,7 +76,7 @@ static void commit_clean(struct job *j)
     if (c->base_was_read_only && !c->base->read_only) {
         struct error *err = NULL;
         node_set_read_only(c->base, true, &err);
-        error_free(err);              /* it stays writable then */
+        error_free(err); /* it stays writable then */
     }
 }
 
@@ -83,16 +86,24 @@ static void commit_kick(struct job *j)
 }
 
 static const struct job_driver commit_driver = {
-    .type = JOB_COMMIT, .run = commit_run, .clean = commit_clean, .kick = commit_kick,
+    .type = JOB_COMMIT,
+    .run = commit_run,
+    .clean = commit_clean,
+    .kick = commit_kick,
 };
 
-struct job *commit_job_new(struct commit *c, const char *id, struct node *top, struct node *base, int64_t speed,
-                           struct error **err)
+struct job *commit_job_new(struct commit *c, const char *id, struct node *top, struct node *base,
+                           int64_t speed, struct error **err)
 {
     assert(top != base && graph_chain_contains(top, base));
-    *c = (struct commit){ .w = top->w, .top = top, .base = base };
+    *c = (struct commit){.w = top->w, .top = top, .base = base};
     c->copy = (struct copy){
-        .w = c->w, .sources = &c->source, .n_sources = 1, .overlay = true, .base = base, .in_order = true,
+        .w = c->w,
+        .sources = &c->source,
+        .n_sources = 1,
+        .overlay = true,
+        .base = base,
+        .in_order = true,
         .workers = COPY_MAX_WORKERS,
     };
     struct job *j = job_new(c->w, id, &commit_driver, &c->copy, 0, err);

@@ -12,7 +12,7 @@ enum kind { KIND_DATA, KIND_ZERO, KIND_BACKING };
 struct worker {
     struct copy *c;
     uint8_t *buf;
-    int64_t offset, bytes;            /* what it copies at present */
+    int64_t offset, bytes; /* what it copies at present */
     enum kind kind;
 };
 
@@ -20,7 +20,8 @@ static int copy_fail(struct copy *c, int ret, const char *what, int64_t offset)
 {
     if (c->ret == 0) {
         c->ret = ret;
-        error_set(&c->err, -ret, "error while %s %lld: %s", what, (long long)offset, strerror(-ret));
+        error_set(&c->err, -ret, "error while %s %lld: %s", what, (long long)offset,
+                  strerror(-ret));
     }
     return ret;
 }
@@ -40,7 +41,7 @@ static struct copy_source *source_at(struct copy *c, int64_t offset)
 static enum kind classify(const struct copy *c, const struct status *st, int64_t offset)
 {
     if (c->overlay && offset >= c->backing_bytes && (st->flags & STATUS_ZERO)) {
-        return KIND_BACKING;          /* reads as zeroes behind the end of the target's backing file, too */
+        return KIND_BACKING; /* reads as zeroes behind the end of the target's backing file, too */
     }
     if (st->flags & STATUS_ZERO) {
         return c->fill ? KIND_DATA : KIND_ZERO;
@@ -60,9 +61,9 @@ static int ask(struct copy *c, struct copy_source *s, int64_t at, struct status 
             return ret;
         }
         if (bytes <= 512) {
-            world_warn(c->w, "error while reading block status at offset %lld: %s", (long long)(s->start + at),
-                       strerror(-ret));
-            *st = (struct status){ .flags = STATUS_DATA, .bytes = MIN(512, s->bytes - at) };
+            world_warn(c->w, "error while reading block status at offset %lld: %s",
+                       (long long)(s->start + at), strerror(-ret));
+            *st = (struct status){.flags = STATUS_DATA, .bytes = MIN(512, s->bytes - at)};
             return 0;
         }
         bytes = MAX(ROUND_DOWN(bytes / 4, 512), 512);
@@ -87,7 +88,8 @@ static int look_once(struct copy *c, int64_t offset, enum kind *kind, int64_t *b
     return 0;
 }
 
-/* As above; compressed images are made of whole clusters, and one that is not all of one kind is data. */
+/* As above; compressed images are made of whole clusters, and one that is not all of one kind is
+ * data. */
 static int look(struct copy *c, int64_t offset, enum kind *kind, int64_t *bytes)
 {
     int ret = look_once(c, offset, kind, bytes);
@@ -126,13 +128,15 @@ static int count(struct copy *c)
 
 /* ---- reading and writing ---- */
 
-static int read_sectors(struct copy *c, struct copy_source *s, int64_t at, uint8_t *buf, int64_t bytes)
+static int read_sectors(struct copy *c, struct copy_source *s, int64_t at, uint8_t *buf,
+                        int64_t bytes)
 {
     for (int64_t n; bytes; at += n, buf += n, bytes -= n) {
         n = MIN(512 - at % 512, bytes);
         int ret = blk_pread(s->b, at, buf, n);
         if (ret < 0) {
-            world_warn(c->w, "error while reading offset %lld: %s", (long long)(s->start + at), strerror(-ret));
+            world_warn(c->w, "error while reading offset %lld: %s", (long long)(s->start + at),
+                       strerror(-ret));
             memset(buf, 0, (size_t)n);
         }
     }
@@ -174,8 +178,9 @@ static int write_data(struct worker *k)
     }
     for (int64_t done = 0, n; done < k->bytes; done += n) {
         bool data = true;
-        n = c->min_sparse ? copy_split(k->buf + done, k->offset + done, k->bytes - done, c->min_sparse, &data)
-                          : k->bytes;
+        n = c->min_sparse
+                ? copy_split(k->buf + done, k->offset + done, k->bytes - done, c->min_sparse, &data)
+                : k->bytes;
         int ret = data ? blk_pwrite(c->target, k->offset + done, k->buf + done, n, 0)
                        : write_zeroes(c, k->offset + done, n);
         if (ret < 0) {
@@ -207,7 +212,8 @@ static bool offload(struct worker *k)
         struct copy_source *s = source_at(c, k->offset + done);
         int64_t at = k->offset + done - s->start;
         n = MIN(k->bytes - done, s->bytes - at);
-        if (child_copy_range(blk_root(s->b), at, blk_root(c->target), k->offset + done, n, 0, 0) < 0) {
+        if (child_copy_range(blk_root(s->b), at, blk_root(c->target), k->offset + done, n, 0, 0) <
+            0) {
             c->copy_range = false;
             return false;
         }
@@ -240,7 +246,8 @@ static int take(struct worker *k)
     k->offset = c->next;
     k->bytes = c->status_end - c->next;
     if (k->kind == KIND_DATA) {
-        k->bytes = MIN(k->bytes, c->compressed ? c->cluster : COPY_BUFFER - k->offset % COPY_BUFFER);
+        k->bytes =
+            MIN(k->bytes, c->compressed ? c->cluster : COPY_BUFFER - k->offset % COPY_BUFFER);
     }
     c->next += k->bytes;
     ret = 1;
@@ -281,8 +288,9 @@ static int copy_range(struct worker *k)
 static void worker(void *arg)
 {
     struct copy *c = arg;
-    struct worker k = { .c = c };
-    k.buf = node_try_blockalign(blk_node(c->target), (size_t)(c->compressed ? c->cluster : COPY_BUFFER));
+    struct worker k = {.c = c};
+    k.buf = node_try_blockalign(blk_node(c->target),
+                                (size_t)(c->compressed ? c->cluster : COPY_BUFFER));
     if (!k.buf) {
         copy_fail(c, -ENOMEM, "allocating a buffer at byte", 0);
     }
@@ -324,7 +332,7 @@ static int copy_run(struct job *j, struct error **err)
         ret = c->ret;
     }
     if (ret == 0 && c->compressed && !job_cancelled(j)) {
-        ret = blk_pwrite(c->target, 0, NULL, 0, REQ_COMPRESSED);     /* ends the stream */
+        ret = blk_pwrite(c->target, 0, NULL, 0, REQ_COMPRESSED); /* ends the stream */
         if (ret < 0) {
             copy_fail(c, ret, "writing at byte", c->total);
         }
@@ -341,7 +349,7 @@ static void copy_kick(struct job *j)
     waitq_wake_all(c->w, &c->turns);
 }
 
-const struct job_driver copy_driver = { .type = JOB_CONVERT, .run = copy_run, .kick = copy_kick };
+const struct job_driver copy_driver = {.type = JOB_CONVERT, .run = copy_run, .kick = copy_kick};
 
 struct job *copy_job_new(struct copy *c, const char *id, int64_t speed, struct error **err)
 {

@@ -13,7 +13,8 @@ static int64_t block_end(int64_t offset, int64_t pos, int64_t bytes, int64_t ali
 }
 
 /* End of the run of blocks from pos that are zero (or not). */
-static int64_t run_end(const uint8_t *buf, int64_t offset, int64_t pos, int64_t bytes, int64_t align, bool zero)
+static int64_t run_end(const uint8_t *buf, int64_t offset, int64_t pos, int64_t bytes,
+                       int64_t align, bool zero)
 {
     while (pos < bytes) {
         int64_t end = block_end(offset, pos, bytes, align);
@@ -25,7 +26,8 @@ static int64_t run_end(const uint8_t *buf, int64_t offset, int64_t pos, int64_t 
     return pos;
 }
 
-int64_t copy_split(const uint8_t *buf, int64_t offset, int64_t bytes, int64_t min_sparse, bool *data)
+int64_t copy_split(const uint8_t *buf, int64_t offset, int64_t bytes, int64_t min_sparse,
+                   bool *data)
 {
     assert(bytes > 0 && min_sparse >= 512);
     int64_t align = (int64_t)1 << (63 - __builtin_clzll((unsigned long long)min_sparse));

@@ -1,5 +1,6 @@
 /*
- * The life of a job: created, running (or paused, ready, standby), waiting, pending, concluded, or aborting on the way.
+ * The life of a job: created, running (or paused, ready, standby), waiting, pending, concluded, or
+ * aborting on the way.
  */
 #include "ref/job/job.h"
 
@@ -49,16 +50,16 @@ static bool id_well_formed(const char *id)
         return false;
     }
     for (const char *p = id + 1; *p; p++) {
-        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || *p == '-' ||
-              *p == '.' || *p == '_')) {
+        if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ||
+              *p == '-' || *p == '.' || *p == '_')) {
             return false;
         }
     }
     return true;
 }
 
-struct job *job_new(struct world *w, const char *id, const struct job_driver *drv, void *opaque, unsigned flags,
-                    struct error **err)
+struct job *job_new(struct world *w, const char *id, const struct job_driver *drv, void *opaque,
+                    unsigned flags, struct error **err)
 {
     assert(drv->run);
     if (id && !id_well_formed(id)) {
@@ -71,7 +72,8 @@ struct job *job_new(struct world *w, const char *id, const struct job_driver *dr
     }
     assert(id || !flags);
     struct job *j = mem_zalloc(sizeof(*j));
-    *j = (struct job){ .w = w, .id = str_dup(id), .drv = drv, .opaque = opaque, .flags = flags, .refcnt = 1 };
+    *j = (struct job){
+        .w = w, .id = str_dup(id), .drv = drv, .opaque = opaque, .flags = flags, .refcnt = 1};
     list_init(&j->sleepers);
     list_push(&world_jobs(w)->all, &j->link);
     set_status(j, JOB_CREATED);
@@ -224,15 +226,15 @@ int job_apply_verb(const struct job *j, enum job_verb v, struct error **err)
     if (job_verb_allowed(j->status, v)) {
         return 0;
     }
-    return error_set(err, EPERM, "Job '%s' in state '%s' cannot accept command verb '%s'", j->id ? j->id : "",
-                     job_status_names[j->status], job_verb_names[v]);
+    return error_set(err, EPERM, "Job '%s' in state '%s' cannot accept command verb '%s'",
+                     j->id ? j->id : "", job_status_names[j->status], job_verb_names[v]);
 }
 
 /* Ends sleeps and waits, so that everybody looks at pause and cancel again. */
 static void kick(struct job *j)
 {
     struct sleeper *s;
-    LIST_FOREACH(s, &j->sleepers, link) {
+    LIST_FOREACH (s, &j->sleepers, link) {
         co_sleep_cancel(s->co);
     }
     waitq_wake_all(j->w, &j->changed);
@@ -306,7 +308,8 @@ int job_complete(struct job *j, struct error **err)
         return ret;
     }
     if (j->cancelled || !j->drv->complete) {
-        return error_set(err, EBUSY, "The active block job '%s' cannot be completed", j->id ? j->id : "");
+        return error_set(err, EBUSY, "The active block job '%s' cannot be completed",
+                         j->id ? j->id : "");
     }
     ret = j->drv->complete(j, err);
     kick(j);
@@ -383,7 +386,7 @@ static void unpark(struct job *j)
 
 void job_pause_point(struct job *j)
 {
-    co_yield(j->w);
+    co_yield (j->w);
     while (job_should_pause(j) && !job_cancelled(j)) {
         park(j);
         waitq_wait(j->w, &j->resume);
@@ -394,7 +397,7 @@ void job_pause_point(struct job *j)
 void job_sleep(struct job *j, int64_t ns)
 {
     if (!job_cancelled(j) && !job_should_pause(j) && ns > 0) {
-        struct sleeper s = { .co = co_self(j->w) };
+        struct sleeper s = {.co = co_self(j->w)};
         list_push(&j->sleepers, &s.link);
         co_sleep(j->w, CLOCK_REAL, ns);
         list_remove(&s.link);

@@ -1,10 +1,11 @@
 /*
  * Jobs: long work that can be watched, paused, cancelled and finalized.
  *
- * Models: the state machine of qapi/job.json.  A job is one coroutine that calls its driver's run(), waits to be
- * finalized, and then prepares and commits, or aborts.  run() may use further coroutines (workers).  All of them call
- * job_pause_point() where they can be stopped; a job counts as paused when each of them stands there.
- * Leaves out: transactions of several jobs; block permissions and blockers (the drivers').
+ * Models: the state machine of qapi/job.json.  A job is one coroutine that calls its driver's
+ * run(), waits to be finalized, and then prepares and commits, or aborts.  run() may use further
+ * coroutines (workers).  All of them call job_pause_point() where they can be stopped; a job counts
+ * as paused when each of them stands there. Leaves out: transactions of several jobs; block
+ * permissions and blockers (the drivers').
  */
 #ifndef BLKREF_JOB_JOB_H
 #define BLKREF_JOB_JOB_H
@@ -13,21 +14,46 @@
 #include "ref/base/list.h"
 #include "ref/engine/world.h"
 
-enum job_type { JOB_COMMIT, JOB_STREAM, JOB_MIRROR, JOB_BACKUP, JOB_CREATE, JOB_AMEND, JOB_CONVERT, JOB_TYPE_COUNT };
+enum job_type {
+    JOB_COMMIT,
+    JOB_STREAM,
+    JOB_MIRROR,
+    JOB_BACKUP,
+    JOB_CREATE,
+    JOB_AMEND,
+    JOB_CONVERT,
+    JOB_TYPE_COUNT
+};
 enum job_status {
-    JOB_UNDEFINED, JOB_CREATED, JOB_RUNNING, JOB_PAUSED, JOB_READY, JOB_STANDBY, JOB_WAITING, JOB_PENDING,
-    JOB_ABORTING, JOB_CONCLUDED, JOB_NULL, JOB_STATUS_COUNT,
+    JOB_UNDEFINED,
+    JOB_CREATED,
+    JOB_RUNNING,
+    JOB_PAUSED,
+    JOB_READY,
+    JOB_STANDBY,
+    JOB_WAITING,
+    JOB_PENDING,
+    JOB_ABORTING,
+    JOB_CONCLUDED,
+    JOB_NULL,
+    JOB_STATUS_COUNT,
 };
 enum job_verb {
-    JOB_VERB_CANCEL, JOB_VERB_PAUSE, JOB_VERB_RESUME, JOB_VERB_SET_SPEED, JOB_VERB_COMPLETE, JOB_VERB_FINALIZE,
-    JOB_VERB_DISMISS, JOB_VERB_COUNT,
+    JOB_VERB_CANCEL,
+    JOB_VERB_PAUSE,
+    JOB_VERB_RESUME,
+    JOB_VERB_SET_SPEED,
+    JOB_VERB_COMPLETE,
+    JOB_VERB_FINALIZE,
+    JOB_VERB_DISMISS,
+    JOB_VERB_COUNT,
 };
 /* Names as in QMP. */
 extern const char *const job_type_names[], *const job_status_names[], *const job_verb_names[];
 
 enum job_flag {
-    JOB_MANUAL_FINALIZE = 1 << 0,     /* waits in PENDING for job_finalize() */
-    JOB_MANUAL_DISMISS = 1 << 1,      /* waits in CONCLUDED for job_dismiss() */
+    JOB_MANUAL_FINALIZE = 1 << 0, /* waits in PENDING for job_finalize() */
+    JOB_MANUAL_DISMISS = 1 << 1,  /* waits in CONCLUDED for job_dismiss() */
 };
 
 struct job;
@@ -44,7 +70,8 @@ struct job_driver {
     void (*free)(struct job *j);
     /* job-complete in READY; NULL: not possible. */
     int (*complete)(struct job *j, struct error **err);
-    /* True when a cancel that is not forced means abort (else the job ends well by itself); NULL: true. */
+    /* True when a cancel that is not forced means abort (else the job ends well by itself); NULL:
+     * true. */
     bool (*cancel)(struct job *j);
     /* Wakes what only run() knows of (its own waits). */
     void (*kick)(struct job *j);
@@ -57,10 +84,11 @@ struct job_watch {
     void *opaque;
 };
 
-/* Bytes per second; the budget of one slice of 100 ms may be exceeded once, then the next request waits. */
+/* Bytes per second; the budget of one slice of 100 ms may be exceeded once, then the next request
+ * waits. */
 struct rate_limit {
-    int64_t slice_ns, slice_end;      /* CLOCK_REAL */
-    uint64_t quota, used;             /* of a slice; quota 0: no limit */
+    int64_t slice_ns, slice_end; /* CLOCK_REAL */
+    uint64_t quota, used;        /* of a slice; quota 0: no limit */
 };
 void rate_limit_set(struct rate_limit *l, uint64_t bytes_per_second);
 /* Accounts bytes and says how many ns to wait before the next request. */
@@ -68,42 +96,43 @@ int64_t rate_limit_account(struct rate_limit *l, struct world *w, uint64_t bytes
 
 struct job {
     struct world *w;
-    struct list link;                 /* in the world's list */
-    char *id;                         /* NULL: internal */
+    struct list link; /* in the world's list */
+    char *id;         /* NULL: internal */
     const struct job_driver *drv;
-    void *opaque;                     /* the driver's */
+    void *opaque; /* the driver's */
     enum job_status status;
     unsigned flags;
     int refcnt;
     int pause_count;
     bool user_paused;
-    bool cancelled;                   /* asked to end */
-    bool force_cancel;                /* and it is an abort, not an early good end */
+    bool cancelled;    /* asked to end */
+    bool force_cancel; /* and it is an abort, not an early good end */
     bool started, finalize, dismissed;
     int ret;
     struct error *err;
-    int64_t done, total;              /* progress */
+    int64_t done, total; /* progress */
     struct rate_limit limit;
     int64_t speed;
     struct job_watch watch;
-    struct co *co;                    /* of its life; NULL when over */
-    unsigned coroutines, parked;      /* main and workers; those at rest */
+    struct co *co;               /* of its life; NULL when over */
+    unsigned coroutines, parked; /* main and workers; those at rest */
     struct list sleepers;
-    struct waitq changed;             /* status, pause count, finalize */
+    struct waitq changed; /* status, pause count, finalize */
     struct waitq resume;
 };
 
 /*
- * A job in CREATED.  id NULL: internal (no name, dismissed by itself).  NULL with err when the id is taken or
- * malformed ("Invalid job ID 'x'", "Job ID 'x' already in use"); then opaque stays the caller's.  The creator's
- * reference is the world's list's: it ends with dismissal.
+ * A job in CREATED.  id NULL: internal (no name, dismissed by itself).  NULL with err when the id
+ * is taken or malformed ("Invalid job ID 'x'", "Job ID 'x' already in use"); then opaque stays the
+ * caller's.  The creator's reference is the world's list's: it ends with dismissal.
  */
-struct job *job_new(struct world *w, const char *id, const struct job_driver *drv, void *opaque, unsigned flags,
-                    struct error **err);
+struct job *job_new(struct world *w, const char *id, const struct job_driver *drv, void *opaque,
+                    unsigned flags, struct error **err);
 void job_ref(struct job *j);
 void job_unref(struct job *j);
 struct job *job_find(struct world *w, const char *id);
-struct job *job_next(struct world *w, struct job *j);    /* every job, oldest first; starts with NULL */
+struct job *job_next(struct world *w,
+                     struct job *j); /* every job, oldest first; starts with NULL */
 
 void job_start(struct job *j);
 /* Coroutine: until CONCLUDED (or NULL); returns j->ret.  The caller holds a reference. */
@@ -147,7 +176,8 @@ void job_throttle(struct job *j, uint64_t bytes);
 void job_ready(struct job *j);
 void job_progress_total(struct job *j, int64_t total);
 void job_progress(struct job *j, int64_t delta);
-/* A worker coroutine begins and ends; between rest_begin and rest_end a coroutine only waits for others of the job. */
+/* A worker coroutine begins and ends; between rest_begin and rest_end a coroutine only waits for
+ * others of the job. */
 void job_worker_begin(struct job *j);
 void job_worker_end(struct job *j);
 void job_rest_begin(struct job *j);

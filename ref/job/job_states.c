@@ -1,13 +1,16 @@
 /*
- * The state machine of jobs as data: which status may follow which, and which command is taken in which.
+ * The state machine of jobs as data: which status may follow which, and which command is taken in
+ * which.
  */
 #include "ref/job/job.h"
 
-const char *const job_type_names[] = { "commit", "stream", "mirror", "backup", "create", "amend", "convert", NULL };
-const char *const job_status_names[] = { "undefined", "created", "running", "paused", "ready", "standby", "waiting",
-                                         "pending", "aborting", "concluded", "null", NULL };
-const char *const job_verb_names[] = { "cancel", "pause", "resume", "set-speed", "complete", "finalize", "dismiss",
-                                       NULL };
+const char *const job_type_names[] = {"commit", "stream", "mirror",  "backup",
+                                      "create", "amend",  "convert", NULL};
+const char *const job_status_names[] = {"undefined", "created",   "running", "paused",
+                                        "ready",     "standby",   "waiting", "pending",
+                                        "aborting",  "concluded", "null",    NULL};
+const char *const job_verb_names[] = {"cancel",   "pause",    "resume",  "set-speed",
+                                      "complete", "finalize", "dismiss", NULL};
 
 #define TO(status) (1u << JOB_##status)
 
@@ -26,7 +29,8 @@ static const unsigned next_status[JOB_STATUS_COUNT] = {
 };
 
 static const unsigned verb_in[JOB_VERB_COUNT] = {
-    [JOB_VERB_CANCEL] = TO(CREATED) | TO(RUNNING) | TO(PAUSED) | TO(READY) | TO(STANDBY) | TO(WAITING) | TO(PENDING),
+    [JOB_VERB_CANCEL] = TO(CREATED) | TO(RUNNING) | TO(PAUSED) | TO(READY) | TO(STANDBY) |
+                        TO(WAITING) | TO(PENDING),
     [JOB_VERB_PAUSE] = TO(CREATED) | TO(RUNNING) | TO(PAUSED) | TO(READY) | TO(STANDBY),
     [JOB_VERB_RESUME] = TO(CREATED) | TO(RUNNING) | TO(PAUSED) | TO(READY) | TO(STANDBY),
     [JOB_VERB_SET_SPEED] = TO(CREATED) | TO(RUNNING) | TO(PAUSED) | TO(READY) | TO(STANDBY),

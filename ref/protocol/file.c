@@ -62,7 +62,8 @@ static int parse_after(const char *filename, const char *prefix, struct value *o
     size_t n = strlen(prefix);
     bool stripped = !strncmp(filename, prefix, n);
     const char *rest = stripped ? filename + n : filename;
-    dict_put(opts, "filename", value_strf("%s%s", stripped && path_has_protocol(rest) ? "./" : "", rest));
+    dict_put(opts, "filename",
+             value_strf("%s%s", stripped && path_has_protocol(rest) ? "./" : "", rest));
     return 0;
 }
 

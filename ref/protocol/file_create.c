@@ -11,8 +11,8 @@
 #include <sys/ioctl.h>
 #include "ref/protocol/file_internal.h"
 
-#define SECTOR 512
-#define DEFAULT_EXTENT (1 * MiB)   /* hint for file systems that take one */
+#define SECTOR         512
+#define DEFAULT_EXTENT (1 * MiB) /* hint for file systems that take one */
 
 /* Without defaults: what is not given is not shown in "Formatting ..." either. */
 /* Defaults are not in the table: `create` prints those, and these it does not. */

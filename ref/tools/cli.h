@@ -10,7 +10,8 @@
 void cli_version(const char *words);
 /* Says that `what` is not supported and sets status 1. */
 void cli_refuse(struct tool *t, const char *what);
-/* "Supported formats: a b c\nSupported formats (read-only): ...": image formats, filters and protocols we have. */
+/* "Supported formats: a b c\nSupported formats (read-only): ...": image formats, filters and
+ * protocols we have. */
 void cli_print_formats(struct tool *t);
 
 /* "Supported formats: a b c", as image tools list them in their help. */

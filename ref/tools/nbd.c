@@ -3,12 +3,11 @@
  */
 #include "ref/tools/cli.h"
 
-static const char usage[] =
-    "Usage: qemu-nbd [OPTIONS] FILE\n"
-    "  -h, --help       show this text\n"
-    "  -V, --version    show the version\n"
-    "\n"
-    "This build answers probes only: it has no NBD server.\n";
+static const char usage[] = "Usage: qemu-nbd [OPTIONS] FILE\n"
+                            "  -h, --help       show this text\n"
+                            "  -V, --version    show the version\n"
+                            "\n"
+                            "This build answers probes only: it has no NBD server.\n";
 
 void nbd_body(struct tool *t)
 {

@@ -1,8 +1,8 @@
 /*
  * --object: user-created objects.
  *
- * Models: parsing and the messages for what cannot be.  Leaves out: every type so far; the ones QEMU's tools know are
- * refused by name.
+ * Models: parsing and the messages for what cannot be.  Leaves out: every type so far; the ones
+ * QEMU's tools know are refused by name.
  */
 #include <errno.h>
 
@@ -11,8 +11,9 @@
 #include "ref/tools/tool.h"
 
 static const char *const known_types[] = {
-    "authz-list", "authz-listfile", "authz-pam", "authz-simple", "iothread", "main-loop", "secret",
-    "secret_keyring", "throttle-group", "tls-creds-anon", "tls-creds-psk", "tls-creds-x509",
+    "authz-list",     "authz-listfile", "authz-pam",     "authz-simple",
+    "iothread",       "main-loop",      "secret",        "secret_keyring",
+    "throttle-group", "tls-creds-anon", "tls-creds-psk", "tls-creds-x509",
 };
 
 static bool is_known(const char *type)

@@ -1,5 +1,6 @@
 /*
- * blkref-storage-daemon: answers --help and --version; the daemon itself is refused until exports and QMP exist.
+ * blkref-storage-daemon: answers --help and --version; the daemon itself is refused until exports
+ * and QMP exist.
  */
 #include "ref/tools/cli.h"
 

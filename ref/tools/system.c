@@ -1,9 +1,10 @@
 /*
  * blkref-system: the block side of qemu-system, without a monitor yet.
  *
- * Models: -drive (if=none), -blockdev and -device with our front-ends: images are opened, permissions and locks are
- * held until a signal ends the program.  Answers -machine help, -drive format=help, -device help, --help, --version.
- * Leaves out: monitors, guests, every other option (refused).
+ * Models: -drive (if=none), -blockdev and -device with our front-ends: images are opened,
+ * permissions and locks are held until a signal ends the program.  Answers -machine help, -drive
+ * format=help, -device help, --help, --version. Leaves out: monitors, guests, every other option
+ * (refused).
  */
 #include "ref/tools/cli.h"
 
@@ -23,16 +24,18 @@ static const char usage[] =
     "  -drive OPTIONS        open an image as a named drive (if=none); format=help lists formats\n"
     "  -blockdev OPTIONS     open a node from options or a JSON object\n"
     "  -device OPTIONS       attach a front-end; help lists them\n"
-    "  -accel qtest, -nodefaults, -display none, -vga none, -nographic, -serial none, -monitor none, -S\n"
+    "  -accel qtest, -nodefaults, -display none, -vga none, -nographic, -serial none, -monitor "
+    "none, -S\n"
     "                        accepted: they ask for nothing beyond what is here\n";
 
-/* Options whose argument must be one of a few words; they change nothing for a block layer without a guest. */
+/* Options whose argument must be one of a few words; they change nothing for a block layer without
+ * a guest. */
 static const struct {
     const char *option;
-    const char *words;      /* "|a|b|"; NULL: takes no argument */
+    const char *words; /* "|a|b|"; NULL: takes no argument */
 } inert[] = {
-    { "accel", "|qtest|" },  { "display", "|none|" }, { "vga", "|none|" },  { "serial", "|none|" },
-    { "monitor", "|none|" }, { "nodefaults", NULL },  { "nographic", NULL }, { "S", NULL },
+    {"accel", "|qtest|"},  {"display", "|none|"}, {"vga", "|none|"},   {"serial", "|none|"},
+    {"monitor", "|none|"}, {"nodefaults", NULL},  {"nographic", NULL}, {"S", NULL},
 };
 
 struct session {
@@ -191,7 +194,8 @@ static int take_option(struct session *s, const char *option, const char *arg)
     return 0;
 }
 
-/* 0: not inert; 1: taken; -1: refused with a message. *takes_arg says whether an argument was used. */
+/* 0: not inert; 1: taken; -1: refused with a message. *takes_arg says whether an argument was used.
+ */
 static int take_inert(struct session *s, const char *option, const char *arg, bool *takes_arg)
 {
     for (size_t i = 0; i < ARRAY_SIZE(inert); i++) {
@@ -211,7 +215,7 @@ static int take_inert(struct session *s, const char *option, const char *arg, bo
 
 static bool takes_argument(const char *option)
 {
-    static const char *const with_argument[] = { "machine", "M", "drive", "blockdev", "device" };
+    static const char *const with_argument[] = {"machine", "M", "drive", "blockdev", "device"};
     for (size_t i = 0; i < ARRAY_SIZE(with_argument); i++) {
         if (!strcmp(option, with_argument[i])) {
             return true;
@@ -267,7 +271,7 @@ static int parse_command_line(struct session *s)
 
 void system_body(struct tool *t)
 {
-    struct session s = { .t = t };
+    struct session s = {.t = t};
     if (!parse_command_line(&s)) {
         host_on_signal(t->w, SIGTERM, on_signal, &s);
         host_on_signal(t->w, SIGINT, on_signal, &s);

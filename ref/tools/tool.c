@@ -20,16 +20,18 @@ static void run_body(void *arg)
     f->body(f->tool);
 }
 
-/* Converting images is the one command where reading and writing at the same time pays for the threads. */
+/* Converting images is the one command where reading and writing at the same time pays for the
+ * threads. */
 static enum io_backend default_backend(const char *name, int argc, char **argv)
 {
-    return argc > 1 && !strcmp(name, "qemu-img") && !strcmp(argv[1], "convert") ? IO_THREADS : IO_SYNC;
+    return argc > 1 && !strcmp(name, "qemu-img") && !strcmp(argv[1], "convert") ? IO_THREADS
+                                                                                : IO_SYNC;
 }
 
 static bool choose_backend(struct world_config *cfg, enum io_backend otherwise)
 {
-    static const char *const names[] = { "sync", "threads", "io_uring" };
-    static const enum io_backend kinds[] = { IO_SYNC, IO_THREADS, IO_URING };
+    static const char *const names[] = {"sync", "threads", "io_uring"};
+    static const enum io_backend kinds[] = {IO_SYNC, IO_THREADS, IO_URING};
     const char *aio = getenv("BLKREF_AIO");
     cfg->io_set = true;
     cfg->io = otherwise;
@@ -63,9 +65,9 @@ static bool choose_profile(struct world_config *cfg)
 
 int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *t))
 {
-    struct tool tool = { .name = name, .argv0 = argv[0], .argc = argc, .argv = argv };
-    struct world_config cfg = { .prog_name = name, .random_seed = true, .exit_on_fatal = true,
-                                .leak_as_qemu = true };
+    struct tool tool = {.name = name, .argv0 = argv[0], .argc = argc, .argv = argv};
+    struct world_config cfg = {
+        .prog_name = name, .random_seed = true, .exit_on_fatal = true, .leak_as_qemu = true};
     if (!choose_backend(&cfg, default_backend(name, argc, argv)) || !choose_profile(&cfg)) {
         return 1;
     }
@@ -78,7 +80,7 @@ int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *
     list_init(&tool.objects);
     block_set_drivers(tool.w, &all_drivers);
 
-    struct frame frame = { &tool, body };
+    struct frame frame = {&tool, body};
     if (world_exec(tool.w, run_body, &frame) < 0) {
         fprintf(stderr, "%s: nothing can go on: a request waits for one that never comes\n", name);
         tool.status = 1;

@@ -1,5 +1,6 @@
 /*
- * What the five programs share: a world for their one coroutine, reports with their prefix, exit status.
+ * What the five programs share: a world for their one coroutine, reports with their prefix, exit
+ * status.
  */
 #ifndef BLKREF_TOOLS_TOOL_H
 #define BLKREF_TOOLS_TOOL_H
@@ -11,17 +12,18 @@
 
 struct tool {
     struct world *w;
-    const char *name;           /* prefix of messages: "qemu-img" */
+    const char *name; /* prefix of messages: "qemu-img" */
     const char *argv0;
     int argc;
     char **argv;
-    int status;                 /* exit status */
-    struct list objects;        /* user-created objects */
+    int status;          /* exit status */
+    struct list objects; /* user-created objects */
 };
 
 /*
- * Makes a process and a world (profile "optimized", or BLKREF_PROFILE=reference; back end from BLKREF_AIO =
- * sync, threads, io_uring; sync by default, threads for `qemu-img convert`), runs body in a coroutine, tears all down; returns tool->status.
+ * Makes a process and a world (profile "optimized", or BLKREF_PROFILE=reference; back end from
+ * BLKREF_AIO = sync, threads, io_uring; sync by default, threads for `qemu-img convert`), runs body
+ * in a coroutine, tears all down; returns tool->status.
  */
 int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *t));
 

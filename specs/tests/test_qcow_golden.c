@@ -1,6 +1,6 @@
 /*
- * Golden bytes of the qcow version 1 structures, taken from images that QEMU 7.2 wrote, not from specs/qcow.yaml: read by
- * the generated accessors and built again.
+ * Golden bytes of the qcow version 1 structures, taken from images that QEMU 7.2 wrote, not from
+ * specs/qcow.yaml: read by the generated accessors and built again.
  */
 #include <setjmp.h>
 #include <stdarg.h>

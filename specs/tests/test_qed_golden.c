@@ -1,6 +1,6 @@
 /*
- * Golden bytes of the QED structures, transcribed by hand from docs/interop/qed_spec.txt of QEMU 7.2, not from
- * specs/qed.yaml: read by the generated accessors and built again.
+ * Golden bytes of the QED structures, transcribed by hand from docs/interop/qed_spec.txt of
+ * QEMU 7.2, not from specs/qed.yaml: read by the generated accessors and built again.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -66,7 +66,8 @@ static void test_entries(void **state)
 /* The first bytes of what `qemu-img create -f qed` of QEMU 7.2 wrote for 1 GiB obey every rule. */
 static void test_rules(void **state)
 {
-    static const uint8_t real[64] = {'Q', 'E', 'D', 0, 0, 0, 1, 0, 4, 0, 0, 0, 1, [42] = 1, [51] = 0x40};
+    static const uint8_t real[64] = {'Q', 'E', 'D', 0, 0, 0,        1,          0,
+                                     4,   0,   0,   0, 1, [42] = 1, [51] = 0x40};
     const struct spec_structure *s = spec_structure_find(spec_qed(), "header");
     struct qed_params params = {.cluster_size = 65536};
     for (size_t i = 0; i < s->nr_rules; i++) {

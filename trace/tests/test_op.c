@@ -12,22 +12,21 @@
 #include "trace/fio.h"
 #include "trace/op.h"
 
-static const char whole_program[] =
-    "image qcow2 1048576 backing cluster_size=4096,compat=1.1\n"
-    "write 512 4096 7 fua\n"
-    "writec 8192 4096 9\n"
-    "zero 0 1024 unmap nofallback\n"
-    "discard 4096 4096\n"
-    "read 0 1048576\n"
-    "flush\n"
-    "snapshot one\n"
-    "apply one\n"
-    "delsnap one\n"
-    "resize 2097152 metadata\n"
-    "amend compat=0.10\n"
-    "overlay\n"
-    "commit\n"
-    "reopen\n";
+static const char whole_program[] = "image qcow2 1048576 backing cluster_size=4096,compat=1.1\n"
+                                    "write 512 4096 7 fua\n"
+                                    "writec 8192 4096 9\n"
+                                    "zero 0 1024 unmap nofallback\n"
+                                    "discard 4096 4096\n"
+                                    "read 0 1048576\n"
+                                    "flush\n"
+                                    "snapshot one\n"
+                                    "apply one\n"
+                                    "delsnap one\n"
+                                    "resize 2097152 metadata\n"
+                                    "amend compat=0.10\n"
+                                    "overlay\n"
+                                    "commit\n"
+                                    "reopen\n";
 
 static void test_program_round_trip(void **state)
 {
@@ -50,9 +49,22 @@ static void test_program_round_trip(void **state)
 static void test_bad_operations(void **state)
 {
     static const char *const bad[] = {
-        "", "jump 1 2", "write", "write 1", "write 0 512", "write 0 512 0", "write 0 512 256", "write 0 512 1 unmap",
-        "read 0 512 1", "flush now", "snapshot", "resize", "resize 1M maybe", "write -1 512 1",
-        "zero 9223372036854775807 1", "write 0 512 1 fua x",
+        "",
+        "jump 1 2",
+        "write",
+        "write 1",
+        "write 0 512",
+        "write 0 512 0",
+        "write 0 512 256",
+        "write 0 512 1 unmap",
+        "read 0 512 1",
+        "flush now",
+        "snapshot",
+        "resize",
+        "resize 1M maybe",
+        "write -1 512 1",
+        "zero 9223372036854775807 1",
+        "write 0 512 1 fua x",
         "snapshot a-name-that-is-much-too-long-for-the-field-of-an-operation",
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
@@ -72,16 +84,18 @@ static void test_bad_operations(void **state)
 static void test_sizes_and_comments(void **state)
 {
     struct program p;
-    assert_int_equal(program_parse("# a comment\n\nimage raw 1M # here too\nwrite 4k 1k 3\n", &p, NULL), 0);
+    assert_int_equal(
+        program_parse("# a comment\n\nimage raw 1M # here too\nwrite 4k 1k 3\n", &p, NULL), 0);
     assert_int_equal(p.size, 1 << 20);
     assert_int_equal(p.n_ops, 1);
     assert_int_equal(p.ops[0].offset, 4096);
     program_free(&p);
 }
 
-static const char fio2[] = "fio version 2 iolog\n/dev/vda add\n/dev/vda open\n/dev/vda write 4096 8192\n"
-                           "/dev/vda read 0 512\n/dev/vda trim 4096 4096\n/dev/vda sync 0 0\n"
-                           "/dev/vda write 0 512\n/dev/vda close\n";
+static const char fio2[] =
+    "fio version 2 iolog\n/dev/vda add\n/dev/vda open\n/dev/vda write 4096 8192\n"
+    "/dev/vda read 0 512\n/dev/vda trim 4096 4096\n/dev/vda sync 0 0\n"
+    "/dev/vda write 0 512\n/dev/vda close\n";
 
 static void test_fio_version_2(void **state)
 {
@@ -92,7 +106,7 @@ static void test_fio_version_2(void **state)
     assert_int_equal(log.end, 12288);
     fio_print(&text, &log);
     assert_string_equal(text.s, fio2);
-    struct program p = { .n_ops = 0 };
+    struct program p = {.n_ops = 0};
     fio_program(&log, 0, &p);
     assert_int_equal(p.n_ops, 5);
     assert_int_equal(p.ops[0].kind, OP_WRITE);
@@ -108,12 +122,13 @@ static void test_fio_version_2(void **state)
 static void test_fio_version_3(void **state)
 {
     struct fio_log log;
-    const char *text = "fio version 3 iolog\n0 a add\n0 b add\n0 a open\n5 a write 0 4096\n9 b write 512 512\n";
+    const char *text =
+        "fio version 3 iolog\n0 a add\n0 b add\n0 a open\n5 a write 0 4096\n9 b write 512 512\n";
     assert_int_equal(fio_parse(text, &log, NULL), 0);
     assert_int_equal(log.n_files, 2);
     assert_int_equal(log.entries[1].file, 1);
     assert_int_equal(log.entries[1].msec, 9);
-    struct program p = { .n_ops = 0 };
+    struct program p = {.n_ops = 0};
     fio_program(&log, 1, &p);
     assert_int_equal(p.n_ops, 1);
     program_free(&p);
@@ -123,9 +138,14 @@ static void test_fio_version_3(void **state)
 static void test_fio_bad(void **state)
 {
     static const char *const bad[] = {
-        "", "fio version 1 iolog\n", "fio version 4 iolog\n", "fio version 2 iolog\na write 0 512\n",
-        "fio version 2 iolog\na add\na write 0\n", "fio version 2 iolog\na add\na write -1 512\n",
-        "fio version 2 iolog\na add\na jump 0 512\n", "fio version 3 iolog\nx a add\n",
+        "",
+        "fio version 1 iolog\n",
+        "fio version 4 iolog\n",
+        "fio version 2 iolog\na write 0 512\n",
+        "fio version 2 iolog\na add\na write 0\n",
+        "fio version 2 iolog\na add\na write -1 512\n",
+        "fio version 2 iolog\na add\na jump 0 512\n",
+        "fio version 3 iolog\nx a add\n",
         "fio version 2 iolog\na add\na write 9223372036854775807 512\n",
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

@@ -14,7 +14,7 @@ static void ranges_touch_their_bits_only(void **state)
 {
     for (uint64_t start = 0; start < BITS; start++) {
         for (uint64_t n = 0; start + n <= BITS; n += n < 3 ? 1 : 7) {
-            uint64_t m[4] = { 0 }, c[4] = { ~0ULL, ~0ULL, ~0ULL, ~0ULL };
+            uint64_t m[4] = {0}, c[4] = {~0ULL, ~0ULL, ~0ULL, ~0ULL};
             bitmap_set(m, start, n);
             bitmap_clear(c, start, n);
             for (uint64_t i = 0; i < 256; i++) {
@@ -42,7 +42,7 @@ static void searches_find_the_first(void **state)
 
     rng_seed(&r, 1);
     for (int round = 0; round < 200; round++) {
-        uint64_t m[4] = { 0 };
+        uint64_t m[4] = {0};
         uint64_t nbits = 1 + rng_below(&r, 256);
         bool dense = round % 2;
         memset(m, dense ? 0xFF : 0, sizeof(m));

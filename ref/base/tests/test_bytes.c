@@ -9,7 +9,7 @@
 
 static void loads_and_stores_agree_with_the_bytes(void **state)
 {
-    uint8_t b[10] = { 0xEE, 1, 2, 3, 4, 5, 6, 7, 8, 0xEE };
+    uint8_t b[10] = {0xEE, 1, 2, 3, 4, 5, 6, 7, 8, 0xEE};
 
     assert_int_equal(load_be16(b + 1), 0x0102);
     assert_int_equal(load_be32(b + 1), 0x01020304);
@@ -21,7 +21,7 @@ static void loads_and_stores_agree_with_the_bytes(void **state)
         for (int big = 0; big < 2; big++) {
             uint64_t v = load_uint(b + 1, width, big);
             assert_int_equal(big ? v & 0xFF : v >> 8 * (width - 1), width);
-            uint8_t c[10] = { 0 };
+            uint8_t c[10] = {0};
             store_uint(c + 1, width, big, v);
             assert_memory_equal(c + 1, b + 1, width);
             assert_int_equal(c[0] | c[width + 1], 0);
@@ -54,7 +54,7 @@ struct item {
 
 static void lists_keep_their_order(void **state)
 {
-    struct item a = { 1, { 0 } }, b = { 2, { 0 } }, c = { 3, { 0 } }, *it, *tmp;
+    struct item a = {1, {0}}, b = {2, {0}}, c = {3, {0}}, *it, *tmp;
     struct list head;
     int sum = 0;
 
@@ -63,18 +63,18 @@ static void lists_keep_their_order(void **state)
     list_push(&head, &b.link);
     list_push(&head, &c.link);
     list_push_front(&head, &a.link);
-    LIST_FOREACH(it, &head, link) {
+    LIST_FOREACH (it, &head, link) {
         sum = sum * 10 + it->n;
     }
     assert_int_equal(sum, 123);
     assert_ptr_equal(LIST_FIRST(&head, struct item, link), &a);
-    LIST_FOREACH_SAFE(it, tmp, &head, link) {
+    LIST_FOREACH_SAFE (it, tmp, &head, link) {
         if (it->n == 2) {
             list_remove(&it->link);
         }
     }
     assert_true(list_empty(&b.link));
-    list_remove(&b.link);                    /* twice is fine */
+    list_remove(&b.link); /* twice is fine */
     list_remove(&a.link);
     list_remove(&c.link);
     assert_true(list_empty(&head));

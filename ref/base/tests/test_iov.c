@@ -83,13 +83,13 @@ static void slices_share_memory(void **state)
 static void borrowed_pieces_are_left_alone(void **state)
 {
     char a[4] = "abc", b[4] = "def";
-    struct iovec v[2] = { { a, 3 }, { b, 3 } };
+    struct iovec v[2] = {{a, 3}, {b, 3}};
     struct iov q;
 
     iov_borrow(&q, v, 2);
     assert_int_equal(q.size, 6);
     for (int i = 0; i < 5; i++) {
-        iov_add(&q, a, 1);                   /* copies the vector first */
+        iov_add(&q, a, 1); /* copies the vector first */
     }
     assert_int_equal(q.size, 11);
     assert_int_equal(v[1].iov_len, 3);
@@ -127,18 +127,18 @@ static void comparing_finds_the_first_difference(void **state)
 
 static void zero_is_seen_at_any_length_and_place(void **state)
 {
-    char buf[300] = { 0 };
+    char buf[300] = {0};
     struct iov q;
 
     for (size_t at = 0; at < 9; at++) {
         for (size_t len = 0; len < 280; len++) {
-            buf[at + len] = 1;               /* behind the end */
+            buf[at + len] = 1; /* behind the end */
             if (at) {
-                buf[at - 1] = 1;             /* before the start */
+                buf[at - 1] = 1; /* before the start */
             }
             assert_true(buf_is_zero(buf + at, len));
             buf[at + len] = 0;
-            for (size_t i = 0; i < len; i += len > 140 ? 13 : 1) {
+            for (size_t i = 0; i<len; i += len> 140 ? 13 : 1) {
                 buf[at + i] = (char)0x80;
                 assert_false(buf_is_zero(buf + at, len));
                 buf[at + i] = 0;

@@ -14,7 +14,8 @@
 static void expect(const char *text, const char *want)
 {
     struct error *e = NULL;
-    struct value *v = keyval_parse(text, "driver", NULL, &e), *w = *want == '!' ? NULL : json_parse(want, NULL);
+    struct value *v = keyval_parse(text, "driver", NULL, &e),
+                 *w = *want == '!' ? NULL : json_parse(want, NULL);
 
     assert_true(!v == !!e);
     if (!v != !w || (v && !value_equal(v, w)) || (e && strcmp(e->msg, want + 1) != 0)) {
@@ -33,7 +34,8 @@ static void keys_nest_at_dots(void **state)
     expect("null-co", "{'driver': 'null-co'}");
     expect("driver=a,driver=b", "{'driver': 'b'}");
     expect("a=x,,y,b==", "{'a': 'x,y', 'b': '='}");
-    expect("q,file.driver=f,file.x.y=1", "{'driver': 'q', 'file': {'driver': 'f', 'x': {'y': '1'}}}");
+    expect("q,file.driver=f,file.x.y=1",
+           "{'driver': 'q', 'file': {'driver': 'f', 'x': {'y': '1'}}}");
     expect("l.0=a,l.1.x=b,l.2.0=c", "{'l': ['a', {'x': 'b'}, ['c']]}");
     expect("l.1=b,l.0=a", "{'l': ['a', 'b']}");
     expect("l.00=a", "{'l': ['a']}");
@@ -45,12 +47,32 @@ static void keys_nest_at_dots(void **state)
 static void offences_have_qemus_words(void **state)
 {
     static const char *const invalid[] = {
-        "a.", ".a", "a..b", "1a", "0.a", "a.1a", "a.-1", "-a", "_a", "_", "a b", "a\xc3\xa9" "b", "a:b", "a.b:",
-        "__org", "__org_", "__", "__1.x_", "__a_1", "",
+        "a.",
+        ".a",
+        "a..b",
+        "1a",
+        "0.a",
+        "a.1a",
+        "a.-1",
+        "-a",
+        "_a",
+        "_",
+        "a b",
+        "a\xc3\xa9"
+        "b",
+        "a:b",
+        "a.b:",
+        "__org",
+        "__org_",
+        "__",
+        "__1.x_",
+        "__a_1",
+        "",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(invalid); i++) {
-        char *text = str_fmt("x,%s=1", invalid[i]), *want = str_fmt("!Invalid parameter '%s'", invalid[i]);
+        char *text = str_fmt("x,%s=1", invalid[i]),
+             *want = str_fmt("!Invalid parameter '%s'", invalid[i]);
         expect(text, want);
         mem_free(text);
         mem_free(want);
@@ -76,7 +98,7 @@ static void offences_have_qemus_words(void **state)
 
 static void help_needs_somebody_to_give_it(void **state)
 {
-    static const char *const asks[] = { "help", "?", "nbd,help", "nbd,?", "nbd,help,foo=1" };
+    static const char *const asks[] = {"help", "?", "nbd,help", "nbd,?", "nbd,help,foo=1"};
     bool help = false;
 
     for (size_t i = 0; i < ARRAY_SIZE(asks); i++) {
@@ -104,7 +126,8 @@ static void long_and_deep_keys_are_refused(void **state)
         snprintf(want, sizeof(want), more ? "!Parameter '%s' is too long" : "{'%s': '1'}", part);
         expect(text, want);
         snprintf(text, sizeof(text), "b.%s=1", part);
-        snprintf(want, sizeof(want), more ? "!Parameter fragment '%s' is too long" : "{'b': {'%s': '1'}}", part);
+        snprintf(want, sizeof(want),
+                 more ? "!Parameter fragment '%s' is too long" : "{'b': {'%s': '1'}}", part);
         expect(text, want);
         strcat(part, "a");
     }

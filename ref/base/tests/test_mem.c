@@ -29,7 +29,8 @@ static void small_allocations_always_work(void **state)
 
 static void strings_are_copied_and_made(void **state)
 {
-    char *a = str_dup("x"), *b = str_ndup("hello", 3), *c = str_ndup("hi", 30), *d = str_fmt("%d-%s", 7, "k");
+    char *a = str_dup("x"), *b = str_ndup("hello", 3), *c = str_ndup("hi", 30),
+         *d = str_fmt("%d-%s", 7, "k");
 
     assert_null(str_dup(NULL));
     assert_string_equal(a, "x");
@@ -86,11 +87,15 @@ static bool fail_nth(size_t size, void *opaque)
 static void the_hook_makes_any_of_them_fail(void **state)
 {
     for (int which = 1; which <= 5; which++) {
-        struct counter c = { 0, which, 0 };
+        struct counter c = {0, which, 0};
         mem_set_fail_hook(fail_nth, &c);
-        void *old = mem_alloc(1);            /* never asks */
+        void *old = mem_alloc(1); /* never asks */
         void *p[5] = {
-            mem_try_alloc(11), mem_try_zalloc(12), mem_try_array(13, 2), mem_try_aligned(512, 14), NULL,
+            mem_try_alloc(11),
+            mem_try_zalloc(12),
+            mem_try_array(13, 2),
+            mem_try_aligned(512, 14),
+            NULL,
         };
         p[4] = mem_try_realloc(old, 15);
         mem_set_fail_hook(NULL, NULL);
@@ -100,7 +105,7 @@ static void the_hook_makes_any_of_them_fail(void **state)
             assert_int_equal(p[i] == NULL, i + 1 == which);
         }
         if (which == 5) {
-            mem_free(old);                   /* a failed realloc leaves the old one */
+            mem_free(old); /* a failed realloc leaves the old one */
         }
         for (int i = 0; i < 5; i++) {
             mem_free(p[i]);

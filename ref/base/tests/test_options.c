@@ -63,14 +63,17 @@ static void short_forms_are_noted(void **state)
 
     expect(opts_parse_noting("x,read-zeroes,noro,size=1", "file", notes, NULL),
            "{'file': 'x', 'read-zeroes': 'on', 'ro': 'off', 'size': '1'}");
-    expect(notes, "['short-form boolean option \\'read-zeroes\\' deprecated\\nPlease use read-zeroes=on instead',"
-                  " 'short-form boolean option \\'noro\\' deprecated\\nPlease use ro=off instead']");
+    expect(notes,
+           "['short-form boolean option \\'read-zeroes\\' deprecated\\nPlease use read-zeroes=on "
+           "instead',"
+           " 'short-form boolean option \\'noro\\' deprecated\\nPlease use ro=off instead']");
 }
 
 static void help_is_a_whole_element(void **state)
 {
-    static const char *const yes[] = { "help", "?", "size=1k,help", "help,foo", "?,foo", "a,?" };
-    static const char *const no[] = { "", "help=on", "foo=help", " help", "helpx", "a,,help", "??", "help,,x" };
+    static const char *const yes[] = {"help", "?", "size=1k,help", "help,foo", "?,foo", "a,?"};
+    static const char *const no[] = {"",      "help=on", "foo=help", " help",
+                                     "helpx", "a,,help", "??",       "help,,x"};
 
     for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
         assert_true(opts_has_help(yes[i]));
@@ -83,7 +86,7 @@ static void help_is_a_whole_element(void **state)
 static void elements_can_be_taken_one_by_one(void **state)
 {
     const char *text = "a,,b,c,,,d,";
-    static const char *const want[] = { "a,b", "c,", "d", "" };
+    static const char *const want[] = {"a,b", "c,", "d", ""};
 
     for (size_t i = 0; i < ARRAY_SIZE(want); i++) {
         char *s = opts_next_value(&text);
@@ -93,45 +96,51 @@ static void elements_can_be_taken_one_by_one(void **state)
     assert_string_equal(text, "");
 }
 
-static const char *const modes[] = { "off", "falloc", "full", NULL };
+static const char *const modes[] = {"off", "falloc", "full", NULL};
 static const struct opt_desc table[] = {
-    { "size", OPT_SIZE, NULL, "Virtual disk size", NULL, false },
-    { "nocow", OPT_BOOL, "off", "Turn off copy-on-write", NULL, false },
-    { "refcount_bits", OPT_NUMBER, "16", "Width", NULL, true },
-    { "preallocation", OPT_ENUM, "off", NULL, modes, false },
-    { "backing_file", OPT_STRING, NULL, NULL, NULL, false },
-    { "offset", OPT_INT, NULL, NULL, NULL, false },
-    { "cluster_size", OPT_SIZE, "64k", NULL, NULL, false },
-    { "file", OPT_DICT, NULL, NULL, NULL, false },
-    { NULL, OPT_STRING, NULL, NULL, NULL, false },
+    {"size", OPT_SIZE, NULL, "Virtual disk size", NULL, false},
+    {"nocow", OPT_BOOL, "off", "Turn off copy-on-write", NULL, false},
+    {"refcount_bits", OPT_NUMBER, "16", "Width", NULL, true},
+    {"preallocation", OPT_ENUM, "off", NULL, modes, false},
+    {"backing_file", OPT_STRING, NULL, NULL, NULL, false},
+    {"offset", OPT_INT, NULL, NULL, NULL, false},
+    {"cluster_size", OPT_SIZE, "64k", NULL, NULL, false},
+    {"file", OPT_DICT, NULL, NULL, NULL, false},
+    {NULL, OPT_STRING, NULL, NULL, NULL, false},
 };
 
-#define SIZE_HINT "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n" \
-                  "and exabytes, respectively.\n"
+#define SIZE_HINT                                                                                  \
+    "Optional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\n"                 \
+    "and exabytes, respectively.\n"
 
 static void offences_have_qemus_words(void **state)
 {
-    static const struct { const char *text, *error, *hint; } cases[] = {
-        { "foo=1", "Invalid parameter 'foo'", NULL }, { "=1", "Invalid parameter ''", NULL },
-        { "no", "Invalid parameter ''", NULL }, { "nocow", "Invalid parameter 'cow'", NULL },
-        { "nono", "Invalid parameter 'no'", NULL }, { "FOO=1", "Invalid parameter 'FOO'", NULL },
-        { "filex=1", "Invalid parameter 'filex'", NULL },
-        { "size", "Parameter 'size' expects a non-negative number below 2^64", SIZE_HINT },
-        { "nosize", "Parameter 'size' expects a non-negative number below 2^64", SIZE_HINT },
-        { "size=", "Parameter 'size' expects a non-negative number below 2^64", SIZE_HINT },
-        { "size=-1", "Parameter 'size' expects a non-negative number below 2^64", SIZE_HINT },
-        { "size=1k,,", "Parameter 'size' expects a non-negative number below 2^64", SIZE_HINT },
-        { "size=16E", "Value '16E' is out of range for parameter 'size'", NULL },
-        { "nocow=1", "Parameter 'nocow' expects 'on' or 'off'", NULL },
-        { "nocow=", "Parameter 'nocow' expects 'on' or 'off'", NULL },
-        { "refcount_bits", "Parameter 'refcount_bits' expects a number", NULL },
-        { "refcount_bits=16k", "Parameter 'refcount_bits' expects a number", NULL },
-        { "refcount_bits=18446744073709551616",
-          "Value '18446744073709551616' is too large for parameter 'refcount_bits'", NULL },
-        { "preallocation=1234", "Parameter 'preallocation' does not accept value '1234'", NULL },
-        { "preallocation", "Parameter 'preallocation' does not accept value 'on'", NULL },
-        { "offset=1k", "Parameter 'offset' expects integer", NULL },
-        { "offset=9223372036854775808", "Parameter 'offset' expects integer", NULL },
+    static const struct {
+        const char *text, *error, *hint;
+    } cases[] = {
+        {"foo=1", "Invalid parameter 'foo'", NULL},
+        {"=1", "Invalid parameter ''", NULL},
+        {"no", "Invalid parameter ''", NULL},
+        {"nocow", "Invalid parameter 'cow'", NULL},
+        {"nono", "Invalid parameter 'no'", NULL},
+        {"FOO=1", "Invalid parameter 'FOO'", NULL},
+        {"filex=1", "Invalid parameter 'filex'", NULL},
+        {"size", "Parameter 'size' expects a non-negative number below 2^64", SIZE_HINT},
+        {"nosize", "Parameter 'size' expects a non-negative number below 2^64", SIZE_HINT},
+        {"size=", "Parameter 'size' expects a non-negative number below 2^64", SIZE_HINT},
+        {"size=-1", "Parameter 'size' expects a non-negative number below 2^64", SIZE_HINT},
+        {"size=1k,,", "Parameter 'size' expects a non-negative number below 2^64", SIZE_HINT},
+        {"size=16E", "Value '16E' is out of range for parameter 'size'", NULL},
+        {"nocow=1", "Parameter 'nocow' expects 'on' or 'off'", NULL},
+        {"nocow=", "Parameter 'nocow' expects 'on' or 'off'", NULL},
+        {"refcount_bits", "Parameter 'refcount_bits' expects a number", NULL},
+        {"refcount_bits=16k", "Parameter 'refcount_bits' expects a number", NULL},
+        {"refcount_bits=18446744073709551616",
+         "Value '18446744073709551616' is too large for parameter 'refcount_bits'", NULL},
+        {"preallocation=1234", "Parameter 'preallocation' does not accept value '1234'", NULL},
+        {"preallocation", "Parameter 'preallocation' does not accept value 'on'", NULL},
+        {"offset=1k", "Parameter 'offset' expects integer", NULL},
+        {"offset=9223372036854775808", "Parameter 'offset' expects integer", NULL},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
@@ -164,14 +173,17 @@ static void texts_report_the_first_offence(void **state)
     assert_int_equal(opts_validate_text(table, "nocow=y1,foo", &e), -EINVAL);
     assert_string_equal(e->msg, "Parameter 'nocow' expects 'on' or 'off'");
     error_clear(&e);
-    assert_int_equal(opts_validate_text(table, "size=1k,nonocow,backing_file=a,,b,offset=-5,file.x=1", &e), 0);
+    assert_int_equal(
+        opts_validate_text(table, "size=1k,nonocow,backing_file=a,,b,offset=-5,file.x=1", &e), 0);
     assert_int_equal(opts_validate_text(table, "", &e), 0);
 }
 
 static void json_types_are_taken_by_their_text(void **state)
 {
-    struct value *d = json_parse("{'size': 1e3, 'nocow': true, 'refcount_bits': 64, 'offset': -5,"
-                                 " 'cluster_size': 18446744073709551615, 'file': {}, 'backing_file': null}", NULL);
+    struct value *d =
+        json_parse("{'size': 1e3, 'nocow': true, 'refcount_bits': 64, 'offset': -5,"
+                   " 'cluster_size': 18446744073709551615, 'file': {}, 'backing_file': null}",
+                   NULL);
     uint64_t size = 0, bits = 0, cluster = 0;
     int64_t offset = 0;
     bool nocow = false;
@@ -199,7 +211,8 @@ static void json_types_are_taken_by_their_text(void **state)
 
 static void defaults_fill_in_and_absence_leaves_alone(void **state)
 {
-    struct value *d = opts_parse("preallocation=full,backing_file=b,nocow=y", NULL, NULL), *none = value_dict();
+    struct value *d = opts_parse("preallocation=full,backing_file=b,nocow=y", NULL, NULL),
+                 *none = value_dict();
     uint64_t size = 77, bits = 0;
     int64_t offset = 77;
     int mode = -1;
@@ -254,25 +267,28 @@ static void known_keys_are_taken_out(void **state)
 static void help_is_aligned_and_sorted(void **state)
 {
     static const struct opt_desc raw[] = {
-        { "size", OPT_SIZE, NULL, "Virtual disk size", NULL, false },
-        { "nocow", OPT_BOOL, NULL, "Turn off copy-on-write (valid only on btrfs)", NULL, false },
-        { "extent_size_hint", OPT_SIZE, "1M", "Extent size hint for the image file, 0 to disable", NULL, false },
-        { "preallocation", OPT_ENUM, NULL, "Preallocation mode (allowed values: off, falloc, full)", modes, false },
-        { "encrypt.iter-time", OPT_NUMBER, NULL, "Time to spend in PBKDF in milliseconds", NULL, false },
-        { "bare", OPT_STRING, NULL, NULL, NULL, false },
-        { NULL, OPT_STRING, NULL, NULL, NULL, false },
+        {"size", OPT_SIZE, NULL, "Virtual disk size", NULL, false},
+        {"nocow", OPT_BOOL, NULL, "Turn off copy-on-write (valid only on btrfs)", NULL, false},
+        {"extent_size_hint", OPT_SIZE, "1M", "Extent size hint for the image file, 0 to disable",
+         NULL, false},
+        {"preallocation", OPT_ENUM, NULL, "Preallocation mode (allowed values: off, falloc, full)",
+         modes, false},
+        {"encrypt.iter-time", OPT_NUMBER, NULL, "Time to spend in PBKDF in milliseconds", NULL,
+         false},
+        {"bare", OPT_STRING, NULL, NULL, NULL, false},
+        {NULL, OPT_STRING, NULL, NULL, NULL, false},
     };
     struct strbuf b = STRBUF_INIT;
 
     opts_print_help(&b, raw, "Supported options:");
-    assert_string_equal(b.s,
-                        "Supported options:\n"
-                        "  bare=<str>\n"
-                        "  encrypt.iter-time=<num> - Time to spend in PBKDF in milliseconds\n"
-                        "  extent_size_hint=<size> - Extent size hint for the image file, 0 to disable\n"
-                        "  nocow=<bool (on/off)>  - Turn off copy-on-write (valid only on btrfs)\n"
-                        "  preallocation=<str>    - Preallocation mode (allowed values: off, falloc, full)\n"
-                        "  size=<size>            - Virtual disk size\n");
+    assert_string_equal(
+        b.s, "Supported options:\n"
+             "  bare=<str>\n"
+             "  encrypt.iter-time=<num> - Time to spend in PBKDF in milliseconds\n"
+             "  extent_size_hint=<size> - Extent size hint for the image file, 0 to disable\n"
+             "  nocow=<bool (on/off)>  - Turn off copy-on-write (valid only on btrfs)\n"
+             "  preallocation=<str>    - Preallocation mode (allowed values: off, falloc, full)\n"
+             "  size=<size>            - Virtual disk size\n");
     strbuf_reset(&b);
     opts_print_help(&b, raw + 5, NULL);
     assert_string_equal(b.s, "  bare=<str>\n");

@@ -13,11 +13,22 @@
 static void published_vectors_come_out(void **state)
 {
     static const uint64_t split[4] = {
-        6457827717110365317ULL, 3203168211198807973ULL, 9817491932198370423ULL, 4593380528125082431ULL,
+        6457827717110365317ULL,
+        3203168211198807973ULL,
+        9817491932198370423ULL,
+        4593380528125082431ULL,
     };
     static const uint64_t xo[10] = {
-        11520, 0, 1509978240, 1215971899390074240ULL, 1216172134540287360ULL, 607988272756665600ULL,
-        16172922978634559625ULL, 8476171486693032832ULL, 10595114339597558777ULL, 2904607092377533576ULL,
+        11520,
+        0,
+        1509978240,
+        1215971899390074240ULL,
+        1216172134540287360ULL,
+        607988272756665600ULL,
+        16172922978634559625ULL,
+        8476171486693032832ULL,
+        10595114339597558777ULL,
+        2904607092377533576ULL,
     };
     struct rng r;
 
@@ -25,7 +36,7 @@ static void published_vectors_come_out(void **state)
     for (int i = 0; i < 4; i++) {
         assert_true(r.s[i] == split[i]);
     }
-    r = (struct rng){ { 1, 2, 3, 4 } };
+    r = (struct rng){{1, 2, 3, 4}};
     for (int i = 0; i < 10; i++) {
         assert_true(rng_next(&r) == xo[i]);
     }
@@ -33,7 +44,7 @@ static void published_vectors_come_out(void **state)
 
 static void below_is_in_range_and_even(void **state)
 {
-    unsigned seen[7] = { 0 };
+    unsigned seen[7] = {0};
     struct rng r;
 
     rng_seed(&r, 42);
@@ -54,7 +65,7 @@ static void below_is_in_range_and_even(void **state)
 static void filling_is_the_same_stream(void **state)
 {
     struct rng a, b;
-    uint8_t buf[21] = { 0 };
+    uint8_t buf[21] = {0};
 
     rng_seed(&a, 9);
     rng_seed(&b, 9);
@@ -79,7 +90,7 @@ static void close_contents_hash_apart(void **state)
 {
     enum { LEN = 512, N = LEN * 8 + 2 * LEN + 32 };
     uint64_t *h = mem_array(N, sizeof(*h));
-    uint8_t buf[LEN + 32] = { 0 };
+    uint8_t buf[LEN + 32] = {0};
     size_t n = 0;
 
     for (size_t i = 0; i < LEN * 8; i++) {
@@ -90,7 +101,7 @@ static void close_contents_hash_apart(void **state)
     for (size_t len = 0; len < 2 * LEN; len++) {
         h[n++] = hash_bytes(buf, MIN(len, LEN), len >= LEN ? len : 0);
     }
-    for (size_t i = 0; i < 16; i++) {         /* one 32-byte block moved along */
+    for (size_t i = 0; i < 16; i++) { /* one 32-byte block moved along */
         memset(buf, 0, sizeof(buf));
         memset(buf + 32 * i, 0xA5, 32);
         h[n] = hash_bytes(buf, LEN, 0);

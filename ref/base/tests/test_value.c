@@ -32,12 +32,13 @@ static void expect(struct value *v, const char *want)
 static void scalars_keep_their_type(void **state)
 {
     struct value *v[] = {
-        value_null(), value_bool(true), value_int(-5), value_uint(5), value_uint(UINT64_MAX), value_double(0.5),
-        value_str("s"), value_strf("%d%s", 1, "x"), value_list(), value_dict(),
+        value_null(),           value_bool(true),  value_int(-5),  value_uint(5),
+        value_uint(UINT64_MAX), value_double(0.5), value_str("s"), value_strf("%d%s", 1, "x"),
+        value_list(),           value_dict(),
     };
     static const enum value_type types[] = {
-        VALUE_NULL, VALUE_BOOL, VALUE_INT, VALUE_INT, VALUE_UINT, VALUE_DOUBLE, VALUE_STRING, VALUE_STRING,
-        VALUE_LIST, VALUE_DICT,
+        VALUE_NULL,   VALUE_BOOL,   VALUE_INT,    VALUE_INT,  VALUE_UINT,
+        VALUE_DOUBLE, VALUE_STRING, VALUE_STRING, VALUE_LIST, VALUE_DICT,
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(v); i++) {
@@ -52,7 +53,8 @@ static void scalars_keep_their_type(void **state)
     assert_int_equal(value_get_int(v[2]), -5);
     assert_int_equal(value_get_uint(v[3]), 5);
     assert_true(value_get_uint(v[4]) == UINT64_MAX);
-    assert_true(value_get_double(v[5]) == 0.5 && value_get_double(v[2]) == -5 && value_get_double(v[4]) > 1e19);
+    assert_true(value_get_double(v[5]) == 0.5 && value_get_double(v[2]) == -5 &&
+                value_get_double(v[4]) > 1e19);
     assert_string_equal(value_get_str(v[7]), "1x");
     for (size_t i = 0; i < ARRAY_SIZE(v); i++) {
         value_free(v[i]);
@@ -81,11 +83,14 @@ static void keys_come_in_qemus_order(void **state)
 {
     static const char *const orders[] = {
         "{\"micro\": 0, \"major\": 0}",
-        "{\"virtual-size\": 0, \"filename\": 0, \"cluster-size\": 0, \"format\": 0, \"actual-size\": 0, "
+        "{\"virtual-size\": 0, \"filename\": 0, \"cluster-size\": 0, \"format\": 0, "
+        "\"actual-size\": 0, "
         "\"format-specific\": 0, \"dirty-flag\": 0}",
-        "{\"compat\": 0, \"compression-type\": 0, \"lazy-refcounts\": 0, \"refcount-bits\": 0, \"corrupt\": 0, "
+        "{\"compat\": 0, \"compression-type\": 0, \"lazy-refcounts\": 0, \"refcount-bits\": 0, "
+        "\"corrupt\": 0, "
         "\"extended-l2\": 0}",
-        "{\"image-end-offset\": 0, \"total-clusters\": 0, \"check-errors\": 0, \"filename\": 0, \"format\": 0}",
+        "{\"image-end-offset\": 0, \"total-clusters\": 0, \"check-errors\": 0, \"filename\": 0, "
+        "\"format\": 0}",
         "{\"read-zeroes\": 0, \"driver\": 0}",
         "{\"return\": 0, \"id\": 0}",
         "{\"id\": 0, \"error\": 0}",
@@ -96,11 +101,11 @@ static void keys_come_in_qemus_order(void **state)
         const char *keys[10];
         struct dict_iter it;
         size_t n = 0;
-        DICT_FOREACH(it, v) {
+        DICT_FOREACH (it, v) {
             keys[n++] = it.key;
         }
         while (n > 0) {
-            dict_put_int(back, keys[--n], 0);    /* whatever order they came in */
+            dict_put_int(back, keys[--n], 0); /* whatever order they came in */
         }
         assert_true(value_equal(v, back));
         expect(v, orders[i]);
@@ -108,7 +113,8 @@ static void keys_come_in_qemus_order(void **state)
     }
 }
 
-/* "Ac" and "ab" hash alike: the first letter is 32 lower, the second, shifted by 5 bits, one higher. */
+/* "Ac" and "ab" hash alike: the first letter is 32 lower, the second, shifted by 5 bits, one
+ * higher. */
 static void keys_of_one_bucket_are_newest_first(void **state)
 {
     struct value *a = value_dict(), *b = value_dict();
@@ -119,7 +125,7 @@ static void keys_of_one_bucket_are_newest_first(void **state)
     dict_put_int(b, two, 2);
     dict_put_int(b, one, 1);
     assert_true(value_equal(a, b));
-    dict_put_int(a, one, 3);                     /* replacing keeps the place */
+    dict_put_int(a, one, 3); /* replacing keeps the place */
     expect(a, "{\"ab\": 2, \"Ac\": 3}");
     expect(b, "{\"Ac\": 1, \"ab\": 2}");
 }
@@ -181,9 +187,11 @@ static void typed_getters_have_defaults(void **state)
 
 static void flattening_dots_the_keys(void **state)
 {
-    struct value *d = json("{'a': {'b': {'c': 1}, 'd': {}}, 'l': [{'x': 2}, [3, 4], []], 'p': 5, 'q': [], 'r': {}}");
-    struct value *want = json("{'a.b.c': 1, 'a.d': {}, 'l.0.x': 2, 'l.1.0': 3, 'l.1.1': 4, 'l.2': [], 'p': 5, "
-                              "'q': [], 'r': {}}");
+    struct value *d = json(
+        "{'a': {'b': {'c': 1}, 'd': {}}, 'l': [{'x': 2}, [3, 4], []], 'p': 5, 'q': [], 'r': {}}");
+    struct value *want =
+        json("{'a.b.c': 1, 'a.d': {}, 'l.0.x': 2, 'l.1.0': 3, 'l.1.1': 4, 'l.2': [], 'p': 5, "
+             "'q': [], 'r': {}}");
 
     dict_flatten(d);
     assert_true(value_equal(d, want));
@@ -191,7 +199,8 @@ static void flattening_dots_the_keys(void **state)
     assert_true(value_equal(d, want));
     value_free(want);
     struct value *back = dict_crumple(d, NULL);
-    want = json("{'a': {'b': {'c': 1}, 'd': {}}, 'l': [{'x': 2}, [3, 4], []], 'p': 5, 'q': [], 'r': {}}");
+    want = json(
+        "{'a': {'b': {'c': 1}, 'd': {}}, 'l': [{'x': 2}, [3, 4], []], 'p': 5, 'q': [], 'r': {}}");
     assert_true(value_equal(back, want));
     value_free(back);
     value_free(want);
@@ -213,7 +222,7 @@ static void crumple(const char *flat, const char *want)
 static void crumpling_refuses_what_contradicts(void **state)
 {
     crumple("{}", "{}");
-    crumple("{'0': 1}", "{\"0\": 1}");               /* the outermost stays a dict */
+    crumple("{'0': 1}", "{\"0\": 1}"); /* the outermost stays a dict */
     crumple("{'a..b': 1}", "{\"a.b\": 1}");
     crumple("{'s.a..b': 1}", "{\"s\": {\"a.b\": 1}}");
     crumple("{'s.a...b': 1}", "{\"s\": {\"a.\": {\"b\": 1}}}");
@@ -225,9 +234,12 @@ static void crumpling_refuses_what_contradicts(void **state)
     crumple("{'s': 1, 's.a': 2}", "\"!Cannot mix scalar and non-scalar keys\"");
     crumple("{'s': {}, 's.a': 2}", "\"!Cannot mix scalar and non-scalar keys\"");
     crumple("{'s.0': 1, 's.b': 2}", "\"!Cannot mix list and non-list keys\"");
-    crumple("{'s.0': 1, 's.2': 2}", "\"!List indices are not contiguous, saw 2 elements but 2 largest index\"");
-    crumple("{'s.01': 1}", "\"!List indices are not contiguous, saw 1 elements but 1 largest index\"");
-    crumple("{'s.-1': 1}", "\"!List indices are not contiguous, saw 1 elements but -1 largest index\"");
+    crumple("{'s.0': 1, 's.2': 2}",
+            "\"!List indices are not contiguous, saw 2 elements but 2 largest index\"");
+    crumple("{'s.01': 1}",
+            "\"!List indices are not contiguous, saw 1 elements but 1 largest index\"");
+    crumple("{'s.-1': 1}",
+            "\"!List indices are not contiguous, saw 1 elements but -1 largest index\"");
     crumple("{'s.00': 1, 's.1': 2}", "\"!Missing list index 0\"");
     crumple("{'s.+0': 1, 's.1': 2}", "\"!Missing list index 0\"");
     crumple("{'s. 0': 1}", "\"!Missing list index 0\"");

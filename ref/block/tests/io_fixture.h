@@ -1,6 +1,6 @@
 /*
- * What the tests of the request path share: a world, a logged disk of 64 KiB with a root edge, and TEST(), whose body
- * runs in a coroutine.
+ * What the tests of the request path share: a world, a logged disk of 64 KiB with a root edge, and
+ * TEST(), whose body runs in a coroutine.
  */
 #ifndef BLKREF_BLOCK_TESTS_IO_FIXTURE_H
 #define BLKREF_BLOCK_TESTS_IO_FIXTURE_H
@@ -85,13 +85,13 @@ static inline void expect_bytes(struct fixture *f, int64_t from, int64_t to, int
     }
 }
 
-#define TEST(name)                                                                                    \
-    static void name##_body(void *arg);                                                               \
-    static void name(void **state)                                                                    \
-    {                                                                                                 \
-        struct fixture *f = *state;                                                                   \
-        mem_world_exec(&f->m, name##_body, f);                                                        \
-    }                                                                                                 \
+#define TEST(name)                                                                                 \
+    static void name##_body(void *arg);                                                            \
+    static void name(void **state)                                                                 \
+    {                                                                                              \
+        struct fixture *f = *state;                                                                \
+        mem_world_exec(&f->m, name##_body, f);                                                     \
+    }                                                                                              \
     static void name##_body(void *arg)
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

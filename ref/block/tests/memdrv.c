@@ -15,7 +15,8 @@ static void log_call(struct memdisk *d, const char *what, const struct request *
     if (!d->log) {
         return;
     }
-    strbuf_printf(d->log, "%s%s %" PRId64 "+%" PRId64, d->log->len ? " " : "", what, r->offset, r->bytes);
+    strbuf_printf(d->log, "%s%s %" PRId64 "+%" PRId64, d->log->len ? " " : "", what, r->offset,
+                  r->bytes);
     if (r->flags & REQ_FUA) {
         strbuf_puts(d->log, ":fua");
     }
@@ -41,7 +42,7 @@ static void give_way(struct node *n)
 {
     struct memdisk *d = n->state;
     if (d->async) {
-        co_yield(n->w);
+        co_yield (n->w);
     }
 }
 
@@ -115,17 +116,17 @@ static int disk_discard(struct node *n, const struct request *r)
     return injected(d, REQ_DISCARD);
 }
 
-static int disk_copy_from(struct node *n, struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
-                          int64_t bytes, unsigned read_flags, unsigned write_flags)
+static int disk_copy_from(struct node *n, struct child *src, int64_t src_off, struct child *dst,
+                          int64_t dst_off, int64_t bytes, unsigned read_flags, unsigned write_flags)
 {
     return child_copy_range_to(src, src_off, dst, dst_off, bytes, read_flags, write_flags);
 }
 
-static int disk_copy_to(struct node *n, struct child *src, int64_t src_off, struct child *dst, int64_t dst_off,
-                        int64_t bytes, unsigned read_flags, unsigned write_flags)
+static int disk_copy_to(struct node *n, struct child *src, int64_t src_off, struct child *dst,
+                        int64_t dst_off, int64_t bytes, unsigned read_flags, unsigned write_flags)
 {
     struct memdisk *to = n->state, *from = src->node->state;
-    struct request r = { .offset = dst_off, .bytes = bytes };
+    struct request r = {.offset = dst_off, .bytes = bytes};
     log_call(to, "C", &r);
     memcpy(to->data + dst_off, from->data + src_off, (size_t)bytes);
     return 0;
@@ -148,8 +149,8 @@ static int64_t disk_length(struct node *n)
     return d->size;
 }
 
-static int disk_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
-                         struct error **err)
+static int disk_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc,
+                         unsigned flags, struct error **err)
 {
     struct memdisk *d = n->state;
     give_way(n);
@@ -202,11 +203,23 @@ static void disk_drain_end(struct node *n)
 }
 
 const struct block_driver driver_memdisk = {
-    .name = "memdisk", .kind = DRIVER_PROTOCOL, .state_size = sizeof(struct memdisk), .variable_length = true,
-    .close = disk_close, .read = disk_read, .write = disk_write, .write_zeroes = disk_write_zeroes,
-    .discard = disk_discard, .copy_range_from = disk_copy_from, .copy_range_to = disk_copy_to,
-    .flush_to_disk = disk_flush, .length = disk_length, .truncate = disk_truncate,
-    .refresh_limits = disk_refresh_limits, .event = disk_event, .drain_begin = disk_drain_begin,
+    .name = "memdisk",
+    .kind = DRIVER_PROTOCOL,
+    .state_size = sizeof(struct memdisk),
+    .variable_length = true,
+    .close = disk_close,
+    .read = disk_read,
+    .write = disk_write,
+    .write_zeroes = disk_write_zeroes,
+    .discard = disk_discard,
+    .copy_range_from = disk_copy_from,
+    .copy_range_to = disk_copy_to,
+    .flush_to_disk = disk_flush,
+    .length = disk_length,
+    .truncate = disk_truncate,
+    .refresh_limits = disk_refresh_limits,
+    .event = disk_event,
+    .drain_begin = disk_drain_begin,
     .drain_end = disk_drain_end,
 };
 
@@ -247,7 +260,7 @@ void mem_refresh_limits(struct node *n)
     struct child *c;
     int ret = node_refresh_limits(n, NULL);
     assert(ret == 0);
-    LIST_FOREACH(c, &n->parents, parents_link) {
+    LIST_FOREACH (c, &n->parents, parents_link) {
         if (child_parent_node(c)) {
             mem_refresh_limits(child_parent_node(c));
         }
@@ -344,7 +357,8 @@ static int cow_write_zeroes(struct node *n, const struct request *r)
     return 0;
 }
 
-static int cow_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+static int cow_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                            struct status *out)
 {
     struct memcow *m = n->state;
     uint8_t kind = m->map[offset / m->cluster];
@@ -352,7 +366,7 @@ static int cow_block_status(struct node *n, bool precise, int64_t offset, int64_
     while (at < end && m->map[at / m->cluster] == kind) {
         at = cluster_end(m, at, end);
     }
-    *out = (struct status){ .bytes = at - offset };
+    *out = (struct status){.bytes = at - offset};
     if (kind == 1) {
         out->flags = STATUS_DATA | STATUS_OFFSET_VALID | STATUS_RECURSE;
         out->map = offset;
@@ -369,14 +383,15 @@ static int64_t cow_length(struct node *n)
     return m->clusters * m->cluster;
 }
 
-static int cow_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
-                        struct error **err)
+static int cow_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc,
+                        unsigned flags, struct error **err)
 {
     struct memcow *m = n->state;
     int64_t clusters = size / m->cluster;
     m->map = mem_realloc(m->map, (size_t)clusters);
     if (clusters > m->clusters) {
-        memset(m->map + m->clusters, flags & REQ_ZERO_GROWN ? 2 : 0, (size_t)(clusters - m->clusters));
+        memset(m->map + m->clusters, flags & REQ_ZERO_GROWN ? 2 : 0,
+               (size_t)(clusters - m->clusters));
     }
     m->clusters = clusters;
     return 0;
@@ -402,10 +417,19 @@ static void cow_close(struct node *n)
 }
 
 const struct block_driver driver_memcow = {
-    .name = "memcow", .kind = DRIVER_FORMAT, .state_size = sizeof(struct memcow), .supports_backing = true,
-    .close = cow_close, .read = cow_read, .write = cow_write, .write_zeroes = cow_write_zeroes,
-    .block_status = cow_block_status, .length = cow_length, .truncate = cow_truncate,
-    .refresh_limits = cow_refresh_limits, .info = cow_info,
+    .name = "memcow",
+    .kind = DRIVER_FORMAT,
+    .state_size = sizeof(struct memcow),
+    .supports_backing = true,
+    .close = cow_close,
+    .read = cow_read,
+    .write = cow_write,
+    .write_zeroes = cow_write_zeroes,
+    .block_status = cow_block_status,
+    .length = cow_length,
+    .truncate = cow_truncate,
+    .refresh_limits = cow_refresh_limits,
+    .info = cow_info,
 };
 
 static void attach(struct node *n, struct node *child, const char *name, unsigned role)
@@ -414,7 +438,8 @@ static void attach(struct node *n, struct node *child, const char *name, unsigne
     assert(c);
 }
 
-struct node *memcow_new(struct world *w, const char *name, int64_t cluster, struct node *file, struct node *backing)
+struct node *memcow_new(struct world *w, const char *name, int64_t cluster, struct node *file,
+                        struct node *backing)
 {
     struct node *n = make(w, &driver_memcow, name);
     struct memcow *m = n->state;
@@ -444,7 +469,10 @@ static int filter_write(struct node *n, const struct request *r)
 }
 
 const struct block_driver driver_memfilter = {
-    .name = "memfilter", .kind = DRIVER_FILTER, .read = filter_read, .write = filter_write,
+    .name = "memfilter",
+    .kind = DRIVER_FILTER,
+    .read = filter_read,
+    .write = filter_write,
 };
 
 struct node *memfilter_new(struct world *w, const char *name, struct node *file)
@@ -482,8 +510,12 @@ static void root_resized(struct child *c)
 }
 
 static const struct child_class mem_root_class = {
-    .name = "test", .describe = root_describe, .drained_begin = root_drained_begin, .drained_poll = root_drained_poll,
-    .drained_end = root_drained_end, .resized = root_resized,
+    .name = "test",
+    .describe = root_describe,
+    .drained_begin = root_drained_begin,
+    .drained_poll = root_drained_poll,
+    .drained_end = root_drained_end,
+    .resized = root_resized,
 };
 
 struct mem_root_state *mem_root_state(struct child *c)
@@ -494,8 +526,8 @@ struct mem_root_state *mem_root_state(struct child *c)
 struct child *mem_root(struct node *n)
 {
     struct mem_root_state *s = mem_zalloc(sizeof(*s));
-    struct child *c = graph_attach_root(n, "root", &mem_root_class, ROLE_FILTERED | ROLE_PRIMARY, PERM_ALL, PERM_ALL,
-                                        s, NULL);
+    struct child *c = graph_attach_root(n, "root", &mem_root_class, ROLE_FILTERED | ROLE_PRIMARY,
+                                        PERM_ALL, PERM_ALL, s, NULL);
     assert(c);
     return c;
 }
@@ -516,9 +548,9 @@ void mem_world_init(struct mem_world *m, uint64_t seed)
 
 void mem_world_init_profile(struct mem_world *m, uint64_t seed, const struct profile *profile)
 {
-    struct world_config cfg = { .simulated_time = true, .seed = seed, .profile = profile, .io = IO_SYNC,
-                                .io_set = true };
-    *m = (struct mem_world){ .p = process_new() };
+    struct world_config cfg = {
+        .simulated_time = true, .seed = seed, .profile = profile, .io = IO_SYNC, .io_set = true};
+    *m = (struct mem_world){.p = process_new()};
     if (seed) {
         sched_seeded_init(&m->seeded, seed, 300);
         cfg.policy = &m->seeded.base;
@@ -535,7 +567,7 @@ void mem_world_exec(struct mem_world *m, void (*fn)(void *), void *arg)
 void mem_world_destroy(struct mem_world *m)
 {
     if (co_self(m->w)) {
-        return;      /* a failed assertion jumped out of the coroutine: let the failure be printed */
+        return; /* a failed assertion jumped out of the coroutine: let the failure be printed */
     }
     world_settle(m->w);
     world_free(m->w);

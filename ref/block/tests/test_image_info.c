@@ -1,5 +1,6 @@
 /*
- * What info says, as value and as text; internal snapshots and VM state through the layers above them.
+ * What info says, as value and as text; internal snapshots and VM state through the layers above
+ * them.
  *
  * Texts are those that qemu-img 7.2 prints.
  */
@@ -14,9 +15,14 @@
 #include "ref/block/snapshot.h"
 
 static struct snapshot_info table[2] = {
-    { .id = "1", .name = "snap1", .vm_state_size = 1023 * MiB + 5, .date_sec = 1795235751, .date_nsec = 875066000,
-      .vm_clock_nsec = 4444441207000000, .icount = UINT64_MAX },
-    { .id = "2", .name = "long name with blanks and more", .date_sec = 1795235751, .icount = 7 },
+    {.id = "1",
+     .name = "snap1",
+     .vm_state_size = 1023 * MiB + 5,
+     .date_sec = 1795235751,
+     .date_nsec = 875066000,
+     .vm_clock_nsec = 4444441207000000,
+     .icount = UINT64_MAX},
+    {.id = "2", .name = "long name with blanks and more", .date_sec = 1795235751, .icount = 7},
 };
 
 struct snap_state {
@@ -76,8 +82,10 @@ static int snap_vmstate(struct node *n, const struct request *r)
 
 static struct value *snap_specific(struct node *n, struct error **err)
 {
-    return json_parse("{'type': 'x', 'data': {'compat': '1.1', 'lazy-refcounts': false, 'bits': 16, "
-                      "'format': '', 'slots': [{'active': true}, 5]}}", err);
+    return json_parse(
+        "{'type': 'x', 'data': {'compat': '1.1', 'lazy-refcounts': false, 'bits': 16, "
+        "'format': '', 'slots': [{'active': true}, 5]}}",
+        err);
 }
 
 static int64_t snap_size(struct node *n)
@@ -101,7 +109,7 @@ static struct node *snap_new(struct world *w, struct block_driver *drv, struct n
     struct node *n = node_new(w, drv, "snapper", NULL);
     node_new_state(n);
     struct snap_state *s = n->state;
-    s->cow = (struct memcow){ .cluster = 65536, .clusters = 160, .map = mem_zalloc(160) };
+    s->cow = (struct memcow){.cluster = 65536, .clusters = 160, .map = mem_zalloc(160)};
     s->count = 2;
     n->open_flags = OPEN_RDWR;
     assert_non_null(graph_attach(n, file, "file", ROLE_IMAGE | ROLE_PRIMARY, NULL));
@@ -128,34 +136,42 @@ TEST(test_info)
     struct value *v = image_info(n, &err);
     assert_null(err);
     char *text = json_text(v, false);
-    assert_string_equal(text,
-        "{\"snapshots\": [{\"vm-clock-nsec\": 207000000, \"name\": \"snap1\", \"date-sec\": 1795235751, "
-        "\"date-nsec\": 875066000, \"vm-clock-sec\": 4444441, \"id\": \"1\", \"vm-state-size\": 1072693253}, "
-        "{\"icount\": 7, \"vm-clock-nsec\": 0, \"name\": \"long name with blanks and more\", "
-        "\"date-sec\": 1795235751, \"date-nsec\": 0, \"vm-clock-sec\": 0, \"id\": \"2\", \"vm-state-size\": 0}], "
-        "\"virtual-size\": 10485760, \"filename\": \"a.img\", \"cluster-size\": 65536, \"format\": \"snapper\", "
-        "\"actual-size\": 217088, \"format-specific\": {\"type\": \"x\", \"data\": {\"compat\": \"1.1\", "
-        "\"bits\": 16, \"lazy-refcounts\": false, \"format\": \"\", \"slots\": [{\"active\": true}, 5]}}, "
-        "\"dirty-flag\": false}");
+    assert_string_equal(
+        text, "{\"snapshots\": [{\"vm-clock-nsec\": 207000000, \"name\": \"snap1\", \"date-sec\": "
+              "1795235751, "
+              "\"date-nsec\": 875066000, \"vm-clock-sec\": 4444441, \"id\": \"1\", "
+              "\"vm-state-size\": 1072693253}, "
+              "{\"icount\": 7, \"vm-clock-nsec\": 0, \"name\": \"long name with blanks and more\", "
+              "\"date-sec\": 1795235751, \"date-nsec\": 0, \"vm-clock-sec\": 0, \"id\": \"2\", "
+              "\"vm-state-size\": 0}], "
+              "\"virtual-size\": 10485760, \"filename\": \"a.img\", \"cluster-size\": 65536, "
+              "\"format\": \"snapper\", "
+              "\"actual-size\": 217088, \"format-specific\": {\"type\": \"x\", \"data\": "
+              "{\"compat\": \"1.1\", "
+              "\"bits\": 16, \"lazy-refcounts\": false, \"format\": \"\", \"slots\": [{\"active\": "
+              "true}, 5]}}, "
+              "\"dirty-flag\": false}");
     mem_free(text);
-    expect_text(v, "image: a.img\n"
-                   "file format: snapper\n"
-                   "virtual size: 10 MiB (10485760 bytes)\n"
-                   "disk size: 212 KiB\n"
-                   "cluster_size: 65536\n"
-                   "Snapshot list:\n"
-                   "ID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT\n"
-                   "1         snap1            0.999 GiB 2026-11-21 04:35:511234:34:01.207           \n"
-                   "2         long name with blanks and more      0 B 2026-11-21 04:35:51 00:00:00.000          7\n"
-                   "Format specific information:\n"
-                   "    compat: 1.1\n"
-                   "    bits: 16\n"
-                   "    lazy refcounts: false\n"
-                   "    format: \n"
-                   "    slots:\n"
-                   "        [0]:\n"
-                   "            active: true\n"
-                   "        [1]: 5\n");
+    expect_text(
+        v, "image: a.img\n"
+           "file format: snapper\n"
+           "virtual size: 10 MiB (10485760 bytes)\n"
+           "disk size: 212 KiB\n"
+           "cluster_size: 65536\n"
+           "Snapshot list:\n"
+           "ID        TAG               VM SIZE                DATE     VM CLOCK     ICOUNT\n"
+           "1         snap1            0.999 GiB 2026-11-21 04:35:511234:34:01.207           \n"
+           "2         long name with blanks and more      0 B 2026-11-21 04:35:51 00:00:00.000     "
+           "     7\n"
+           "Format specific information:\n"
+           "    compat: 1.1\n"
+           "    bits: 16\n"
+           "    lazy refcounts: false\n"
+           "    format: \n"
+           "    slots:\n"
+           "        [0]:\n"
+           "            active: true\n"
+           "        [1]: 5\n");
     value_free(v);
     ((struct snap_state *)n->state)->fail = -EIO;
     assert_null(image_info(n, &err));
@@ -168,21 +184,27 @@ TEST(test_info)
 static void test_info_lines(void **state)
 {
     struct value *v = json_parse("{'filename': 'x', 'format': 'raw', 'virtual-size': 512}", NULL);
-    expect_text(v, "image: x\nfile format: raw\nvirtual size: 512 B (512 bytes)\ndisk size: unavailable\n");
+    expect_text(
+        v, "image: x\nfile format: raw\nvirtual size: 512 B (512 bytes)\ndisk size: unavailable\n");
     value_free(v);
-    v = json_parse("{'filename': 'x', 'format': 'f', 'virtual-size': 1024, 'actual-size': 0, 'encrypted': true, "
+    v = json_parse("{'filename': 'x', 'format': 'f', 'virtual-size': 1024, 'actual-size': 0, "
+                   "'encrypted': true, "
                    "'cluster-size': 512, 'dirty-flag': true, 'backing-filename': 'b', "
-                   "'full-backing-filename': 'd/b', 'backing-filename-format': 'raw'}", NULL);
-    expect_text(v, "image: x\nfile format: f\nvirtual size: 1 KiB (1024 bytes)\ndisk size: 0 B\nencrypted: yes\n"
+                   "'full-backing-filename': 'd/b', 'backing-filename-format': 'raw'}",
+                   NULL);
+    expect_text(v, "image: x\nfile format: f\nvirtual size: 1 KiB (1024 bytes)\ndisk size: 0 "
+                   "B\nencrypted: yes\n"
                    "cluster_size: 512\ncleanly shut down: no\nbacking file: b (actual path: d/b)\n"
                    "backing file format: raw\n");
     dict_put_str(v, "full-backing-filename", "b");
     dict_del(v, "encrypted");
-    expect_text(v, "image: x\nfile format: f\nvirtual size: 1 KiB (1024 bytes)\ndisk size: 0 B\ncluster_size: 512\n"
+    expect_text(v, "image: x\nfile format: f\nvirtual size: 1 KiB (1024 bytes)\ndisk size: 0 "
+                   "B\ncluster_size: 512\n"
                    "cleanly shut down: no\nbacking file: b\nbacking file format: raw\n");
     dict_del(v, "full-backing-filename");
     dict_del(v, "backing-filename-format");
-    expect_text(v, "image: x\nfile format: f\nvirtual size: 1 KiB (1024 bytes)\ndisk size: 0 B\ncluster_size: 512\n"
+    expect_text(v, "image: x\nfile format: f\nvirtual size: 1 KiB (1024 bytes)\ndisk size: 0 "
+                   "B\ncluster_size: 512\n"
                    "cleanly shut down: no\nbacking file: b (cannot determine actual path)\n");
     value_free(v);
 }
@@ -195,7 +217,7 @@ TEST(test_snapshots_through_layers)
     struct node *n = snap_new(f->m.w, &drv, memdisk_new(f->m.w, "d", 4096));
     struct snap_state *s = n->state;
     struct node *top = memfilter_new(f->m.w, "filter", n);
-    struct snapshot_info sn = { .name = "new" }, *list;
+    struct snapshot_info sn = {.name = "new"}, *list;
     struct child *c = mem_root(top);
 
     assert_true(snapshot_can(top));
@@ -234,7 +256,7 @@ TEST(test_snapshots_refused)
 {
     struct fixture *f = arg;
     struct error *err = NULL;
-    struct snapshot_info sn = { .name = "new" }, *list;
+    struct snapshot_info sn = {.name = "new"}, *list;
     with_disk(f);
     assert_false(snapshot_can(f->n));
     assert_int_equal(snapshot_create(f->n, &sn), -ENOTSUP);
@@ -245,8 +267,9 @@ TEST(test_snapshots_refused)
     error_clear(&err);
     f->n->read_only = true;
     assert_int_equal(snapshot_load(f->n, "x", NULL, &err), -ENOTSUP);
-    assert_string_equal(err->msg, "Block format 'memdisk' used by device '' does not support temporarily loading "
-                                  "internal snapshots");
+    assert_string_equal(
+        err->msg, "Block format 'memdisk' used by device '' does not support temporarily loading "
+                  "internal snapshots");
     error_clear(&err);
     f->n->read_only = false;
     mem_root_drop(f->c);
@@ -280,7 +303,10 @@ static int in_utc(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_info), cmocka_unit_test(test_info_lines), T(test_snapshots_through_layers), T(test_snapshots_refused),
+        T(test_info),
+        cmocka_unit_test(test_info_lines),
+        T(test_snapshots_through_layers),
+        T(test_snapshots_refused),
         T(test_vmstate),
     };
     return cmocka_run_group_tests(tests, in_utc, NULL);

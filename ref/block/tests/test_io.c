@@ -1,7 +1,8 @@
 /*
  * Reads and writes through an edge: checks, alignment, splitting, flags, zero detection.
  *
- * Which requests reach the driver was compared with qemu-io 7.2 over blkdebug (its trace of requests).
+ * Which requests reach the driver was compared with qemu-io 7.2 over blkdebug (its trace of
+ * requests).
  */
 #include "ref/block/tests/io_fixture.h"
 
@@ -51,7 +52,8 @@ TEST(test_request_check_texts)
 {
     struct error *err = NULL;
     assert_int_equal(request_check(INT64_MAX, 0, &err), -EIO);
-    assert_string_equal(err->msg, "offset(9223372036854775807) exceeds maximum(9223372035781033984)");
+    assert_string_equal(err->msg,
+                        "offset(9223372036854775807) exceeds maximum(9223372035781033984)");
     error_clear(&err);
     assert_int_equal(request_check(9223372035781033984, 0, &err), 0);
     assert_int_equal(request_check(9223372035781033984, 1, &err), -EIO);
@@ -102,7 +104,7 @@ TEST(test_unaligned_write)
     struct fixture *f = arg;
     with_disk(f);
     align(f, 4096);
-    assert_int_equal(wr(f, 100, 200, 0xa1, 0), 0);        /* one block */
+    assert_int_equal(wr(f, 100, 200, 0xa1, 0), 0);         /* one block */
     assert_int_equal(wr(f, 8192 + 100, 5000, 0xa2, 0), 0); /* two blocks that touch: one read */
     assert_int_equal(wr(f, 16384, 5000, 0xa3, 0), 0);      /* a tail only */
     assert_int_equal(wr(f, 28672 - 96, 5000, 0xa4, 0), 0); /* head, whole block, tail */
@@ -129,8 +131,10 @@ TEST(test_rmw_events)
     assert_int_equal(wr(f, 0, 4096, 1, 0), 0);
     expect_log(f, "pwritev W 0+4096 pwritev_done");
     assert_int_equal(wr(f, 100, 200, 1, 0), 0);
-    expect_log(f, "pwritev_rmw_head pwritev_rmw_tail R 0+4096 pwritev_rmw_after_head pwritev_rmw_after_tail "
-                  "pwritev W 0+4096 pwritev_done");
+    expect_log(
+        f,
+        "pwritev_rmw_head pwritev_rmw_tail R 0+4096 pwritev_rmw_after_head pwritev_rmw_after_tail "
+        "pwritev W 0+4096 pwritev_done");
     assert_int_equal(wr(f, 100, 12000, 1, 0), 0);
     expect_log(f, "pwritev_rmw_head R 0+4096 pwritev_rmw_after_head pwritev_rmw_tail R 8192+4096 "
                   "pwritev_rmw_after_tail pwritev W 0+12288 pwritev_done");
@@ -160,7 +164,7 @@ TEST(test_label_announced)
     expect_log(f, "");
     mem_root_drop(f->c);
     f->n = memdisk_new(f->m.w, "d3", 4096);
-    strbuf_reset(&f->log);             /* closing d2 flushed it */
+    strbuf_reset(&f->log); /* closing d2 flushed it */
     f->d = memdisk_of(f->n);
     f->d->log = &f->log;
     f->d->log_events = true;
@@ -194,7 +198,7 @@ TEST(test_max_iov)
     struct iovec v[6];
     struct iov q;
     for (int i = 0; i < 6; i++) {
-        v[i] = (struct iovec){ f->buf + i * 1000, i < 4 ? 512 : 256 };
+        v[i] = (struct iovec){f->buf + i * 1000, i < 4 ? 512 : 256};
         memset(v[i].iov_base, 0x10 + i, v[i].iov_len);
     }
     iov_borrow(&q, v, 6);
@@ -302,7 +306,7 @@ TEST(test_growth_and_watch)
 {
     struct fixture *f = arg;
     with_disk(f);
-    struct watch w = { .ww = { .written = on_write } };
+    struct watch w = {.ww = {.written = on_write}};
     node_watch_writes(f->n, &w.ww);
     align(f, 512);
     assert_int_equal(wr(f, 1000, 100, 1, 0), 0);
@@ -328,7 +332,8 @@ TEST(test_cancelled)
 {
     struct fixture *f = arg;
     bool cancelled = true;
-    struct request guest = { .op = REQ_READ, .label = LABEL_NONE, .tag = "A", .cancelled = &cancelled };
+    struct request guest = {
+        .op = REQ_READ, .label = LABEL_NONE, .tag = "A", .cancelled = &cancelled};
     with_disk(f);
     assert_int_equal(child_pread(f->c, 0, f->buf, 512, LABEL_NONE, &guest), -ECANCELED);
     expect_log(f, "");
@@ -346,7 +351,8 @@ TEST(test_limits)
     align(f, 4096);
     node_ref(f->n);
     struct node *other = memdisk_new(f->m.w, "other", 64 * K);
-    memdisk_of(other)->limits = (struct limits){ .max_transfer = 32 * K, .request_alignment = 512, .max_iov = 7 };
+    memdisk_of(other)->limits =
+        (struct limits){.max_transfer = 32 * K, .request_alignment = 512, .max_iov = 7};
     mem_refresh_limits(other);
     mem_root_drop(f->c);
     struct node *top = memcow_new(f->m.w, "top", 8192, f->n, other);
@@ -383,7 +389,8 @@ struct pair {
 
 static void with_pair(struct fixture *f, struct pair *p)
 {
-    *p = (struct pair){ f, memdisk_new(f->m.w, "src", 64 * K), memdisk_new(f->m.w, "dst", 64 * K), NULL, NULL };
+    *p = (struct pair){f, memdisk_new(f->m.w, "src", 64 * K), memdisk_new(f->m.w, "dst", 64 * K),
+                       NULL, NULL};
     p->from = mem_root(p->src);
     p->to = mem_root(p->dst);
     memdisk_of(p->dst)->log = &f->log;
@@ -410,7 +417,7 @@ static void copy_range_body(void *arg)
 {
     struct fixture *f = arg;
     struct pair p;
-    struct watch w = { .ww = { .written = on_write } };
+    struct watch w = {.ww = {.written = on_write}};
     with_pair(f, &p);
     node_watch_writes(p.dst, &w.ww);
     assert_int_equal(child_copy_range(p.from, 512, p.to, 1024, 2048, 0, REQ_FUA), 0);
@@ -437,7 +444,7 @@ static void copy_range_body(void *arg)
 
 static void test_copy_range(void **state)
 {
-    struct fixture f = { .n = NULL };
+    struct fixture f = {.n = NULL};
     mem_world_init_profile(&f.m, 0, &profile_optimized);
     mem_world_exec(&f.m, copy_range_body, &f);
     mem_world_destroy(&f.m);
@@ -447,11 +454,26 @@ static void test_copy_range(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_aligned), T(test_bounds), T(test_request_check_texts), T(test_read_beyond_end),
-        T(test_unaligned_read), T(test_unaligned_write), T(test_rmw_events), T(test_label_announced),
-        T(test_max_transfer), T(test_max_iov), T(test_fua), T(test_flags_masked), T(test_read_only),
-        T(test_detect_zeroes), T(test_growth_and_watch), T(test_cancelled), T(test_limits),
-        T(test_bad_alignment_refused), T(test_copy_range_refused), cmocka_unit_test(test_copy_range),
+        T(test_aligned),
+        T(test_bounds),
+        T(test_request_check_texts),
+        T(test_read_beyond_end),
+        T(test_unaligned_read),
+        T(test_unaligned_write),
+        T(test_rmw_events),
+        T(test_label_announced),
+        T(test_max_transfer),
+        T(test_max_iov),
+        T(test_fua),
+        T(test_flags_masked),
+        T(test_read_only),
+        T(test_detect_zeroes),
+        T(test_growth_and_watch),
+        T(test_cancelled),
+        T(test_limits),
+        T(test_bad_alignment_refused),
+        T(test_copy_range_refused),
+        cmocka_unit_test(test_copy_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

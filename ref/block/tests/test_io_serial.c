@@ -1,5 +1,6 @@
 /*
- * Requests that overlap: read-modify-write, serialising and copy-on-read under many schedules, against a shadow.
+ * Requests that overlap: read-modify-write, serialising and copy-on-read under many schedules,
+ * against a shadow.
  */
 #include "ref/block/tests/io_fixture.h"
 
@@ -16,7 +17,8 @@ struct storm {
     int left, next;
 };
 
-/* Writer i owns bytes [i * 1000, (i + 1) * 1000): they share 512- and 4096-byte blocks, never a byte. */
+/* Writer i owns bytes [i * 1000, (i + 1) * 1000): they share 512- and 4096-byte blocks, never a
+ * byte. */
 static void writer_main(void *arg)
 {
     struct storm *s = arg;
@@ -25,7 +27,8 @@ static void writer_main(void *arg)
     int64_t base = s->next++ * 1000;
     rng_seed(&rng, (uint64_t)base);
     for (int i = 0; i < 12; i++) {
-        int64_t at = (int64_t)rng_below(&rng, 999), len = 1 + (int64_t)rng_below(&rng, (uint64_t)(1000 - at));
+        int64_t at = (int64_t)rng_below(&rng, 999),
+                len = 1 + (int64_t)rng_below(&rng, (uint64_t)(1000 - at));
         uint64_t what = rng_below(&rng, 4);
         if (what == 0) {
             memset(s->shadow + base + at, 0, (size_t)len);
@@ -56,7 +59,7 @@ static void storm_main(void *arg)
         co_spawn(s->m.w, "writer", writer_main, s);
     }
     while (s->left) {
-        co_yield(s->m.w);
+        co_yield (s->m.w);
     }
     assert_int_equal(n->serialising, 0);
     assert_int_equal(n->in_flight, 0);
@@ -67,7 +70,7 @@ static void storm_main(void *arg)
 
 static void test_rmw_storm(void **state)
 {
-    static const uint32_t aligns[] = { 512, 4096 };
+    static const uint32_t aligns[] = {512, 4096};
     for (uint64_t seed = 0; seed < SEEDS; seed++) {
         struct storm *s = mem_zalloc(sizeof(*s));
         s->align = aligns[seed % 2];
@@ -88,7 +91,8 @@ struct cor_storm {
     int left, next;
 };
 
-/* Each writes, or reads with copying, its own stretches of 1000 bytes; clusters of 4096 are shared. */
+/* Each writes, or reads with copying, its own stretches of 1000 bytes; clusters of 4096 are shared.
+ */
 static void cor_co(void *arg)
 {
     struct cor_storm *s = arg;
@@ -118,7 +122,8 @@ static void cor_co(void *arg)
 static void cor_storm_main(void *arg)
 {
     struct cor_storm *s = arg;
-    struct node *base = memdisk_new(s->m.w, "base", 64 * K), *file = memdisk_new(s->m.w, "file", 64 * K);
+    struct node *base = memdisk_new(s->m.w, "base", 64 * K),
+                *file = memdisk_new(s->m.w, "file", 64 * K);
     memdisk_of(file)->limits.request_alignment = 512;
     mem_refresh_limits(file);
     for (int i = 0; i < 64 * K; i++) {
@@ -134,7 +139,7 @@ static void cor_storm_main(void *arg)
         co_spawn(s->m.w, "co", cor_co, s);
     }
     while (s->left) {
-        co_yield(s->m.w);
+        co_yield (s->m.w);
     }
     uint8_t *all = mem_zalloc(64 * K);
     assert_int_equal(child_pread(s->c, 0, all, 64 * K, LABEL_NONE, NULL), 0);
@@ -175,7 +180,7 @@ static void write_unaligned(void *arg)
 static void write_block_1(void *arg)
 {
     struct fixture *f = arg;
-    uint8_t b[512] = { 0 };
+    uint8_t b[512] = {0};
     assert_int_equal(child_pwrite(f->c, 512, b, 512, LABEL_NONE, NULL), 0);
     strbuf_puts(&f->log, " other-done");
 }
@@ -183,7 +188,7 @@ static void write_block_1(void *arg)
 static void turns(struct fixture *f, int n)
 {
     while (n--) {
-        co_yield(f->m.w);
+        co_yield (f->m.w);
     }
 }
 
@@ -215,7 +220,7 @@ TEST(test_overlap_waits)
 static void slow_write(void *arg)
 {
     struct fixture *f = arg;
-    uint8_t b[512] = { 0 };
+    uint8_t b[512] = {0};
     assert_int_equal(child_pwrite(f->c, 0, b, 512, LABEL_NONE, NULL), 0);
 }
 
@@ -227,7 +232,9 @@ TEST(test_no_wait)
     co_spawn(f->m.w, "slow", slow_write, f);
     turns(f, 2);
     assert_int_equal(wr(f, 0, 512, 1, REQ_SERIALISING | REQ_NO_WAIT), -EBUSY);
-    assert_int_equal(child_pwrite_zeroes(f->c, 256, 512, REQ_SERIALISING | REQ_NO_WAIT, LABEL_NONE, NULL), -EBUSY);
+    assert_int_equal(
+        child_pwrite_zeroes(f->c, 256, 512, REQ_SERIALISING | REQ_NO_WAIT, LABEL_NONE, NULL),
+        -EBUSY);
     f->d->stopped = false;
     assert_int_equal(wr(f, 512, 512, 1, REQ_SERIALISING | REQ_NO_WAIT), 0);
     assert_int_equal(f->n->serialising, 0);
@@ -239,13 +246,14 @@ TEST(test_no_wait)
 static void serialising_write(void *arg)
 {
     struct fixture *f = arg;
-    uint8_t b[1024] = { 0 };
+    uint8_t b[1024] = {0};
     struct iov q;
     iov_single(&q, b, sizeof(b));
     assert_int_equal(child_pwritev(f->c, 0, 1024, &q, 0, REQ_SERIALISING, LABEL_NONE, NULL), 0);
 }
 
-/* Serialising requests that arrive while one runs, each overlapping all: nobody waits in a circle. */
+/* Serialising requests that arrive while one runs, each overlapping all: nobody waits in a circle.
+ */
 TEST(test_no_deadlock)
 {
     struct fixture *f = arg;
@@ -265,7 +273,7 @@ TEST(test_no_deadlock)
 static void write_blocks_0_1(void *arg)
 {
     struct fixture *f = arg;
-    uint8_t b[512] = { 0 };
+    uint8_t b[512] = {0};
     assert_int_equal(child_pwrite(f->c, 256, b, 512, LABEL_NONE, NULL), 0);
     strbuf_puts(&f->log, " both-done");
 }
@@ -344,7 +352,7 @@ static void grow_it(void *arg)
 static void write_behind_end(void *arg)
 {
     struct fixture *f = arg;
-    uint8_t b[512] = { 0 };
+    uint8_t b[512] = {0};
     assert_int_equal(child_pwrite(f->c, 72 * K, b, 512, LABEL_NONE, NULL), 0);
     strbuf_puts(&f->log, " written");
 }
@@ -370,8 +378,14 @@ TEST(test_truncate_serialises)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rmw_storm), cmocka_unit_test(test_cor_storm),
-        T(test_overlap_waits), T(test_no_wait), T(test_no_deadlock), T(test_waiting_is_passed_by), T(test_tracked_self), T(test_late_widening),
+        cmocka_unit_test(test_rmw_storm),
+        cmocka_unit_test(test_cor_storm),
+        T(test_overlap_waits),
+        T(test_no_wait),
+        T(test_no_deadlock),
+        T(test_waiting_is_passed_by),
+        T(test_tracked_self),
+        T(test_late_widening),
         T(test_truncate_serialises),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

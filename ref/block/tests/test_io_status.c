@@ -3,7 +3,7 @@
  */
 #include "ref/block/tests/io_fixture.h"
 
-#define C 4096      /* cluster */
+#define C 4096 /* cluster */
 
 /* base (disk, short) <- mid (memcow) <- filter <- top (memcow); f->d is base's. */
 struct chain {
@@ -30,7 +30,8 @@ static void set_map(struct node *n, int from, int to, uint8_t kind)
     memset(((struct memcow *)n->state)->map + from, kind, (size_t)(to - from));
 }
 
-static void expect_status(struct node *n, int64_t offset, int64_t bytes, unsigned flags, int64_t len)
+static void expect_status(struct node *n, int64_t offset, int64_t bytes, unsigned flags,
+                          int64_t len)
 {
     struct status s;
     assert_int_equal(node_block_status(n, true, offset, bytes, &s), 0);
@@ -46,7 +47,8 @@ TEST(test_status_of_a_layer)
     set_map(ch.mid, 1, 2, 1);
     set_map(ch.mid, 2, 4, 2);
     expect_status(ch.mid, 0, 64 * K, 0, C);
-    expect_status(ch.mid, C, 64 * K, STATUS_DATA | STATUS_OFFSET_VALID | STATUS_RECURSE | STATUS_ALLOCATED, C);
+    expect_status(ch.mid, C, 64 * K,
+                  STATUS_DATA | STATUS_OFFSET_VALID | STATUS_RECURSE | STATUS_ALLOCATED, C);
     expect_status(ch.mid, 2 * C + 5, 64 * K, STATUS_ZERO | STATUS_ALLOCATED, 2 * C - 5);
     /* Beyond the shorter backing file all is zero, but not this layer's. */
     expect_status(ch.mid, 32 * K, 64 * K, STATUS_ZERO | STATUS_EOF, 32 * K);
@@ -61,7 +63,8 @@ TEST(test_status_of_a_layer)
     assert_int_equal(s.bytes, C - 7);
     /* A protocol without block_status has data everywhere. */
     expect_status(ch.base, 1000, 1000, STATUS_DATA | STATUS_ALLOCATED | STATUS_OFFSET_VALID, 1000);
-    expect_status(ch.base, 0, 1 * MiB, STATUS_DATA | STATUS_ALLOCATED | STATUS_OFFSET_VALID | STATUS_EOF, 32 * K);
+    expect_status(ch.base, 0, 1 * MiB,
+                  STATUS_DATA | STATUS_ALLOCATED | STATUS_OFFSET_VALID | STATUS_EOF, 32 * K);
     mem_root_drop(ch.c);
 }
 
@@ -74,9 +77,11 @@ TEST(test_status_zero_of_file_below)
     set_map(ch.top, 0, 16, 1);
     memdisk_of(ch.top_file)->size = 3 * C;
     /* What the format says is data lies beyond the end of its file. */
-    expect_status(ch.top, 3 * C, C, STATUS_DATA | STATUS_ZERO | STATUS_OFFSET_VALID | STATUS_RECURSE | STATUS_ALLOCATED,
-                  C);
-    expect_status(ch.top, 0, 64 * K, STATUS_DATA | STATUS_OFFSET_VALID | STATUS_RECURSE | STATUS_ALLOCATED, 3 * C);
+    expect_status(
+        ch.top, 3 * C, C,
+        STATUS_DATA | STATUS_ZERO | STATUS_OFFSET_VALID | STATUS_RECURSE | STATUS_ALLOCATED, C);
+    expect_status(ch.top, 0, 64 * K,
+                  STATUS_DATA | STATUS_OFFSET_VALID | STATUS_RECURSE | STATUS_ALLOCATED, 3 * C);
     assert_int_equal(node_block_status(ch.top, false, 3 * C, C, &s), 0);
     assert_false(s.flags & STATUS_ZERO);
     mem_root_drop(ch.c);
@@ -150,7 +155,7 @@ TEST(test_copy_on_read)
     set_map(ch.top, 2, 3, 1);
     uint64_t gen = ch.top->write_gen;
     assert_int_equal(cor_read(&ch, C + 100, 50, f->buf, REQ_COPY_ON_READ), 0);
-    assert_int_not_equal(ch.top->write_gen, gen);      /* there is something to flush */
+    assert_int_not_equal(ch.top->write_gen, gen); /* there is something to flush */
     assert_int_equal(f->buf[49], 0xb0);
     assert_int_equal(map_at(ch.top, 0), 0);
     assert_int_equal(map_at(ch.top, 1), 1);
@@ -218,7 +223,8 @@ TEST(test_truncate)
     assert_int_equal(child_truncate(f->c, INT64_MAX, false, PREALLOC_OFF, 0, &err), -EIO);
     error_clear(&err);
     f->n->truncate_flags = 0;
-    assert_int_equal(child_truncate(f->c, 1 * MiB, false, PREALLOC_OFF, REQ_ZERO_GROWN, &err), -ENOTSUP);
+    assert_int_equal(child_truncate(f->c, 1 * MiB, false, PREALLOC_OFF, REQ_ZERO_GROWN, &err),
+                     -ENOTSUP);
     assert_string_equal(err->msg, "Block driver does not support requested flags");
     error_clear(&err);
     f->n->read_only = true;
@@ -255,7 +261,7 @@ TEST(test_truncate_backing)
 static void one_write(void *arg)
 {
     struct fixture *f = arg;
-    uint8_t b[512] = { 0 };
+    uint8_t b[512] = {0};
     assert_int_equal(child_pwrite(f->c, 0, b, 512, LABEL_NONE, NULL), 0);
     strbuf_puts(&f->log, " written");
 }
@@ -270,7 +276,7 @@ static void drain_it(void *arg)
 static void turns(struct fixture *f, int n)
 {
     while (n--) {
-        co_yield(f->m.w);
+        co_yield (f->m.w);
     }
 }
 
@@ -301,7 +307,8 @@ TEST(test_drain)
     mem_root_drop(f->c);
 }
 
-/* Draining a node waits for requests of the nodes above, and for what their parents have under way. */
+/* Draining a node waits for requests of the nodes above, and for what their parents have under way.
+ */
 TEST(test_drain_below)
 {
     struct fixture *f = arg;
@@ -335,8 +342,11 @@ TEST(test_drain_below)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_status_of_a_layer), T(test_status_zero_of_file_below), T(test_status_above), T(test_copy_on_read),
-        T(test_copy_on_read_zeroes), T(test_truncate), T(test_truncate_backing), T(test_drain), T(test_drain_below),
+        T(test_status_of_a_layer),   T(test_status_zero_of_file_below),
+        T(test_status_above),        T(test_copy_on_read),
+        T(test_copy_on_read_zeroes), T(test_truncate),
+        T(test_truncate_backing),    T(test_drain),
+        T(test_drain_below),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,8 @@
 /*
  * Write zeroes, discard and flush: which pieces reach the driver.
  *
- * The pieces are those of qemu-io 7.2 over blkdebug with opt-write-zero, max-write-zero, opt-discard, max-discard.
+ * The pieces are those of qemu-io 7.2 over blkdebug with opt-write-zero, max-write-zero,
+ * opt-discard, max-discard.
  */
 #include "ref/block/tests/io_fixture.h"
 
@@ -19,7 +20,8 @@ TEST(test_zero_pieces)
 {
     struct fixture *f = arg;
     with_disk(f);
-    f->d->limits = (struct limits){ .request_alignment = 512, .zeroes_alignment = 4 * K, .max_zeroes = 8 * K + 512 };
+    f->d->limits = (struct limits){
+        .request_alignment = 512, .zeroes_alignment = 4 * K, .max_zeroes = 8 * K + 512};
     mem_refresh_limits(f->n);
     assert_int_equal(wz(f, 512, 30000 / 512 * 512, 0), 0);
     expect_log(f, "Z 512+3584 Z 4096+8192 Z 12288+8192 Z 20480+8192 Z 28672+1536");
@@ -35,7 +37,7 @@ TEST(test_zero_fallback)
     struct fixture *f = arg;
     with_disk(f);
     f->d->no_zeroes = true;
-    f->d->limits = (struct limits){ .request_alignment = 512, .max_transfer = 4 * K };
+    f->d->limits = (struct limits){.request_alignment = 512, .max_transfer = 4 * K};
     mem_refresh_limits(f->n);
     assert_int_equal(wz(f, 512, 10 * K, REQ_FUA), 0);
     expect_log(f, "Z 512+10240 W 512+4096 Z 4608+6144 W 4608+4096 Z 8704+2048 W 8704+2048 F");
@@ -94,7 +96,7 @@ TEST(test_discard_pieces)
 {
     struct fixture *f = arg;
     with_disk(f);
-    f->d->limits = (struct limits){ .request_alignment = 512, .discard_alignment = 8 * K };
+    f->d->limits = (struct limits){.request_alignment = 512, .discard_alignment = 8 * K};
     mem_refresh_limits(f->n);
     assert_int_equal(dc(f, 100, 37500), 0);
     expect_log(f, "D 512+7680 D 8192+24576 D 32768+4608");
@@ -111,7 +113,7 @@ TEST(test_discard_pieces)
     mem_refresh_limits(f->n);
     assert_int_equal(dc(f, 512, 25600), 0);
     expect_log(f, "D 512+7680 D 8192+8192 D 16384+8192 D 24576+1536");
-    f->d->limits = (struct limits){ .request_alignment = 512 };
+    f->d->limits = (struct limits){.request_alignment = 512};
     mem_refresh_limits(f->n);
     assert_int_equal(dc(f, 0, 5000), 0);
     assert_int_equal(dc(f, 100, 812), 0);
@@ -176,7 +178,7 @@ TEST(test_flush_coalescing)
     co_spawn(f->m.w, "f2", flush_in_co, f);
     co_spawn(f->m.w, "f3", flush_in_co, f);
     for (int i = 0; i < 20; i++) {
-        co_yield(f->m.w);
+        co_yield (f->m.w);
     }
     expect_log(f, "W 0+512 F . . .");
     f->d->async = false;
@@ -214,9 +216,9 @@ TEST(test_flush_order)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_zero_pieces), T(test_zero_fallback), T(test_zero_flags), T(test_zero_unaligned),
-        T(test_discard_pieces), T(test_discard_refusals), T(test_flush_generations), T(test_flush_coalescing),
-        T(test_flush_order),
+        T(test_zero_pieces),       T(test_zero_fallback),    T(test_zero_flags),
+        T(test_zero_unaligned),    T(test_discard_pieces),   T(test_discard_refusals),
+        T(test_flush_generations), T(test_flush_coalescing), T(test_flush_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /*
- * What the engine's parts cost, in nanoseconds: `make build/tests/ref/engine/tests/bench_engine`, then run it.
- * Not a test: it reads the wall clock.  Budgets stand beside the figures; exits 1 when one is exceeded.
+ * What the engine's parts cost, in nanoseconds: `make build/tests/ref/engine/tests/bench_engine`,
+ * then run it. Not a test: it reads the wall clock.  Budgets stand beside the figures; exits 1 when
+ * one is exceeded.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -28,21 +29,20 @@ static void show(const char *what, double ns, double budget)
     over |= ns > budget;
 }
 
-static void nothing(void *arg)
-{
-}
+static void nothing(void *arg) {}
 
 static void yields(void *arg)
 {
     for (int i = 0; i < ROUNDS; i++) {
-        co_yield(world);
+        co_yield (world);
     }
 }
 
 static void points(void *arg)
 {
     for (int i = 0; i < ROUNDS; i++) {
-        sched_point(world, &(struct point){ .kind = POINT_SUBMIT, .object = world, .offset = i, .bytes = 1 });
+        sched_point(
+            world, &(struct point){.kind = POINT_SUBMIT, .object = world, .offset = i, .bytes = 1});
     }
 }
 
@@ -66,7 +66,7 @@ static double per_round(void (*fn)(void *))
 
 int main(void)
 {
-    const struct world_config cfg = { .simulated_time = true };
+    const struct world_config cfg = {.simulated_time = true};
     double start;
 
     process = process_new();

@@ -12,7 +12,7 @@
 #include "ref/engine/clock.h"
 #include "ref/engine/world.h"
 
-#define MS 1000000LL
+#define MS        1000000LL
 #define YEAR_2000 (946684800LL * 1000 * MS)
 
 struct fixture {
@@ -28,7 +28,7 @@ static int setup(void **state)
     struct fixture *f = mem_zalloc(sizeof(*f));
 
     f->p = process_new();
-    f->w = world_new(f->p, &(struct world_config){ .simulated_time = true });
+    f->w = world_new(f->p, &(struct world_config){.simulated_time = true});
     *state = f;
     return 0;
 }
@@ -62,7 +62,7 @@ static void naps(void *arg)
 static void test_simulated_time_jumps(void **state)
 {
     struct fixture *f = *state;
-    struct napper day = { f, CLOCK_REAL, 86400000 * MS, "day" };
+    struct napper day = {f, CLOCK_REAL, 86400000 * MS, "day"};
 
     assert_int_equal(clock_now(f->w, CLOCK_HOST), YEAR_2000);
     assert_int_equal(clock_now(f->w, CLOCK_REAL), 0);
@@ -80,8 +80,8 @@ static void test_order_of_timers(void **state)
 {
     struct fixture *f = *state;
     struct napper n[] = {
-        { f, CLOCK_REAL, 3 * MS, "a" },    { f, CLOCK_REAL, 1 * MS, "b" }, { f, CLOCK_REAL, 3 * MS, "c" },
-        { f, CLOCK_VIRTUAL, 2 * MS, "d" }, { f, CLOCK_REAL, 0, "e" },      { f, CLOCK_REAL, 1 * MS, "f" },
+        {f, CLOCK_REAL, 3 * MS, "a"},    {f, CLOCK_REAL, 1 * MS, "b"}, {f, CLOCK_REAL, 3 * MS, "c"},
+        {f, CLOCK_VIRTUAL, 2 * MS, "d"}, {f, CLOCK_REAL, 0, "e"},      {f, CLOCK_REAL, 1 * MS, "f"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(n); i++) {
@@ -95,7 +95,7 @@ static void test_order_of_timers(void **state)
 static void test_manual_clock(void **state)
 {
     struct fixture *f = *state;
-    struct napper v = { f, CLOCK_VIRTUAL, 10, "v" }, r = { f, CLOCK_REAL, 1000, "r" };
+    struct napper v = {f, CLOCK_VIRTUAL, 10, "v"}, r = {f, CLOCK_REAL, 1000, "r"};
 
     clock_set_manual(f->w, CLOCK_VIRTUAL);
     co_spawn(f->w, "r", naps, &r);
@@ -128,11 +128,11 @@ static void again(void *arg)
 static void test_step_runs_periodic_timer(void **state)
 {
     struct fixture *f = *state;
-    struct periodic p = { .log = STRBUF_INIT };
+    struct periodic p = {.log = STRBUF_INIT};
 
     timer_init(&p.t, f->w, CLOCK_VIRTUAL, again, &p);
     timer_arm(&p.t, 10);
-    timer_arm(&p.t, 5);      /* arming again moves it */
+    timer_arm(&p.t, 5); /* arming again moves it */
     clock_step(f->w, CLOCK_VIRTUAL, 30);
     assert_string_equal(p.log.s, "5 15 25 ");
     assert_int_equal(clock_now(f->w, CLOCK_VIRTUAL), 30);
@@ -149,13 +149,13 @@ static void cancels(void *arg)
 
     co_sleep(f->w, CLOCK_REAL, 7);
     co_sleep_cancel(f->sleeper);
-    co_sleep_cancel(co_self(f->w));      /* does not sleep: nothing happens */
+    co_sleep_cancel(co_self(f->w)); /* does not sleep: nothing happens */
 }
 
 static void test_sleep_is_cancelled(void **state)
 {
     struct fixture *f = *state;
-    struct napper n = { f, CLOCK_REAL, 1000, "woken" };
+    struct napper n = {f, CLOCK_REAL, 1000, "woken"};
 
     f->sleeper = co_spawn(f->w, "sleeper", naps, &n);
     co_spawn(f->w, "cancels", cancels, f);
@@ -169,7 +169,7 @@ static void test_sleep_is_cancelled(void **state)
 static void test_wake_does_not_end_sleep(void **state)
 {
     struct fixture *f = *state;
-    struct napper n = { f, CLOCK_REAL, 50, "slept" };
+    struct napper n = {f, CLOCK_REAL, 50, "slept"};
 
     co_wake(co_spawn(f->w, "sleeper", naps, &n));
     world_settle(f->w);
@@ -179,9 +179,9 @@ static void test_wake_does_not_end_sleep(void **state)
 static void test_real_time(void **state)
 {
     struct fixture *f = *state;
-    struct world *w = world_new(f->p, &(struct world_config){ 0 });
-    struct fixture real = { .w = w };
-    struct napper n = { &real, CLOCK_REAL, 2 * MS, "x" };
+    struct world *w = world_new(f->p, &(struct world_config){0});
+    struct fixture real = {.w = w};
+    struct napper n = {&real, CLOCK_REAL, 2 * MS, "x"};
     int64_t before = clock_now(w, CLOCK_REAL);
 
     assert_true(clock_now(w, CLOCK_HOST) > YEAR_2000);

@@ -31,7 +31,7 @@ static int setup(void **state)
     struct fixture *f = mem_zalloc(sizeof(*f));
 
     f->p = process_new();
-    f->w = world_new(f->p, &(struct world_config){ .simulated_time = true });
+    f->w = world_new(f->p, &(struct world_config){.simulated_time = true});
     *state = f;
     return 0;
 }
@@ -47,9 +47,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void nothing(void *arg)
-{
-}
+static void nothing(void *arg) {}
 
 static void settle_and_expect(struct fixture *f, const char *log)
 {
@@ -65,7 +63,7 @@ static void three_turns(void *arg)
 
     for (int i = 0; i < 3; i++) {
         strbuf_puts(&f->log, co_name(co_self(f->w)));
-        co_yield(f->w);
+        co_yield (f->w);
     }
 }
 
@@ -99,7 +97,7 @@ static void test_park_and_wake(void **state)
 
     settle_and_expect(f, "");
     co_wake(co);
-    co_wake(co);      /* it is ready already: kept for its next park */
+    co_wake(co); /* it is ready already: kept for its next park */
     settle_and_expect(f, "p0p1");
     assert_int_equal(world_live(f->w), 0);
 }
@@ -173,7 +171,7 @@ static void locks_twice(void *arg)
         co_lock(f->w, &f->m);
         assert_int_equal(f->n++, 0);
         strbuf_puts(&f->log, co_name(co_self(f->w)));
-        co_yield(f->w);
+        co_yield (f->w);
         f->n--;
         co_unlock(f->w, &f->m);
     }
@@ -197,7 +195,7 @@ static void reads(void *arg)
 
     co_rdlock(f->w, &f->rw);
     strbuf_printf(&f->log, "+%s", co_name(co_self(f->w)));
-    co_yield(f->w);
+    co_yield (f->w);
     strbuf_printf(&f->log, "-%s", co_name(co_self(f->w)));
     co_rwunlock(f->w, &f->rw);
 }
@@ -208,7 +206,7 @@ static void writes(void *arg)
 
     co_wrlock(f->w, &f->rw);
     strbuf_printf(&f->log, "+%s", co_name(co_self(f->w)));
-    co_yield(f->w);
+    co_yield (f->w);
     strbuf_printf(&f->log, "-%s", co_name(co_self(f->w)));
     co_rwunlock(f->w, &f->rw);
 }
@@ -256,7 +254,7 @@ static void self_deadlock(void *arg)
 
     co_lock(f->w, &f->m);
     co_rdlock(f->w, &f->rw);
-    co_wrlock(f->w, &f->rw);      /* waits for its own read lock */
+    co_wrlock(f->w, &f->rw); /* waits for its own read lock */
 }
 
 /* world_free() takes back what never finished, whatever it waits for. */
@@ -322,7 +320,7 @@ static void test_reaped_stacks_are_reused(void **state)
         world_settle(f->w);
         assert_int_equal(world_live(f->w), 1);
         world_free(f->w);
-        f->w = world_new(f->p, &(struct world_config){ .simulated_time = true });
+        f->w = world_new(f->p, &(struct world_config){.simulated_time = true});
     }
 }
 
@@ -337,17 +335,17 @@ static void nested(void *arg)
     strbuf_puts(&t->a->log, "<");
     assert_int_equal(world_exec(t->b->w, three_turns, t->b), 0);
     strbuf_puts(&t->a->log, ">");
-    co_yield(t->a->w);
+    co_yield (t->a->w);
 }
 
 /* Worlds share the process only; one may even run inside a coroutine of the other. */
 static void test_two_worlds(void **state)
 {
     struct fixture *f = *state;
-    struct fixture other = { .p = f->p };
-    struct two t = { f, &other };
+    struct fixture other = {.p = f->p};
+    struct two t = {f, &other};
 
-    other.w = world_new(f->p, &(struct world_config){ .seed = 1 });
+    other.w = world_new(f->p, &(struct world_config){.seed = 1});
     co_spawn(other.w, "B", three_turns, &other);
     co_spawn(f->w, "A", three_turns, f);
     settle_and_expect(f, "AAA");

@@ -1,6 +1,6 @@
 /*
- * Record and replay: a run with workers, sockets, signals, real clocks and a random seed is repeated from its log
- * with the outside gone.
+ * Record and replay: a run with workers, sockets, signals, real clocks and a random seed is
+ * repeated from its log with the outside gone.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,7 +29,7 @@ struct run {
     struct sched_seeded policy;
     struct strbuf log;
     const char *path;
-    int fd;              /* socket */
+    int fd; /* socket */
     int file;
     int turn;
     struct co *main;
@@ -53,7 +53,8 @@ static void receives(void *arg)
 
     iov_single(&q, buf, sizeof(buf));
     while ((n = host_recv(r->w, r->fd, &q, 0, sizeof(buf))) > 0) {
-        strbuf_printf(&r->log, "recv %.*s at %lld\n", (int)n, buf, (long long)clock_now(r->w, CLOCK_HOST));
+        strbuf_printf(&r->log, "recv %.*s at %lld\n", (int)n, buf,
+                      (long long)clock_now(r->w, CLOCK_HOST));
     }
     strbuf_printf(&r->log, "recv %zd\n", n);
     done(r);
@@ -71,7 +72,7 @@ static void writes(void *arg)
     for (int i = 0; i < 3; i++) {
         assert_int_equal(host_pwritev(r->w, r->file, &q, 0, sizeof(buf), me * 512), 0);
         strbuf_printf(&r->log, "writer %d.%d\n", me, i);
-        sched_point(r->w, &(struct point){ .kind = POINT_COMPLETE, .object = r });
+        sched_point(r->w, &(struct point){.kind = POINT_COMPLETE, .object = r});
     }
     done(r);
 }
@@ -131,9 +132,10 @@ static void *outside(void *arg)
     return NULL;
 }
 
-static void begin(struct run *r, struct process *p, const char *path, enum io_backend io, uint64_t seed)
+static void begin(struct run *r, struct process *p, const char *path, enum io_backend io,
+                  uint64_t seed)
 {
-    *r = (struct run){ .p = p, .path = path, .open = 8 };
+    *r = (struct run){.p = p, .path = path, .open = 8};
     sched_seeded_init(&r->policy, seed, 300);
     r->w = world_new(p, &(struct world_config){
                             .io = io,
@@ -304,9 +306,14 @@ static void test_other_files_diverge(void **state)
 static void test_bad_logs_are_refused(void **state)
 {
     static const char *const bad[] = {
-        "", "blkref-events 2\n", "blkref-events 1\nclock 1 2\n", "blkref-events 1\nclock 1 2 3",
-        "blkref-events 1\nclack 1 2 3\n", "blkref-events 1\nsocket 1 2 3 abc\n",
-        "blkref-events 1\nsocket 1 2 3 xy\n", "blkref-events 1\nclock 1 2 3\nclock 1 2 3 00 11\n",
+        "",
+        "blkref-events 2\n",
+        "blkref-events 1\nclock 1 2\n",
+        "blkref-events 1\nclock 1 2 3",
+        "blkref-events 1\nclack 1 2 3\n",
+        "blkref-events 1\nsocket 1 2 3 abc\n",
+        "blkref-events 1\nsocket 1 2 3 xy\n",
+        "blkref-events 1\nclock 1 2 3\nclock 1 2 3 00 11\n",
     };
     struct fixture *f = *state;
     struct error *err = NULL;
@@ -337,12 +344,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_replay_threads),
-        T(test_replay_uring),
-        T(test_replay_sync),
-        T(test_other_program_diverges),
-        T(test_other_files_diverge),
-        T(test_bad_logs_are_refused),
+        T(test_replay_threads),         T(test_replay_uring),        T(test_replay_sync),
+        T(test_other_program_diverges), T(test_other_files_diverge), T(test_bad_logs_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ struct fixture {
     enum io_backend io;
     char *dir, *path;
     int fd;
-    int suspended;      /* turns that others had while an operation was under way */
+    int suspended; /* turns that others had while an operation was under way */
 };
 
 static int setup(void **state, enum io_backend io)
@@ -35,7 +35,7 @@ static int setup(void **state, enum io_backend io)
 
     f->io = io;
     f->p = process_new();
-    f->w = world_new(f->p, &(struct world_config){ .io = io, .io_set = true });
+    f->w = world_new(f->p, &(struct world_config){.io = io, .io_set = true});
     f->dir = str_fmt("%s/hostio.XXXXXX", tmp ? tmp : "/tmp");
     assert_non_null(mkdtemp(f->dir));
     f->path = str_fmt("%s/file", f->dir);
@@ -45,9 +45,18 @@ static int setup(void **state, enum io_backend io)
     return 0;
 }
 
-static int setup_sync(void **state) { return setup(state, IO_SYNC); }
-static int setup_threads(void **state) { return setup(state, IO_THREADS); }
-static int setup_uring(void **state) { return setup(state, IO_URING); }
+static int setup_sync(void **state)
+{
+    return setup(state, IO_SYNC);
+}
+static int setup_threads(void **state)
+{
+    return setup(state, IO_THREADS);
+}
+static int setup_uring(void **state)
+{
+    return setup(state, IO_URING);
+}
 
 static int teardown(void **state)
 {
@@ -130,7 +139,7 @@ static void many_pieces(void *arg)
     for (int i = 0; i < N; i++) {
         memset(out + 3 * i, i, 3);
         iov_add(&q, out + 3 * i, 3);
-        iov_add(&r, in + 3 * i, (size_t)(i % 2 ? 0 : 6));      /* with empty ones between */
+        iov_add(&r, in + 3 * i, (size_t)(i % 2 ? 0 : 6)); /* with empty ones between */
     }
     assert_int_equal(host_pwritev(f->w, f->fd, &q, 0, q.size, 7), 0);
     assert_int_equal(host_preadv(f->w, f->fd, &r, 0, r.size, 7), N * 3);
@@ -166,7 +175,7 @@ static void allocate_and_copy(void *arg)
     assert_int_equal(host_copy_range(f->w, f->fd, 65536 + 4096, f->fd, 32768, sizeof(buf)), 4096);
     assert_true(host_copy_range(f->w, -1, 0, f->fd, 0, 1) == -EBADF);
     ret = host_fallocate(f->w, f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096);
-    if (ret == 0) {      /* file systems may lack it */
+    if (ret == 0) { /* file systems may lack it */
         assert_int_equal(host_preadv(f->w, f->fd, &r, 0, 8192, 0), 8192);
         assert_true(buf_is_zero(back, 4096));
         assert_memory_equal(back + 4096, buf, 4096);
@@ -210,7 +219,7 @@ static void test_many_at_once(void **state)
     struct writer *wr = mem_array(N, sizeof(*wr));
 
     for (int i = 0; i < N; i++) {
-        wr[i] = (struct writer){ f, i };
+        wr[i] = (struct writer){f, i};
         co_spawn(f->w, "writer", writes_block, &wr[i]);
     }
     world_settle(f->w);
@@ -262,7 +271,7 @@ static int runs_elsewhere(void *arg)
 static void calls(void *arg)
 {
     struct fixture *f = arg;
-    struct call c = { .caller = pthread_self() };
+    struct call c = {.caller = pthread_self()};
 
     assert_int_equal(host_call(f->w, runs_elsewhere, &c), -EXDEV);
     assert_int_equal(c.same, f->io == IO_SYNC);
@@ -288,7 +297,7 @@ static void starts_a_write(void *arg)
     struct fixture *f = arg;
 
     co_spawn(f->w, "writer", writes_and_stops, f);
-    co_yield(f->w);
+    co_yield (f->w);
 }
 
 /* The world waits for what is in flight before its memory goes. */
@@ -301,7 +310,7 @@ static void test_free_waits_for_io(void **state)
     world_free(f->w);
     assert_int_equal(pread(f->fd, back, 9, 0), 9);
     assert_string_equal(back, "abandoned");
-    f->w = world_new(f->p, &(struct world_config){ .io = f->io, .io_set = true });
+    f->w = world_new(f->p, &(struct world_config){.io = f->io, .io_set = true});
 }
 
 static void test_io_in_simulated_time(void **state)
@@ -309,7 +318,8 @@ static void test_io_in_simulated_time(void **state)
     struct fixture *f = *state;
     struct world *real = f->w;
 
-    f->w = world_new(f->p, &(struct world_config){ .io = f->io, .io_set = true, .simulated_time = true });
+    f->w = world_new(f->p,
+                     &(struct world_config){.io = f->io, .io_set = true, .simulated_time = true});
     run(f, all_calls);
     assert_int_equal(clock_now(f->w, CLOCK_REAL), 0);
     world_free(f->w);
@@ -337,7 +347,7 @@ static void test_workers_are_bounded(void **state)
     assert_int_equal(workers_count(ws), 0);
     pthread_barrier_init(&together, NULL, WORKERS_MAX);
     for (int i = 0; i < WORKERS_MAX * ROUNDS; i++) {
-        naps[i] = (struct nap){ .job.run = meets, .together = &together };
+        naps[i] = (struct nap){.job.run = meets, .together = &together};
         workers_queue(ws, &naps[i].job);
     }
     assert_int_equal(workers_count(ws), WORKERS_MAX);
@@ -347,10 +357,10 @@ static void test_workers_are_bounded(void **state)
 
 int main(void)
 {
-#define T(f) \
-    cmocka_unit_test_setup_teardown(f, setup_sync, teardown), \
-    cmocka_unit_test_setup_teardown(f, setup_threads, teardown), \
-    cmocka_unit_test_setup_teardown(f, setup_uring, teardown)
+#define T(f)                                                                                       \
+    cmocka_unit_test_setup_teardown(f, setup_sync, teardown),                                      \
+        cmocka_unit_test_setup_teardown(f, setup_threads, teardown),                               \
+        cmocka_unit_test_setup_teardown(f, setup_uring, teardown)
     const struct CMUnitTest tests[] = {
         T(test_all_calls),
         T(test_many_pieces),

@@ -34,7 +34,7 @@ static int setup(void **state)
     struct fixture *f = mem_zalloc(sizeof(*f));
 
     f->p = process_new();
-    f->w = world_new(f->p, &(struct world_config){ .simulated_time = true });
+    f->w = world_new(f->p, &(struct world_config){.simulated_time = true});
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->fd), 0);
     f->deadline = -1;
     f->events = POLLIN;
@@ -73,7 +73,7 @@ static void test_poll(void **state)
     assert_int_equal(f->result, POLLOUT);
     f->events = POLLIN;
     co_spawn(f->w, "polls", polls, f);
-    world_settle(f->w);      /* does not wait for sockets */
+    world_settle(f->w); /* does not wait for sockets */
     assert_int_equal(world_live(f->w), 1);
     assert_int_equal(write(f->fd[1], "x", 1), 1);
     world_settle(f->w);
@@ -100,7 +100,7 @@ static void test_poll_before_deadline(void **state)
     assert_int_equal(world_exec(f->w, polls, f), 0);
     assert_int_equal(f->result, POLLIN);
     world_settle(f->w);
-    assert_int_equal(clock_now(f->w, CLOCK_REAL), 0);      /* its timer is gone */
+    assert_int_equal(clock_now(f->w, CLOCK_REAL), 0); /* its timer is gone */
 }
 
 static void cancels(void *arg)
@@ -124,7 +124,8 @@ static void test_poll_is_cancelled(void **state)
     assert_string_equal(f->log.s, "polled ");
 }
 
-/* Real time: the descriptor wakes the world long before the deadline, from another thread of control. */
+/* Real time: the descriptor wakes the world long before the deadline, from another thread of
+ * control. */
 static void sends_later(void *arg)
 {
     struct fixture *f = arg;
@@ -140,7 +141,7 @@ static void test_poll_in_real_time(void **state)
     struct fixture *f = *state;
     struct world *simulated = f->w;
 
-    f->w = world_new(f->p, &(struct world_config){ 0 });
+    f->w = world_new(f->p, &(struct world_config){0});
     co_spawn(f->w, "sends", sends_later, f);
     f->deadline = clock_now(f->w, CLOCK_REAL) + 60000 * MS;
     assert_int_equal(world_exec(f->w, polls, f), 0);
@@ -210,7 +211,7 @@ static void sends_to_nobody(void *arg)
     struct iov q;
 
     iov_single(&q, "x", 1);
-    assert_int_equal(host_send(f->w, f->fd[0], &q, 0, 1), -EPIPE);      /* and no SIGPIPE */
+    assert_int_equal(host_send(f->w, f->fd[0], &q, 0, 1), -EPIPE); /* and no SIGPIPE */
     assert_int_equal(host_recv(f->w, -1, &q, 0, 1), -EBADF);
 }
 
@@ -281,7 +282,8 @@ static void connects(void *arg)
     char buf[4];
     struct iov q;
 
-    assert_int_equal(host_connect(n->f->w, fd, (struct sockaddr *)&n->addr, sizeof(n->addr), -1), 0);
+    assert_int_equal(host_connect(n->f->w, fd, (struct sockaddr *)&n->addr, sizeof(n->addr), -1),
+                     0);
     iov_single(&q, buf, sizeof(buf));
     assert_int_equal(host_recv(n->f->w, fd, &q, 0, 4), 2);
     assert_memory_equal(buf, "hi", 2);
@@ -290,7 +292,8 @@ static void connects(void *arg)
     unlink(n->addr.sun_path);
     close(fd);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(host_connect(n->f->w, fd, (struct sockaddr *)&n->addr, sizeof(n->addr), -1), -ENOENT);
+    assert_int_equal(host_connect(n->f->w, fd, (struct sockaddr *)&n->addr, sizeof(n->addr), -1),
+                     -ENOENT);
     close(fd);
 }
 
@@ -299,7 +302,7 @@ static void test_connect_and_accept(void **state)
     struct fixture *f = *state;
     const char *tmp = getenv("TMPDIR");
     char *dir = str_fmt("%s/poll.XXXXXX", tmp ? tmp : "/tmp"), *path;
-    struct net n = { f, { .sun_family = AF_UNIX }, -1 };
+    struct net n = {f, {.sun_family = AF_UNIX}, -1};
 
     assert_non_null(mkdtemp(dir));
     path = str_fmt("%s/s", dir);
@@ -346,14 +349,14 @@ static void test_signal(void **state)
     assert_int_equal(host_on_signal(f->w, SIGUSR2, NULL, NULL), 0);
     assert_int_equal(world_exec(f->w, parks, f), 0);
     assert_int_equal(f->result, SIGUSR1);
-    kill(getpid(), SIGUSR2);      /* ignored */
+    kill(getpid(), SIGUSR2); /* ignored */
     world_settle(f->w);
     assert_int_equal(f->result, SIGUSR1);
-    kill(getpid(), SIGUSR1);      /* too late for this world: must not kill us */
+    kill(getpid(), SIGUSR1); /* too late for this world: must not kill us */
     world_free(f->w);
     sigprocmask(SIG_SETMASK, NULL, &after);
     assert_int_equal(sigismember(&before, SIGUSR1), sigismember(&after, SIGUSR1));
-    f->w = world_new(f->p, &(struct world_config){ 0 });
+    f->w = world_new(f->p, &(struct world_config){0});
 }
 
 int main(void)

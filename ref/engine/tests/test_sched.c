@@ -1,5 +1,6 @@
 /*
- * Policies: seeded runs repeat, preemption happens at points only, a scripted policy sees its alternatives.
+ * Policies: seeded runs repeat, preemption happens at points only, a scripted policy sees its
+ * alternatives.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -24,7 +25,7 @@ static void works(void *arg)
     struct run *r = arg;
 
     for (int i = 0; i < 4; i++) {
-        struct point pt = { POINT_SUBMIT, r, i, 1, true, "work" };
+        struct point pt = {POINT_SUBMIT, r, i, 1, true, "work"};
 
         strbuf_puts(&r->log, co_name(co_self(r->w)));
         sched_point(r->w, &pt);
@@ -39,7 +40,8 @@ static void works(void *arg)
 static char *run_with(struct sched_policy *policy)
 {
     struct process *p = process_new();
-    struct run r = { .w = world_new(p, &(struct world_config){ .policy = policy, .simulated_time = true }) };
+    struct run r = {
+        .w = world_new(p, &(struct world_config){.policy = policy, .simulated_time = true})};
 
     co_spawn(r.w, "A", works, &r);
     co_spawn(r.w, "B", works, &r);
@@ -95,7 +97,8 @@ static void test_seeded_without_preemption(void **state)
     mem_free(log);
 }
 
-/* Preempts at every point; picks by script, then the first; writes down what it could have picked. */
+/* Preempts at every point; picks by script, then the first; writes down what it could have picked.
+ */
 struct scripted {
     struct sched_policy base;
     const char *script;
@@ -128,7 +131,7 @@ static bool always(struct sched_policy *p, struct world *w, const struct point *
 
 static void test_scripted_policy(void **state)
 {
-    struct scripted s = { { scripted_pick, always }, "CCBA", STRBUF_INIT };
+    struct scripted s = {{scripted_pick, always}, "CCBA", STRBUF_INIT};
     char *log = run_with(&s.base);
 
     assert_memory_equal(log, "CBA", 3);

@@ -18,7 +18,7 @@
 static void test_profiles(void **state)
 {
     struct process *p = process_new();
-    struct world *w = world_new(p, &(struct world_config){ 0 });
+    struct world *w = world_new(p, &(struct world_config){0});
     struct world *o = world_new(p, &(struct world_config){
                                        .profile = &profile_optimized,
                                        .deny_names_in_images = true,
@@ -41,7 +41,8 @@ static void test_randomness_follows_seed(void **state)
     uint8_t u[4][16];
 
     for (int i = 0; i < 4; i++) {
-        struct world *w = world_new(p, &(struct world_config){ .seed = i / 2, .random_seed = i == 3 });
+        struct world *w =
+            world_new(p, &(struct world_config){.seed = i / 2, .random_seed = i == 3});
 
         world_uuid(w, u[i]);
         assert_int_equal(u[i][6] >> 4, 4);
@@ -63,7 +64,8 @@ static void test_reports_go_to_sink(void **state)
 {
     struct process *p = process_new();
     struct strbuf log = STRBUF_INIT;
-    struct world *w = world_new(p, &(struct world_config){ .report = collect, .report_opaque = &log });
+    struct world *w =
+        world_new(p, &(struct world_config){.report = collect, .report_opaque = &log});
     struct error *err = NULL;
 
     error_set(&err, 5, "broken %d", 7);
@@ -77,12 +79,13 @@ static void test_reports_go_to_sink(void **state)
     strbuf_free(&log);
 }
 
-/* Standard error is written at once, standard output when its buffer is flushed, as QEMU's tools do. */
+/* Standard error is written at once, standard output when its buffer is flushed, as QEMU's tools
+ * do. */
 static void test_default_sink(void **state)
 {
     struct process *p = process_new();
-    struct world *w = world_new(p, &(struct world_config){ .prog_name = "prog" });
-    struct world *anon = world_new(p, &(struct world_config){ 0 });
+    struct world *w = world_new(p, &(struct world_config){.prog_name = "prog"});
+    struct world *anon = world_new(p, &(struct world_config){0});
     FILE *tmp = tmpfile();
     int out = dup(1), err = dup(2);
     char buf[200] = "";
@@ -103,7 +106,8 @@ static void test_default_sink(void **state)
     close(out);
     close(err);
     assert_true(pread(fileno(tmp), buf, sizeof(buf) - 1, 0) > 0);
-    assert_string_equal(buf, "prog: two\nprog: warning: four\nprog: info: five\nsix\nseven\none\nthree\n");
+    assert_string_equal(
+        buf, "prog: two\nprog: warning: four\nprog: info: five\nsix\nseven\none\nthree\n");
     fclose(tmp);
     world_free(w);
     world_free(anon);
@@ -120,14 +124,14 @@ static void destroy(void *opaque)
 {
     struct block *b = opaque;
 
-    assert_int_equal(host_close(b->w, b->fd), 0);      /* outside coroutines: in place */
+    assert_int_equal(host_close(b->w, b->fd), 0); /* outside coroutines: in place */
     b->freed++;
 }
 
 static void test_block_pointer(void **state)
 {
     struct process *p = process_new();
-    struct block b = { .w = world_new(p, &(struct world_config){ .profile = &profile_optimized }) };
+    struct block b = {.w = world_new(p, &(struct world_config){.profile = &profile_optimized})};
 
     assert_null(world_block(b.w));
     b.fd = host_open(b.w, "/dev/null", O_RDONLY, 0);
@@ -142,10 +146,8 @@ static void test_block_pointer(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_profiles),
-        cmocka_unit_test(test_randomness_follows_seed),
-        cmocka_unit_test(test_reports_go_to_sink),
-        cmocka_unit_test(test_default_sink),
+        cmocka_unit_test(test_profiles),           cmocka_unit_test(test_randomness_follows_seed),
+        cmocka_unit_test(test_reports_go_to_sink), cmocka_unit_test(test_default_sink),
         cmocka_unit_test(test_block_pointer),
     };
 

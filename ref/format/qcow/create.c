@@ -1,5 +1,6 @@
 /*
- * Creating qcow images: header, backing file name, an empty L1 table (specs/qcow.yaml, HDR-9 and HDR-10).
+ * Creating qcow images: header, backing file name, an empty L1 table (specs/qcow.yaml, HDR-9 and
+ * HDR-10).
  *
  * Leaves out (refused): encryption.
  */
@@ -9,15 +10,19 @@
 #include <errno.h>
 
 const struct opt_desc qcow_create_options[] = {
-    { .name = "size", .type = OPT_SIZE, .help = "Virtual disk size" },
-    { .name = "backing_file", .type = OPT_STRING, .help = "File name of a base image" },
-    { .name = "backing_fmt", .type = OPT_STRING, .help = "Format of the backing image" },
-    { .name = "encryption", .type = OPT_BOOL,
-      .help = "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)" },
-    { .name = "encrypt.format", .type = OPT_STRING, .help = "Encrypt the image, format choices: 'aes'" },
-    { .name = "encrypt.key-secret", .type = OPT_STRING,
-      .help = "ID of the secret that provides the AES encryption key" },
-    { .name = NULL },
+    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
+    {.name = "backing_file", .type = OPT_STRING, .help = "File name of a base image"},
+    {.name = "backing_fmt", .type = OPT_STRING, .help = "Format of the backing image"},
+    {.name = "encryption",
+     .type = OPT_BOOL,
+     .help = "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"},
+    {.name = "encrypt.format",
+     .type = OPT_STRING,
+     .help = "Encrypt the image, format choices: 'aes'"},
+    {.name = "encrypt.key-secret",
+     .type = OPT_STRING,
+     .help = "ID of the secret that provides the AES encryption key"},
+    {.name = NULL},
 };
 
 struct params {
@@ -30,7 +35,7 @@ struct params {
 static int parse_params(const struct value *d, struct params *p, struct error **err)
 {
     bool encrypt = false;
-    *p = (struct params){ .cluster_bits = 12, .l2_bits = 9 };
+    *p = (struct params){.cluster_bits = 12, .l2_bits = 9};
     int ret = opts_get_size(qcow_create_options, d, "size", &p->size, err);
     ret = ret < 0 ? ret : opts_get_bool(qcow_create_options, d, "encryption", &encrypt, err);
     if (ret < 0) {
@@ -62,7 +67,7 @@ static int parse_params(const struct value *d, struct params *p, struct error **
 
 static int write_image(struct blk *b, const struct params *p)
 {
-    uint8_t buf[QCOW_HEADER_SIZE + QCOW_MAX_BACKING_NAME] = { 0 };
+    uint8_t buf[QCOW_HEADER_SIZE + QCOW_MAX_BACKING_NAME] = {0};
     size_t len = p->backing_file ? strlen(p->backing_file) : 0;
     qcow_header_set_magic(buf, QCOW_MAGIC);
     qcow_header_set_version(buf, QCOW_VERSION);
@@ -78,7 +83,8 @@ static int write_image(struct blk *b, const struct params *p)
     }
     int ret = blk_pwrite(b, 0, buf, (int64_t)(QCOW_HEADER_SIZE + len), 0);
     if (ret == 0) {
-        ret = blk_pwrite_zeroes(b, (int64_t)p->l1_offset, (int64_t)ROUND_UP(p->l1_size * 8, 512), 0, NULL);
+        ret = blk_pwrite_zeroes(b, (int64_t)p->l1_offset, (int64_t)ROUND_UP(p->l1_size * 8, 512), 0,
+                                NULL);
     }
     return ret < 0 ? ret : blk_flush(b, NULL);
 }

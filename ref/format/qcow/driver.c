@@ -9,13 +9,15 @@
 #include <inttypes.h>
 
 static const struct opt_desc qcow_options[] = {
-    { .name = NULL },
+    {.name = NULL},
 };
 
 static int probe(const uint8_t *buf, size_t len, const char *filename)
 {
     return len >= QCOW_HEADER_SIZE && qcow_header_get_magic(buf) == QCOW_MAGIC &&
-           qcow_header_get_version(buf) == QCOW_VERSION ? 100 : 0;
+                   qcow_header_get_version(buf) == QCOW_VERSION
+               ? 100
+               : 0;
 }
 
 static int check_version(const uint8_t *h, struct error **err)
@@ -76,7 +78,7 @@ static void set_str(char **dst, const char *src)
 
 static int read_backing_name(struct qcow *s, const uint8_t *h, struct error **err)
 {
-    char name[QCOW_MAX_BACKING_NAME + 1] = { 0 };
+    char name[QCOW_MAX_BACKING_NAME + 1] = {0};
     uint64_t offset = qcow_header_get_backing_file_offset(h);
     uint32_t size = qcow_header_get_backing_file_size(h);
     if (offset == 0) {
@@ -88,7 +90,8 @@ static int read_backing_name(struct qcow *s, const uint8_t *h, struct error **er
     if (offset > (uint64_t)INT64_MAX - size) {
         return error_set(err, EINVAL, "Backing file name offset is invalid");
     }
-    int ret = size ? child_pread(s->n->file, (int64_t)offset, name, size, LABEL_HEADER_LOAD, NULL) : 0;
+    int ret =
+        size ? child_pread(s->n->file, (int64_t)offset, name, size, LABEL_HEADER_LOAD, NULL) : 0;
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not read the backing file name");
     }

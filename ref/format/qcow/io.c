@@ -1,16 +1,17 @@
 /*
  * qcow requests: reads, writes in place, allocating writes.
  *
- * A new cluster with all of its content is stable before an entry points to it.  One allocation runs at a time.  Leaves
- * out: giving clusters back and zero clusters, which the format does not have.
+ * A new cluster with all of its content is stable before an entry points to it.  One allocation
+ * runs at a time.  Leaves out: giving clusters back and zero clusters, which the format does not
+ * have.
  */
 #include "ref/format/qcow/qcow.h"
 
 #include <errno.h>
 
 /* What the backing file has; zeroes behind its end, or without one. */
-static int read_backing(struct qcow *s, uint64_t offset, uint64_t bytes, const struct iov *q, size_t q_off,
-                        const struct request *r)
+static int read_backing(struct qcow *s, uint64_t offset, uint64_t bytes, const struct iov *q,
+                        size_t q_off, const struct request *r)
 {
     struct child *b = s->n->backing;
     int64_t len = b ? child_length(b) : 0;
@@ -28,8 +29,8 @@ static int read_backing(struct qcow *s, uint64_t offset, uint64_t bytes, const s
     return child_preadv(b, (int64_t)offset, (int64_t)n, q, q_off, 0, LABEL_NONE, r);
 }
 
-static int read_compressed(struct qcow *s, const struct qcow_map *m, uint64_t offset, const struct iov *q, size_t q_off,
-                           const struct request *r)
+static int read_compressed(struct qcow *s, const struct qcow_map *m, uint64_t offset,
+                           const struct iov *q, size_t q_off, const struct request *r)
 {
     uint8_t *buf = mem_try_alloc(s->cluster_size);
     int ret = buf ? qcow_unpack(s, m->entry, buf, r) : -ENOMEM;
@@ -40,8 +41,8 @@ static int read_compressed(struct qcow *s, const struct qcow_map *m, uint64_t of
     return ret;
 }
 
-static int read_range(struct qcow *s, uint64_t offset, uint64_t bytes, const struct iov *q, size_t q_off,
-                      const struct request *r)
+static int read_range(struct qcow *s, uint64_t offset, uint64_t bytes, const struct iov *q,
+                      size_t q_off, const struct request *r)
 {
     while (bytes > 0) {
         struct qcow_map m;
@@ -54,7 +55,8 @@ static int read_range(struct qcow *s, uint64_t offset, uint64_t bytes, const str
         } else if (m.type == QCOW_COMPRESSED) {
             ret = read_compressed(s, &m, offset, q, q_off, r);
         } else {
-            ret = child_preadv(s->n->file, (int64_t)m.host, (int64_t)m.bytes, q, q_off, 0, LABEL_READ_AIO, r);
+            ret = child_preadv(s->n->file, (int64_t)m.host, (int64_t)m.bytes, q, q_off, 0,
+                               LABEL_READ_AIO, r);
         }
         if (ret < 0) {
             return ret;
@@ -68,17 +70,20 @@ static int read_range(struct qcow *s, uint64_t offset, uint64_t bytes, const str
 
 int qcow_read(struct node *n, const struct request *r)
 {
-    return read_range(qcow_state(n), (uint64_t)r->offset, (uint64_t)r->bytes, r->iov, r->iov_off, r);
+    return read_range(qcow_state(n), (uint64_t)r->offset, (uint64_t)r->bytes, r->iov, r->iov_off,
+                      r);
 }
 
 /* The part of a new cluster that the write does not touch: at most a cluster. */
-static int fill(struct qcow *s, uint64_t offset, uint64_t bytes, uint64_t host, enum qcow_type type, const struct request *r)
+static int fill(struct qcow *s, uint64_t offset, uint64_t bytes, uint64_t host, enum qcow_type type,
+                const struct request *r)
 {
     if (bytes == 0) {
         return 0;
     }
     if (type == QCOW_UNALLOCATED && !s->n->backing) {
-        return child_pwrite_zeroes(s->n->file, (int64_t)host, (int64_t)bytes, 0, LABEL_COW_WRITE, r);
+        return child_pwrite_zeroes(s->n->file, (int64_t)host, (int64_t)bytes, 0, LABEL_COW_WRITE,
+                                   r);
     }
     uint8_t *buf = mem_try_alloc(bytes);
     struct iov q;
@@ -86,15 +91,18 @@ static int fill(struct qcow *s, uint64_t offset, uint64_t bytes, uint64_t host, 
     if (buf) {
         iov_single(&q, buf, bytes);
         ret = read_range(s, offset, bytes, &q, 0, r);
-        ret = ret < 0 ? ret : child_pwrite(s->n->file, (int64_t)host, buf, (int64_t)bytes, LABEL_COW_WRITE, r);
+        ret = ret < 0 ? ret
+                      : child_pwrite(s->n->file, (int64_t)host, buf, (int64_t)bytes,
+                                     LABEL_COW_WRITE, r);
     }
     mem_free(buf);
     return ret;
 }
 
-/* New clusters with data for [offset, *bytes), of one kind; shortens *bytes to what one page of L2 maps. (alloc held) */
-static int allocate(struct qcow *s, const struct qcow_map *m, uint64_t offset, uint64_t *bytes, size_t q_off,
-                    const struct request *r)
+/* New clusters with data for [offset, *bytes), of one kind; shortens *bytes to what one page of L2
+ * maps. (alloc held) */
+static int allocate(struct qcow *s, const struct qcow_map *m, uint64_t offset, uint64_t *bytes,
+                    size_t q_off, const struct request *r)
 {
     uint64_t cs = s->cluster_size, head = offset & (cs - 1), start = offset - head;
     uint64_t in_page = (start >> s->cluster_bits) & (TABLE_PAGE_ENTRIES - 1);
@@ -108,15 +116,17 @@ static int allocate(struct qcow *s, const struct qcow_map *m, uint64_t offset, u
     s->file_end = host + (end - start);
     int ret = fill(s, start, head, host, m->type, r);
     if (ret == 0) {
-        ret = child_pwritev(s->n->file, (int64_t)(host + head), (int64_t)*bytes, r->iov, q_off, 0, LABEL_WRITE_AIO, r);
+        ret = child_pwritev(s->n->file, (int64_t)(host + head), (int64_t)*bytes, r->iov, q_off, 0,
+                            LABEL_WRITE_AIO, r);
     }
     ret = ret < 0 ? ret : fill(s, offset + *bytes, tail, host + head + *bytes, m->type, r);
     ret = ret < 0 ? ret : child_flush(s->n->file, r);
     if (ret < 0) {
-        s->file_end = old_end;       /* nothing refers to it: the next one takes it */
+        s->file_end = old_end; /* nothing refers to it: the next one takes it */
         return ret;
     }
-    return qcow_link(s, offset, (unsigned)((end - start) >> s->cluster_bits), host, cs, LABEL_L2_UPDATE, r);
+    return qcow_link(s, offset, (unsigned)((end - start) >> s->cluster_bits), host, cs,
+                     LABEL_L2_UPDATE, r);
 }
 
 int qcow_write(struct node *n, const struct request *r)
@@ -141,7 +151,8 @@ int qcow_write(struct node *n, const struct request *r)
         }
         if (ret == 0 && m.type == QCOW_DATA) {
             part = m.bytes;
-            ret = child_pwritev(n->file, (int64_t)m.host, (int64_t)part, r->iov, q_off, 0, LABEL_WRITE_AIO, r);
+            ret = child_pwritev(n->file, (int64_t)m.host, (int64_t)part, r->iov, q_off, 0,
+                                LABEL_WRITE_AIO, r);
         }
         offset += part;
         left -= part;
@@ -158,7 +169,8 @@ int qcow_make_empty(struct node *n)
     co_lock(s->w, &s->alloc);
     co_lock(s->w, &s->lock);
     child_event(n->file, LABEL_EMPTY_IMAGE_PREPARE, NULL);
-    int ret = child_pwrite_zeroes(n->file, (int64_t)s->l1_offset, (int64_t)(s->l1_size * 8), 0, LABEL_L1_UPDATE, NULL);
+    int ret = child_pwrite_zeroes(n->file, (int64_t)s->l1_offset, (int64_t)(s->l1_size * 8), 0,
+                                  LABEL_L1_UPDATE, NULL);
     ret = ret < 0 ? ret : child_flush(n->file, NULL);
     table_cache_forget(&s->tables);
     if (ret == 0) {

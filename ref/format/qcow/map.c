@@ -8,22 +8,24 @@
 
 static struct table_ref l1_table(const struct qcow *s)
 {
-    return (struct table_ref){ s->l1_offset, s->l1_size * 8, LABEL_TABLE_LOAD, LABEL_L1_UPDATE };
+    return (struct table_ref){s->l1_offset, s->l1_size * 8, LABEL_TABLE_LOAD, LABEL_L1_UPDATE};
 }
 
 static struct table_ref l2_table(const struct qcow *s, uint64_t offset)
 {
-    return (struct table_ref){ offset, s->l2_entries * 8, LABEL_L2_LOAD, LABEL_L2_UPDATE };
+    return (struct table_ref){offset, s->l2_entries * 8, LABEL_L2_LOAD, LABEL_L2_UPDATE};
 }
 
 static enum qcow_type type_of(uint64_t entry)
 {
-    return entry == 0 ? QCOW_UNALLOCATED : qcow_l2_entry_compressed_of(entry) ? QCOW_COMPRESSED : QCOW_DATA;
+    return entry == 0                           ? QCOW_UNALLOCATED
+           : qcow_l2_entry_compressed_of(entry) ? QCOW_COMPRESSED
+                                                : QCOW_DATA;
 }
 
 /* The entry at index and, in *n, how many (at most max) go on as it began. */
-static int same_kind(struct qcow *s, const struct table_ref *l2, uint64_t index, uint64_t max, uint64_t *first, uint64_t *n,
-                     const struct request *r)
+static int same_kind(struct qcow *s, const struct table_ref *l2, uint64_t index, uint64_t max,
+                     uint64_t *first, uint64_t *n, const struct request *r)
 {
     const uint8_t *e;
     unsigned have;
@@ -39,7 +41,8 @@ static int same_kind(struct qcow *s, const struct table_ref *l2, uint64_t index,
             step = type_of(*first) == QCOW_DATA ? s->cluster_size : 0;
         }
         for (unsigned i = 0; i < have; i++, (*n)++) {
-            if (load_be64(e + 8 * (size_t)i) != *first + *n * step || (*n && type_of(*first) == QCOW_COMPRESSED)) {
+            if (load_be64(e + 8 * (size_t)i) != *first + *n * step ||
+                (*n && type_of(*first) == QCOW_COMPRESSED)) {
                 return 0;
             }
         }
@@ -47,7 +50,8 @@ static int same_kind(struct qcow *s, const struct table_ref *l2, uint64_t index,
     return 0;
 }
 
-static int find_locked(struct qcow *s, uint64_t offset, uint64_t bytes, struct qcow_map *m, const struct request *r)
+static int find_locked(struct qcow *s, uint64_t offset, uint64_t bytes, struct qcow_map *m,
+                       const struct request *r)
 {
     const uint8_t *e;
     unsigned n;
@@ -62,8 +66,8 @@ static int find_locked(struct qcow *s, uint64_t offset, uint64_t bytes, struct q
     m->entry = 0;
     if (m->l2_offset) {
         struct table_ref l2 = l2_table(s, m->l2_offset);
-        ret = same_kind(s, &l2, cluster & (s->l2_entries - 1), ((in_cluster + bytes - 1) >> s->cluster_bits) + 1, &m->entry,
-                        &clusters, r);
+        ret = same_kind(s, &l2, cluster & (s->l2_entries - 1),
+                        ((in_cluster + bytes - 1) >> s->cluster_bits) + 1, &m->entry, &clusters, r);
         if (ret < 0) {
             return ret;
         }
@@ -80,7 +84,8 @@ static int find_locked(struct qcow *s, uint64_t offset, uint64_t bytes, struct q
     return 0;
 }
 
-int qcow_find(struct qcow *s, uint64_t offset, uint64_t bytes, struct qcow_map *m, const struct request *r)
+int qcow_find(struct qcow *s, uint64_t offset, uint64_t bytes, struct qcow_map *m,
+              const struct request *r)
 {
     assert(bytes > 0);
     co_lock(s->w, &s->lock);
@@ -101,10 +106,10 @@ static int new_l2(struct qcow *s, uint64_t *offset, const struct request *r)
     return table_clear(&s->tables, &l2, r);
 }
 
-static int link_locked(struct qcow *s, uint64_t cluster, unsigned n, uint64_t entry, uint64_t step, enum label label,
-                       const struct request *r)
+static int link_locked(struct qcow *s, uint64_t cluster, unsigned n, uint64_t entry, uint64_t step,
+                       enum label label, const struct request *r)
 {
-    uint8_t e[TABLE_PAGE] = { 0 };
+    uint8_t e[TABLE_PAGE] = {0};
     const uint8_t *old;
     unsigned have;
     struct table_ref l1 = l1_table(s);
@@ -131,8 +136,8 @@ static int link_locked(struct qcow *s, uint64_t cluster, unsigned n, uint64_t en
     return ret;
 }
 
-int qcow_link(struct qcow *s, uint64_t offset, unsigned n, uint64_t entry, uint64_t step, enum label label,
-              const struct request *r)
+int qcow_link(struct qcow *s, uint64_t offset, unsigned n, uint64_t entry, uint64_t step,
+              enum label label, const struct request *r)
 {
     co_lock(s->w, &s->lock);
     int ret = link_locked(s, offset >> s->cluster_bits, n, entry, step, label, r);
@@ -140,14 +145,15 @@ int qcow_link(struct qcow *s, uint64_t offset, unsigned n, uint64_t entry, uint6
     return ret;
 }
 
-int qcow_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+int qcow_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                      struct status *out)
 {
     struct qcow_map m;
     int ret = qcow_find(qcow_state(n), (uint64_t)offset, (uint64_t)bytes, &m, NULL);
     if (ret < 0) {
         return ret;
     }
-    *out = (struct status){ .bytes = (int64_t)m.bytes };
+    *out = (struct status){.bytes = (int64_t)m.bytes};
     if (m.type == QCOW_COMPRESSED) {
         out->flags = STATUS_DATA | STATUS_ALLOCATED | STATUS_COMPRESSED;
     } else if (m.type == QCOW_DATA) {

@@ -1,5 +1,6 @@
 /*
- * Inside the qcow (version 1) driver: state and what its files offer each other.  Layout: specs/qcow.yaml.
+ * Inside the qcow (version 1) driver: state and what its files offer each other.  Layout:
+ * specs/qcow.yaml.
  */
 #ifndef BLKREF_FORMAT_QCOW_QCOW_H
 #define BLKREF_FORMAT_QCOW_QCOW_H
@@ -16,9 +17,9 @@ struct qcow {
     uint64_t cluster_size, l2_entries, l1_size, l1_offset, size;
 
     /* Lock order: alloc, then lock. */
-    struct co_mutex alloc;           /* one allocation at a time; guards file_end */
-    struct co_mutex lock;            /* guards tables */
-    uint64_t file_end;               /* where new space is taken, not aligned */
+    struct co_mutex alloc; /* one allocation at a time; guards file_end */
+    struct co_mutex lock;  /* guards tables */
+    uint64_t file_end;     /* where new space is taken, not aligned */
     struct table_cache tables;
 };
 
@@ -27,21 +28,27 @@ enum qcow_type { QCOW_UNALLOCATED, QCOW_DATA, QCOW_COMPRESSED };
 /* Where a guest range is: one kind, contiguous on the host. */
 struct qcow_map {
     enum qcow_type type;
-    uint64_t bytes;                  /* for how many bytes from the offset it holds */
-    uint64_t host;                   /* QCOW_DATA: host offset of the first byte */
-    uint64_t entry;                  /* the first cluster's L2 entry */
-    uint64_t l2_offset;              /* 0: no L2 table */
+    uint64_t bytes;     /* for how many bytes from the offset it holds */
+    uint64_t host;      /* QCOW_DATA: host offset of the first byte */
+    uint64_t entry;     /* the first cluster's L2 entry */
+    uint64_t l2_offset; /* 0: no L2 table */
 };
 
-static inline struct qcow *qcow_state(struct node *n) { return n->state; }
+static inline struct qcow *qcow_state(struct node *n)
+{
+    return n->state;
+}
 
 /* ---- map.c ---- */
 /* (takes lock) */
-int qcow_find(struct qcow *s, uint64_t offset, uint64_t bytes, struct qcow_map *m, const struct request *r);
-/* Points n clusters from offset's on at `entry`, which rises by `step`; one page of one table. (alloc held, takes lock) */
-int qcow_link(struct qcow *s, uint64_t offset, unsigned n, uint64_t entry, uint64_t step, enum label label,
+int qcow_find(struct qcow *s, uint64_t offset, uint64_t bytes, struct qcow_map *m,
               const struct request *r);
-int qcow_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out);
+/* Points n clusters from offset's on at `entry`, which rises by `step`; one page of one table.
+ * (alloc held, takes lock) */
+int qcow_link(struct qcow *s, uint64_t offset, unsigned n, uint64_t entry, uint64_t step,
+              enum label label, const struct request *r);
+int qcow_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                      struct status *out);
 
 /* ---- io.c ---- */
 int qcow_read(struct node *n, const struct request *r);

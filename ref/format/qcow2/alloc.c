@@ -1,9 +1,10 @@
 /*
- * Allocating writes of qcow2: where a guest range goes on the host, and linking it into L2 afterwards.
+ * Allocating writes of qcow2: where a guest range goes on the host, and linking it into L2
+ * afterwards.
  *
- * A range is of one kind: written in place (data clusters with refcount 1), onto host clusters that are kept
- * (preallocated zero clusters, unallocated subclusters), or to new clusters.  The last two are allocations in flight
- * until link or abort.
+ * A range is of one kind: written in place (data clusters with refcount 1), onto host clusters that
+ * are kept (preallocated zero clusters, unallocated subclusters), or to new clusters.  The last two
+ * are allocations in flight until link or abort.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -14,14 +15,15 @@
 enum kind { IN_PLACE, KEEP, NEW };
 
 /* How the part [from, to) of one cluster is written; from and to are offsets in the cluster. */
-static int kind_of(struct qcow2 *s, uint64_t entry, uint64_t bitmap, uint64_t guest, uint64_t from, uint64_t to,
-                   enum kind *kind)
+static int kind_of(struct qcow2 *s, uint64_t entry, uint64_t bitmap, uint64_t guest, uint64_t from,
+                   uint64_t to, enum kind *kind)
 {
     enum cluster_type t = qcow2_cluster_type(s, entry);
     *kind = NEW;
     if (qcow2_subcluster_type(s, entry, bitmap, 0) == SUBCLUSTER_INVALID) {
-        qcow2_signal_corruption(s, true, -1, -1, "Invalid cluster entry found (L2 offset: %#" PRIx64 ", L2 index: %#x)",
-                                s->l1[offset_to_l1_index(s, guest)] & L1_OFFSET_MASK, offset_to_l2_index(s, guest));
+        qcow2_signal_corruption(
+            s, true, -1, -1, "Invalid cluster entry found (L2 offset: %#" PRIx64 ", L2 index: %#x)",
+            s->l1[offset_to_l1_index(s, guest)] & L1_OFFSET_MASK, offset_to_l2_index(s, guest));
         return -EIO;
     }
     if (!(entry & OFLAG_COPIED) || (t != CLUSTER_NORMAL && t != CLUSTER_ZERO_ALLOC)) {
@@ -29,12 +31,14 @@ static int kind_of(struct qcow2 *s, uint64_t entry, uint64_t bitmap, uint64_t gu
     }
     uint64_t host = entry & L2_OFFSET_MASK;
     if (offset_into_cluster(s, host)) {
-        qcow2_signal_corruption(s, true, -1, -1, "%s offset %#" PRIx64 " unaligned (guest offset: %#" PRIx64 ")",
-                                t == CLUSTER_NORMAL ? "Data cluster" : "Preallocated zero cluster", host, guest);
+        qcow2_signal_corruption(
+            s, true, -1, -1, "%s offset %#" PRIx64 " unaligned (guest offset: %#" PRIx64 ")",
+            t == CLUSTER_NORMAL ? "Data cluster" : "Preallocated zero cluster", host, guest);
         return -EIO;
     }
     *kind = IN_PLACE;
-    for (unsigned sc = (unsigned)(from >> s->subcluster_bits); sc <= (to - 1) >> s->subcluster_bits; sc++) {
+    for (unsigned sc = (unsigned)(from >> s->subcluster_bits); sc <= (to - 1) >> s->subcluster_bits;
+         sc++) {
         if (qcow2_subcluster_type(s, entry, bitmap, sc) != SUBCLUSTER_NORMAL) {
             *kind = KEEP;
         }
@@ -43,8 +47,8 @@ static int kind_of(struct qcow2 *s, uint64_t entry, uint64_t bitmap, uint64_t gu
 }
 
 /* First (or behind last) byte in a cluster that COW must bring along when [from, to) is written. */
-static void cow_bounds(const struct qcow2 *s, enum kind kind, uint64_t entry, uint64_t bitmap, uint64_t from, uint64_t to,
-                       uint64_t *first, uint64_t *end)
+static void cow_bounds(const struct qcow2 *s, enum kind kind, uint64_t entry, uint64_t bitmap,
+                       uint64_t from, uint64_t to, uint64_t *first, uint64_t *end)
 {
     *first = from & ~(s->subcluster_size - 1);
     *end = ROUND_UP(to, s->subcluster_size);
@@ -79,8 +83,10 @@ static bool reads_zero(const struct qcow2 *s, uint64_t entry, uint64_t bitmap)
     return true;
 }
 
-/* Host clusters for `nb` guest clusters: behind `hint` when that is free; fewer than nb are possible then. */
-static int take_clusters(struct qcow2 *s, uint64_t guest, uint64_t hint, unsigned *nb, uint64_t *host, bool *fresh)
+/* Host clusters for `nb` guest clusters: behind `hint` when that is free; fewer than nb are
+ * possible then. */
+static int take_clusters(struct qcow2 *s, uint64_t guest, uint64_t hint, unsigned *nb,
+                         uint64_t *host, bool *fresh)
 {
     *fresh = false;
     if (has_data_file(s)) {
@@ -111,16 +117,20 @@ static int take_clusters(struct qcow2 *s, uint64_t guest, uint64_t hint, unsigne
     return 0;
 }
 
-/* Clusters from the slice's entry `index` on that are all new, or all kept and follow each other: one write. */
-static int count_run(struct qcow2 *s, const uint8_t *slice, unsigned index, uint64_t guest, uint64_t bytes, enum kind *kind,
-                     unsigned *nb)
+/* Clusters from the slice's entry `index` on that are all new, or all kept and follow each other:
+ * one write. */
+static int count_run(struct qcow2 *s, const uint8_t *slice, unsigned index, uint64_t guest,
+                     uint64_t bytes, enum kind *kind, unsigned *nb)
 {
-    uint64_t in = offset_into_cluster(s, guest), done = 0, host = l2_get_entry(s, slice, index) & L2_OFFSET_MASK;
+    uint64_t in = offset_into_cluster(s, guest), done = 0,
+             host = l2_get_entry(s, slice, index) & L2_OFFSET_MASK;
     *nb = 0;
     for (; done < bytes && index < s->l2_slice_size; index++) {
-        uint64_t entry = l2_get_entry(s, slice, index), from = *nb ? 0 : in, to = MIN(s->cluster_size, from + bytes - done);
+        uint64_t entry = l2_get_entry(s, slice, index), from = *nb ? 0 : in,
+                 to = MIN(s->cluster_size, from + bytes - done);
         enum kind k;
-        int ret = kind_of(s, entry, l2_get_bitmap(s, slice, index), start_of_cluster(s, guest + done), from, to, &k);
+        int ret = kind_of(s, entry, l2_get_bitmap(s, slice, index),
+                          start_of_cluster(s, guest + done), from, to, &k);
         if (*nb == 0) {
             *kind = k;
         }
@@ -138,13 +148,16 @@ static int count_run(struct qcow2 *s, const uint8_t *slice, unsigned index, uint
     return 0;
 }
 
-static int new_alloc(struct qcow2 *s, const uint8_t *slice, unsigned index, enum kind kind, uint64_t guest, uint64_t bytes,
-                     unsigned nb, struct qcow2_alloc **out)
+static int new_alloc(struct qcow2 *s, const uint8_t *slice, unsigned index, enum kind kind,
+                     uint64_t guest, uint64_t bytes, unsigned nb, struct qcow2_alloc **out)
 {
-    uint64_t start = start_of_cluster(s, guest), last = start_of_cluster(s, guest + bytes - 1), first, end, unused;
+    uint64_t start = start_of_cluster(s, guest), last = start_of_cluster(s, guest + bytes - 1),
+             first, end, unused;
     uint64_t e0 = l2_get_entry(s, slice, index), b0 = l2_get_bitmap(s, slice, index);
-    uint64_t e1 = l2_get_entry(s, slice, index + nb - 1), b1 = l2_get_bitmap(s, slice, index + nb - 1);
-    uint64_t to0 = nb == 1 ? guest + bytes - start : s->cluster_size, from1 = nb == 1 ? guest - start : 0;
+    uint64_t e1 = l2_get_entry(s, slice, index + nb - 1),
+             b1 = l2_get_bitmap(s, slice, index + nb - 1);
+    uint64_t to0 = nb == 1 ? guest + bytes - start : s->cluster_size,
+             from1 = nb == 1 ? guest - start : 0;
     cow_bounds(s, kind, e0, b0, guest - start, to0, &first, &unused);
     cow_bounds(s, kind, e1, b1, from1, guest + bytes - last, &unused, &end);
     struct qcow2_alloc *a = mem_zalloc(sizeof(*a));
@@ -155,13 +168,14 @@ static int new_alloc(struct qcow2 *s, const uint8_t *slice, unsigned index, enum
     a->head.bytes = guest - a->head.offset;
     a->tail.offset = guest + bytes;
     a->tail.bytes = last + end - a->tail.offset;
-    a->cow_zero = (a->head.bytes == 0 || reads_zero(s, e0, b0)) && (a->tail.bytes == 0 || reads_zero(s, e1, b1));
+    a->cow_zero = (a->head.bytes == 0 || reads_zero(s, e0, b0)) &&
+                  (a->tail.bytes == 0 || reads_zero(s, e1, b1));
     *out = a;
     return 0;
 }
 
-int qcow2_alloc_host(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes, uint64_t *host, struct qcow2_alloc **alloc,
-                     const struct request *r)
+int qcow2_alloc_host(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes, uint64_t *host,
+                     struct qcow2_alloc **alloc, const struct request *r)
 {
     uint64_t hint = *host, in = offset_into_cluster(s, guest_offset);
     uint8_t *slice;
@@ -188,7 +202,8 @@ int qcow2_alloc_host(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes, ui
             (*alloc)->fresh = fresh;
             (*alloc)->skip_cow = fresh && (*alloc)->cow_zero && s->merge;
             if ((*alloc)->skip_cow) {
-                s->data_end = MAX(s->data_end, new_host + (alloc_to(*alloc) - (*alloc)->guest_offset));
+                s->data_end =
+                    MAX(s->data_end, new_host + (alloc_to(*alloc) - (*alloc)->guest_offset));
             }
             qcow2_alloc_register(s, *alloc);
         }
@@ -198,16 +213,20 @@ int qcow2_alloc_host(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes, ui
 }
 
 /* The subcluster bitmap of cluster i of an allocation, from what it was. */
-static uint64_t new_bitmap(const struct qcow2 *s, const struct qcow2_alloc *a, unsigned i, uint64_t entry, uint64_t bitmap)
+static uint64_t new_bitmap(const struct qcow2 *s, const struct qcow2_alloc *a, unsigned i,
+                           uint64_t entry, uint64_t bitmap)
 {
     uint64_t start = a->guest_offset + ((uint64_t)i << s->cluster_bits);
-    uint64_t from = MAX(alloc_from(a), start) - start, to = MIN(alloc_to(a), start + s->cluster_size) - start;
-    unsigned lo = (unsigned)(from >> s->subcluster_bits), hi = (unsigned)((to + s->subcluster_size - 1) >> s->subcluster_bits);
+    uint64_t from = MAX(alloc_from(a), start) - start,
+             to = MIN(alloc_to(a), start + s->cluster_size) - start;
+    unsigned lo = (unsigned)(from >> s->subcluster_bits),
+             hi = (unsigned)((to + s->subcluster_size - 1) >> s->subcluster_bits);
     if (entry & OFLAG_COMPRESSED) {
         bitmap = 0;
     }
     if (a->prealloc) {
-        /* Behind what was copied to the new cluster nothing counts: it is part of the disk only from now on. */
+        /* Behind what was copied to the new cluster nothing counts: it is part of the disk only
+         * from now on. */
         uint64_t copied = MAX(a->head.offset + a->head.bytes, start) - start;
         uint64_t keep = (UINT64_C(1) << DIV_ROUND_UP(copied, s->subcluster_size)) - 1;
         return bitmap & (keep | keep << 32);
@@ -231,7 +250,9 @@ static int order_link(struct qcow2 *s, bool cow, const struct request *r)
             return ret;
         }
     }
-    return qcow2_need_accurate_refcounts(s) ? qcow2_cache_set_dependency(s->l2_cache, s->refblock_cache, r) : 0;
+    return qcow2_need_accurate_refcounts(s)
+               ? qcow2_cache_set_dependency(s->l2_cache, s->refblock_cache, r)
+               : 0;
 }
 
 int qcow2_link_l2(struct qcow2 *s, struct qcow2_alloc *a, const struct request *r)
@@ -250,7 +271,8 @@ int qcow2_link_l2(struct qcow2 *s, struct qcow2_alloc *a, const struct request *
     }
     assert(index + a->nb_clusters <= s->l2_slice_size);
     for (unsigned i = 0; i < a->nb_clusters; i++) {
-        uint64_t entry = l2_get_entry(s, slice, index + i), bitmap = l2_get_bitmap(s, slice, index + i);
+        uint64_t entry = l2_get_entry(s, slice, index + i),
+                 bitmap = l2_get_bitmap(s, slice, index + i);
         uint64_t host = a->host_offset + ((uint64_t)i << s->cluster_bits);
         if (!a->keep_old && !has_data_file(s) && (entry & ~OFLAG_ZERO)) {
             old[nb_old++] = entry;
@@ -272,7 +294,8 @@ int qcow2_link_l2(struct qcow2 *s, struct qcow2_alloc *a, const struct request *
 void qcow2_alloc_abort(struct qcow2 *s, struct qcow2_alloc *a)
 {
     if (!a->keep_old && !has_data_file(s) && !s->dead) {
-        qcow2_free_clusters(s, a->host_offset, (uint64_t)a->nb_clusters << s->cluster_bits, DISCARD_NEVER);
+        qcow2_free_clusters(s, a->host_offset, (uint64_t)a->nb_clusters << s->cluster_bits,
+                            DISCARD_NEVER);
     }
     qcow2_alloc_finish(s, a);
 }
@@ -295,11 +318,13 @@ int qcow2_check_compressible(struct qcow2 *s, uint64_t guest_offset, const struc
     return ret;
 }
 
-int qcow2_link_compressed(struct qcow2 *s, uint64_t guest_offset, uint64_t host, unsigned bytes, const struct request *r)
+int qcow2_link_compressed(struct qcow2 *s, uint64_t guest_offset, uint64_t host, unsigned bytes,
+                          const struct request *r)
 {
     uint8_t *slice;
     unsigned index;
-    uint64_t sectors = (host + bytes - 1) / QCOW2_COMPRESSED_SECTOR - host / QCOW2_COMPRESSED_SECTOR;
+    uint64_t sectors =
+        (host + bytes - 1) / QCOW2_COMPRESSED_SECTOR - host / QCOW2_COMPRESSED_SECTOR;
     assert((host & ~s->cluster_offset_mask) == 0 && (sectors & ~s->csize_mask) == 0);
     /* The data must be there first: a stream that is cut off cannot be read at all. */
     int ret = order_link(s, true, r);

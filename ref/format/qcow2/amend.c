@@ -1,8 +1,9 @@
 /*
- * Amending a qcow2 image in place: version, refcount width, lazy refcounts, size, name of the data file, its rawness.
+ * Amending a qcow2 image in place: version, refcount width, lazy refcounts, size, name of the data
+ * file, its rawness.
  *
- * First up, then everything that needs version 3, the size, at last down.  Each step leaves a valid image.
- * Leaves out: encryption options (there are no encrypted images).
+ * First up, then everything that needs version 3, the size, at last down.  Each step leaves a valid
+ * image. Leaves out: encryption options (there are no encrypted images).
  */
 #include "ref/format/qcow2/amend.h"
 
@@ -10,30 +11,43 @@
 #include <inttypes.h>
 
 const struct opt_desc qcow2_amend_options[] = {
-    { .name = "encrypt.state", .type = OPT_STRING, .help = "Select new state of affected keyslots (active/inactive)" },
-    { .name = "encrypt.keyslot", .type = OPT_NUMBER, .help = "Select a single keyslot to modify explicitly" },
-    { .name = "encrypt.old-secret", .type = OPT_STRING, .help = "Select all keyslots that match this password" },
-    { .name = "encrypt.new-secret", .type = OPT_STRING,
-      .help = "New secret to set in the matching keyslots. Empty string to erase" },
-    { .name = "encrypt.iter-time", .type = OPT_NUMBER, .help = "Time to spend in PBKDF in milliseconds" },
-    { .name = "size", .type = OPT_SIZE, .help = "Virtual disk size" },
-    { .name = "compat", .type = OPT_STRING, .help = "Compatibility level (v2 [0.10] or v3 [1.1])" },
-    { .name = "backing_file", .type = OPT_STRING, .help = "File name of a base image" },
-    { .name = "backing_fmt", .type = OPT_STRING, .help = "Image format of the base image" },
-    { .name = "data_file", .type = OPT_STRING, .help = "File name of an external data file" },
-    { .name = "data_file_raw", .type = OPT_BOOL, .help = "The external data file must stay valid as a raw image" },
-    { .name = "lazy_refcounts", .type = OPT_BOOL, .help = "Postpone refcount updates" },
-    { .name = "refcount_bits", .type = OPT_NUMBER, .help = "Width of a reference count entry in bits" },
-    { .name = NULL },
+    {.name = "encrypt.state",
+     .type = OPT_STRING,
+     .help = "Select new state of affected keyslots (active/inactive)"},
+    {.name = "encrypt.keyslot",
+     .type = OPT_NUMBER,
+     .help = "Select a single keyslot to modify explicitly"},
+    {.name = "encrypt.old-secret",
+     .type = OPT_STRING,
+     .help = "Select all keyslots that match this password"},
+    {.name = "encrypt.new-secret",
+     .type = OPT_STRING,
+     .help = "New secret to set in the matching keyslots. Empty string to erase"},
+    {.name = "encrypt.iter-time",
+     .type = OPT_NUMBER,
+     .help = "Time to spend in PBKDF in milliseconds"},
+    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
+    {.name = "compat", .type = OPT_STRING, .help = "Compatibility level (v2 [0.10] or v3 [1.1])"},
+    {.name = "backing_file", .type = OPT_STRING, .help = "File name of a base image"},
+    {.name = "backing_fmt", .type = OPT_STRING, .help = "Image format of the base image"},
+    {.name = "data_file", .type = OPT_STRING, .help = "File name of an external data file"},
+    {.name = "data_file_raw",
+     .type = OPT_BOOL,
+     .help = "The external data file must stay valid as a raw image"},
+    {.name = "lazy_refcounts", .type = OPT_BOOL, .help = "Postpone refcount updates"},
+    {.name = "refcount_bits",
+     .type = OPT_NUMBER,
+     .help = "Width of a reference count entry in bits"},
+    {.name = NULL},
 };
 
 static const struct opt_desc *const T = qcow2_amend_options;
 
 struct wanted {
     unsigned version;
-    uint64_t size, refcount_bits;      /* size 0: as it is */
+    uint64_t size, refcount_bits; /* size 0: as it is */
     bool lazy, raw;
-    const char *data_file;             /* NULL: as it is; "": none */
+    const char *data_file; /* NULL: as it is; "": none */
 };
 
 void amend_report(struct amend_progress *p, int64_t done, int64_t total)
@@ -79,7 +93,8 @@ static bool same(const char *a, const char *b)
 static int refuse_backing(const struct qcow2 *s, const struct value *d, struct error **err)
 {
     const char *file = dict_get_str(d, "backing_file"), *fmt = dict_get_str(d, "backing_fmt");
-    if ((!file || same(file, s->image_backing_file)) && (!fmt || same(fmt, s->image_backing_format))) {
+    if ((!file || same(file, s->image_backing_file)) &&
+        (!fmt || same(fmt, s->image_backing_format))) {
         return 0;
     }
     int ret = error_set(err, EINVAL, "Cannot amend the backing file");
@@ -87,11 +102,13 @@ static int refuse_backing(const struct qcow2 *s, const struct value *d, struct e
     return ret;
 }
 
-static int parse_data_file(const struct qcow2 *s, const struct value *d, struct wanted *w, struct error **err)
+static int parse_data_file(const struct qcow2 *s, const struct value *d, struct wanted *w,
+                           struct error **err)
 {
     w->data_file = dict_get_str(d, "data_file");
     if (w->data_file && !has_data_file(s)) {
-        return error_set(err, EINVAL, "data-file can only be set for images that use an external data file");
+        return error_set(err, EINVAL,
+                         "data-file can only be set for images that use an external data file");
     }
     int ret = opts_get_bool(T, d, "data_file_raw", &w->raw, err);
     if (ret == 0 && w->raw && !data_file_is_raw(s)) {
@@ -103,8 +120,10 @@ static int parse_data_file(const struct qcow2 *s, const struct value *d, struct 
 static int parse(const struct qcow2 *s, const struct value *d, struct wanted *w, struct error **err)
 {
     const char *compat = dict_get_str(d, "compat");
-    *w = (struct wanted){ .version = s->version, .refcount_bits = s->refcount_bits, .raw = data_file_is_raw(s),
-                          .lazy = s->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS };
+    *w = (struct wanted){.version = s->version,
+                         .refcount_bits = s->refcount_bits,
+                         .raw = data_file_is_raw(s),
+                         .lazy = s->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS};
     int ret = compat ? parse_version(compat, &w->version, err) : 0;
     ret = ret < 0 ? ret : opts_get_size(T, d, "size", &w->size, err);
     ret = ret < 0 ? ret : refuse_backing(s, d, err);
@@ -116,7 +135,8 @@ static int parse(const struct qcow2 *s, const struct value *d, struct wanted *w,
     ret = ret < 0 ? ret : opts_get_bool(T, d, "lazy_refcounts", &w->lazy, err);
     ret = ret < 0 ? ret : opts_get_number(T, d, "refcount_bits", &w->refcount_bits, err);
     if (ret == 0 && (w->refcount_bits > 64 || !IS_POW2(w->refcount_bits))) {
-        ret = error_set(err, EINVAL, "Refcount width must be a power of two and may not exceed 64 bits");
+        ret = error_set(err, EINVAL,
+                        "Refcount width must be a power of two and may not exceed 64 bits");
     }
     return ret < 0 ? ret : parse_data_file(s, d, w, err);
 }
@@ -163,7 +183,8 @@ static int check_downgrade(struct qcow2 *s, struct error **err)
         return error_set(err, ENOTSUP, "Cannot downgrade an image with a data file");
     }
     for (uint32_t i = 0; i < s->nb_snapshots; i++) {
-        if (s->snapshots[i].vm_state_size > UINT32_MAX || s->snapshots[i].disk_size != s->virtual_size) {
+        if (s->snapshots[i].vm_state_size > UINT32_MAX ||
+            s->snapshots[i].disk_size != s->virtual_size) {
             return error_set(err, ENOTSUP, "Internal snapshots prevent downgrade of image");
         }
     }
@@ -175,13 +196,18 @@ static int check_downgrade(struct qcow2 *s, struct error **err)
     }
     uint64_t left = s->incompatible & ~(QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_COMPRESSION_TYPE);
     if (left) {
-        return error_set(err, ENOTSUP, "Cannot downgrade an image with incompatible features 0x%" PRIx64 " set", left);
+        return error_set(err, ENOTSUP,
+                         "Cannot downgrade an image with incompatible features 0x%" PRIx64 " set",
+                         left);
     }
     int compressed = s->compression_type != QCOW2_COMPRESSION_ZLIB ? amend_has_compressed(s) : 0;
     if (compressed) {
-        return compressed < 0 ? error_set_errno(err, -compressed, "Failed to check the image for compressed clusters")
-                              : error_set(err, ENOTSUP, "Cannot downgrade an image with zstd compression type and existing "
-                                                        "compressed clusters");
+        return compressed < 0
+                   ? error_set_errno(err, -compressed,
+                                     "Failed to check the image for compressed clusters")
+                   : error_set(err, ENOTSUP,
+                               "Cannot downgrade an image with zstd compression type and existing "
+                               "compressed clusters");
     }
     return 0;
 }
@@ -216,14 +242,17 @@ static int downgrade(struct qcow2 *s, struct amend_progress *p, struct error **e
     return 0;
 }
 
-static int set_refcount_bits(struct qcow2 *s, const struct wanted *w, struct amend_progress *p, struct error **err)
+static int set_refcount_bits(struct qcow2 *s, const struct wanted *w, struct amend_progress *p,
+                             struct error **err)
 {
     if (w->refcount_bits == s->refcount_bits) {
         return 0;
     }
     if (w->version < 3 && w->refcount_bits != 16) {
-        return error_set(err, EINVAL, "Refcount widths other than 16 bits require compatibility level 1.1 or above (use "
-                         "compat=1.1 or greater)");
+        return error_set(
+            err, EINVAL,
+            "Refcount widths other than 16 bits require compatibility level 1.1 or above (use "
+            "compat=1.1 or greater)");
     }
     p->current++;
     return amend_refcount_width(s, (unsigned)__builtin_ctzll(w->refcount_bits), p, err);
@@ -237,7 +266,8 @@ static int set_data_file(struct qcow2 *s, const struct wanted *w, struct error *
     }
     uint64_t autoclear = s->autoclear;
     char *name = s->image_data_file;
-    s->autoclear = (autoclear & ~QCOW2_AUTOCLEAR_DATA_FILE_RAW) | (w->raw ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0);
+    s->autoclear =
+        (autoclear & ~QCOW2_AUTOCLEAR_DATA_FILE_RAW) | (w->raw ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0);
     if (w->data_file) {
         s->image_data_file = str_dup(*w->data_file ? w->data_file : NULL);
     }
@@ -259,7 +289,9 @@ static int set_lazy(struct qcow2 *s, const struct wanted *w, struct error **err)
         return 0;
     }
     if (w->lazy && w->version < 3) {
-        return error_set(err, EINVAL, "Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or "
+        return error_set(err, EINVAL,
+                         "Lazy refcounts only supported with compatibility level 1.1 and above "
+                         "(use compat=1.1 or "
                          "greater)");
     }
     int ret = w->lazy ? 0 : qcow2_mark_clean(s);
@@ -267,7 +299,8 @@ static int set_lazy(struct qcow2 *s, const struct wanted *w, struct error **err)
         return error_set_errno(err, -ret, "Failed to make the image clean");
     }
     uint64_t old = s->compatible;
-    s->compatible = w->lazy ? old | QCOW2_COMPAT_LAZY_REFCOUNTS : old & ~QCOW2_COMPAT_LAZY_REFCOUNTS;
+    s->compatible =
+        w->lazy ? old | QCOW2_COMPAT_LAZY_REFCOUNTS : old & ~QCOW2_COMPAT_LAZY_REFCOUNTS;
     ret = write_header(s, err);
     if (ret < 0) {
         s->compatible = old;
@@ -289,7 +322,8 @@ static int up(struct qcow2 *s, const struct wanted *w, struct amend_progress *p,
     return ret < 0 ? ret : set_lazy(s, w, err);
 }
 
-static int down(struct qcow2 *s, const struct wanted *w, struct amend_progress *p, struct error **err)
+static int down(struct qcow2 *s, const struct wanted *w, struct amend_progress *p,
+                struct error **err)
 {
     if (w->version >= s->version) {
         return 0;
@@ -298,7 +332,8 @@ static int down(struct qcow2 *s, const struct wanted *w, struct amend_progress *
     return downgrade(s, p, err);
 }
 
-int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress, void *opaque, bool force, struct error **err)
+int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress, void *opaque,
+                bool force, struct error **err)
 {
     struct qcow2 *s = qcow2_state(n);
     struct wanted w;
@@ -310,7 +345,9 @@ int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress,
         return ret;
     }
     struct amend_progress p = {
-        .n = n, .fn = progress, .opaque = opaque,
+        .n = n,
+        .fn = progress,
+        .opaque = opaque,
         .total = (w.version != s->version) + (w.refcount_bits != s->refcount_bits),
     };
     co_lock(s->w, &s->lock);
@@ -325,7 +362,8 @@ int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress,
     ret = ret < 0 ? ret : down(s, &w, &p, err);
     int flush = s->dead ? 0 : qcow2_writethrough(s, NULL);
     co_unlock(s->w, &s->lock);
-    return ret < 0 || flush == 0 ? ret : error_set_errno(err, -flush, "Failed to write the metadata");
+    return ret < 0 || flush == 0 ? ret
+                                 : error_set_errno(err, -flush, "Failed to write the metadata");
 }
 
 int qcow2_amend_json(struct node *n, struct value *opts, bool force, struct error **err)

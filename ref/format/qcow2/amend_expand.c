@@ -1,9 +1,10 @@
 /*
- * Zero clusters out of all L2 tables, for version 2, which has none: data clusters full of zeroes, or nothing where
- * nothing lies below (spec: "Cluster mapping", bit 0).
+ * Zero clusters out of all L2 tables, for version 2, which has none: data clusters full of zeroes,
+ * or nothing where nothing lies below (spec: "Cluster mapping", bit 0).
  *
- * Goes through the active L1 table and those of the snapshots; a table that several share is changed once, for all.
- * Zeroes are on disk before the entry that shows them, refcounts before entries.
+ * Goes through the active L1 table and those of the snapshots; a table that several share is
+ * changed once, for all. Zeroes are on disk before the entry that shows them, refcounts before
+ * entries.
  */
 #include "ref/format/qcow2/amend.h"
 
@@ -18,7 +19,9 @@ static int new_cluster(struct qcow2 *s, uint64_t refs, uint64_t *offset)
         return (int)o;
     }
     *offset = (uint64_t)o;
-    int ret = refs > 1 ? qcow2_update_refcount(s, *offset, s->cluster_size, refs - 1, false, DISCARD_OTHER) : 0;
+    int ret = refs > 1 ? qcow2_update_refcount(s, *offset, s->cluster_size, refs - 1, false,
+                                               DISCARD_OTHER)
+                       : 0;
     if (ret < 0) {
         qcow2_free_clusters(s, *offset, s->cluster_size, DISCARD_OTHER);
     }
@@ -26,7 +29,8 @@ static int new_cluster(struct qcow2 *s, uint64_t refs, uint64_t *offset)
 }
 
 /* The cluster a zero entry keeps may be some other table's data: then it is left alone. */
-static int own_cluster(struct qcow2 *s, uint64_t offset, uint64_t refs, uint64_t *place, bool *leave)
+static int own_cluster(struct qcow2 *s, uint64_t offset, uint64_t refs, uint64_t *place,
+                       bool *leave)
 {
     uint64_t refcount;
     int ret = qcow2_get_refcount(s, offset >> s->cluster_bits, &refcount);
@@ -35,7 +39,8 @@ static int own_cluster(struct qcow2 *s, uint64_t offset, uint64_t refs, uint64_t
     return ret == 0 && *leave ? new_cluster(s, refs, place) : ret;
 }
 
-static int expand_entry(struct qcow2 *s, uint64_t l2_offset, unsigned index, uint64_t entry, uint64_t refs, uint64_t *out)
+static int expand_entry(struct qcow2 *s, uint64_t l2_offset, unsigned index, uint64_t entry,
+                        uint64_t refs, uint64_t *out)
 {
     enum cluster_type t = qcow2_cluster_type(s, entry);
     uint64_t offset = entry & L2_OFFSET_MASK, place = 0;
@@ -46,13 +51,18 @@ static int expand_entry(struct qcow2 *s, uint64_t l2_offset, unsigned index, uin
         return 0;
     }
     if (offset_into_cluster(s, offset)) {
-        qcow2_signal_corruption(s, true, -1, -1, "Cluster allocation offset %#" PRIx64 " unaligned (L2 offset: %#" PRIx64
-                                ", L2 index: %#x)", offset, l2_offset, index);
+        qcow2_signal_corruption(s, true, -1, -1,
+                                "Cluster allocation offset %#" PRIx64
+                                " unaligned (L2 offset: %#" PRIx64 ", L2 index: %#x)",
+                                offset, l2_offset, index);
         return -EIO;
     }
-    ret = t == CLUSTER_ZERO_PLAIN ? new_cluster(s, refs, &place) : own_cluster(s, offset, refs, &place, &leave);
+    ret = t == CLUSTER_ZERO_PLAIN ? new_cluster(s, refs, &place)
+                                  : own_cluster(s, offset, refs, &place, &leave);
     ret = ret < 0 ? ret : qcow2_pre_write_overlap(s, 0, place, s->cluster_size, true);
-    ret = ret < 0 ? ret : child_pwrite_zeroes(s->data_file, (int64_t)place, (int64_t)s->cluster_size, 0, LABEL_NONE, NULL);
+    ret = ret < 0 ? ret
+                  : child_pwrite_zeroes(s->data_file, (int64_t)place, (int64_t)s->cluster_size, 0,
+                                        LABEL_NONE, NULL);
     if (ret < 0) {
         return ret;
     }
@@ -68,7 +78,8 @@ static int expand_entry(struct qcow2 *s, uint64_t l2_offset, unsigned index, uin
 static int expand_slice(struct qcow2 *s, uint64_t l2_offset, unsigned first, uint64_t refs)
 {
     uint8_t *slice;
-    int ret = qcow2_cache_get(s->l2_cache, l2_offset + (uint64_t)first * s->l2_entry_size, &slice, NULL);
+    int ret =
+        qcow2_cache_get(s->l2_cache, l2_offset + (uint64_t)first * s->l2_entry_size, &slice, NULL);
     if (ret < 0) {
         return ret;
     }
@@ -93,8 +104,9 @@ static int expand_table(struct qcow2 *s, uint64_t l1_entry, uint32_t l1_index)
 {
     uint64_t offset = l1_entry & L1_OFFSET_MASK, refs;
     if (offset_into_cluster(s, offset)) {
-        qcow2_signal_corruption(s, true, -1, -1, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx32 ")", offset,
-                                l1_index);
+        qcow2_signal_corruption(s, true, -1, -1,
+                                "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx32 ")",
+                                offset, l1_index);
         return -EIO;
     }
     int ret = qcow2_get_refcount(s, offset >> s->cluster_bits, &refs);
@@ -108,7 +120,8 @@ static int has_compressed(struct qcow2 *s, uint64_t l1_entry, uint32_t l1_index)
 {
     uint64_t offset = l1_entry & L1_OFFSET_MASK;
     int found = 0;
-    for (uint64_t i = 0; i < s->l2_size && !found && offset && !offset_into_cluster(s, offset); i += s->l2_slice_size) {
+    for (uint64_t i = 0; i < s->l2_size && !found && offset && !offset_into_cluster(s, offset);
+         i += s->l2_slice_size) {
         uint8_t *slice;
         int ret = qcow2_cache_get(s->l2_cache, offset + i * s->l2_entry_size, &slice, NULL);
         if (ret < 0) {
@@ -154,7 +167,8 @@ static int visit_all(struct qcow2 *s, struct visit *v)
         const struct qcow2_snapshot *sn = &s->snapshots[i];
         struct error *local = NULL;
         uint64_t *l1 = NULL;
-        ret = qcow2_validate_table(s, sn->l1_offset, sn->l1_size, 8, QCOW2_MAX_L1_BYTES, "Snapshot L1 table", &local);
+        ret = qcow2_validate_table(s, sn->l1_offset, sn->l1_size, 8, QCOW2_MAX_L1_BYTES,
+                                   "Snapshot L1 table", &local);
         if (ret < 0) {
             world_report_error(s->w, local);
             return ret;
@@ -168,13 +182,13 @@ static int visit_all(struct qcow2 *s, struct visit *v)
 
 int amend_has_compressed(struct qcow2 *s)
 {
-    struct visit v = { .fn = has_compressed };
+    struct visit v = {.fn = has_compressed};
     return visit_all(s, &v);
 }
 
 int qcow2_expand_zero_clusters(struct qcow2 *s, amend_progress_fn *progress, void *opaque)
 {
-    struct visit v = { .fn = expand_table, .progress = progress, .opaque = opaque };
+    struct visit v = {.fn = expand_table, .progress = progress, .opaque = opaque};
     int ret = visit_all(s, &v);
     ret = ret < 0 ? ret : qcow2_flush_caches(s, NULL);
     qcow2_process_discards(s, ret);

@@ -1,8 +1,10 @@
 /*
- * Changing the width of refcounts: new blocks and a new table beside the old ones, then one write of the header.
+ * Changing the width of refcounts: new blocks and a new table beside the old ones, then one write
+ * of the header.
  *
- * The new structures take clusters through the old ones, so the walk over all refcounts is repeated until none had to
- * be added.  Until the header is switched a power cut leaks the new structures, behind it the old ones.
+ * The new structures take clusters through the old ones, so the walk over all refcounts is repeated
+ * until none had to be added.  Until the header is switched a power cut leaks the new structures,
+ * behind it the old ones.
  */
 #include "ref/format/qcow2/amend.h"
 
@@ -12,11 +14,11 @@
 struct rewrite {
     struct qcow2 *s;
     struct amend_progress *p;
-    unsigned order, block_bits;       /* of the new structures; entries of a block as log2 */
-    uint64_t *table;                  /* places of new blocks, host order */
+    unsigned order, block_bits; /* of the new structures; entries of a block as log2 */
+    uint64_t *table;            /* places of new blocks, host order */
     uint64_t entries, room;
     uint64_t table_offset, table_clusters;
-    uint8_t *old, *new;               /* one block each */
+    uint8_t *old, *new; /* one block each */
     int walk, walks;
 };
 
@@ -40,12 +42,16 @@ static int grow_entries(struct rewrite *r, uint64_t entries)
 }
 
 /* A cluster that is in use needs a new block that has its refcount. */
-static int cover(struct rewrite *r, uint64_t cluster, uint64_t refcount, bool *added, struct error **err)
+static int cover(struct rewrite *r, uint64_t cluster, uint64_t refcount, bool *added,
+                 struct error **err)
 {
     struct qcow2 *s = r->s;
     if (r->order < 6 && refcount >> (1u << r->order)) {
-        return error_set(err, EINVAL, "Cannot decrease refcount entry width to %u bits: Cluster at offset %#" PRIx64
-                         " has a refcount of %" PRIu64, 1u << r->order, cluster << s->cluster_bits, refcount);
+        return error_set(
+            err, EINVAL,
+            "Cannot decrease refcount entry width to %u bits: Cluster at offset %#" PRIx64
+            " has a refcount of %" PRIu64,
+            1u << r->order, cluster << s->cluster_bits, refcount);
     }
     uint64_t index = cluster >> r->block_bits;
     int ret = grow_entries(r, index + 1);
@@ -67,8 +73,9 @@ static int walk_block(struct rewrite *r, uint32_t i, bool *added, struct error *
         return 0;
     }
     if (offset_into_cluster(s, offset)) {
-        qcow2_signal_corruption(s, true, -1, -1, "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx32 ")", offset,
-                                i);
+        qcow2_signal_corruption(
+            s, true, -1, -1,
+            "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx32 ")", offset, i);
         return error_set(err, EIO, "Image is corrupt");
     }
     /* A copy: allocations change the block meanwhile, which the next walk sees. */
@@ -92,12 +99,14 @@ static int walk_all(struct rewrite *r, bool *added, struct error **err)
     struct qcow2 *s = r->s;
     int ret = 0;
     for (uint32_t i = 0; i < s->reftable_size && ret == 0; i++) {
-        amend_report(r->p, (int64_t)s->reftable_size * r->walk + i, (int64_t)s->reftable_size * r->walks);
+        amend_report(r->p, (int64_t)s->reftable_size * r->walk + i,
+                     (int64_t)s->reftable_size * r->walks);
         ret = walk_block(r, i, added, err);
     }
     r->walk++;
     if (ret == 0) {
-        amend_report(r->p, (int64_t)s->reftable_size * r->walk, (int64_t)s->reftable_size * r->walks);
+        amend_report(r->p, (int64_t)s->reftable_size * r->walk,
+                     (int64_t)s->reftable_size * r->walks);
     }
     return ret;
 }
@@ -111,7 +120,8 @@ static int place_table(struct rewrite *r, bool *added, struct error **err)
         return 0;
     }
     if (r->table_clusters) {
-        qcow2_free_clusters(s, r->table_offset, r->table_clusters << s->cluster_bits, DISCARD_NEVER);
+        qcow2_free_clusters(s, r->table_offset, r->table_clusters << s->cluster_bits,
+                            DISCARD_NEVER);
         r->table_clusters = 0;
     }
     int64_t offset = qcow2_alloc_clusters(s, need << s->cluster_bits);
@@ -142,8 +152,10 @@ static int write_blocks(struct rewrite *r, struct error **err)
             }
         }
         ret = ret < 0 ? ret : qcow2_pre_write_overlap(s, 0, r->table[i], s->cluster_size, false);
-        ret = ret < 0 ? ret : child_pwrite(s->n->file, (int64_t)r->table[i], r->new, (int64_t)s->cluster_size,
-                                           LABEL_REFBLOCK_ALLOC_WRITE_BLOCKS, NULL);
+        ret = ret < 0
+                  ? ret
+                  : child_pwrite(s->n->file, (int64_t)r->table[i], r->new, (int64_t)s->cluster_size,
+                                 LABEL_REFBLOCK_ALLOC_WRITE_BLOCKS, NULL);
     }
     return ret < 0 ? error_set_errno(err, -ret, "Failed to write refblock") : 0;
 }
@@ -157,8 +169,9 @@ static int write_table(struct rewrite *r, struct error **err)
     for (uint64_t i = 0; i < r->entries && ret == 0; i++) {
         store_be64(buf + i * 8, r->table[i]);
     }
-    ret = ret < 0 ? ret : child_pwrite_sync(s->n->file, (int64_t)r->table_offset, buf, (int64_t)bytes,
-                                            LABEL_REFBLOCK_ALLOC_WRITE_TABLE, NULL);
+    ret = ret < 0 ? ret
+                  : child_pwrite_sync(s->n->file, (int64_t)r->table_offset, buf, (int64_t)bytes,
+                                      LABEL_REFBLOCK_ALLOC_WRITE_TABLE, NULL);
     mem_free(buf);
     return ret < 0 ? error_set_errno(err, -ret, "Failed to write the new reftable") : 0;
 }
@@ -216,7 +229,8 @@ static void give_up(struct rewrite *r)
         }
     }
     if (r->table_clusters) {
-        qcow2_free_clusters(s, r->table_offset, r->table_clusters << s->cluster_bits, DISCARD_OTHER);
+        qcow2_free_clusters(s, r->table_offset, r->table_clusters << s->cluster_bits,
+                            DISCARD_OTHER);
     }
 }
 
@@ -239,21 +253,24 @@ static int build(struct rewrite *r, struct error **err)
         return error_set_errno(err, -ret, "Could not flush the refcount block cache");
     }
     for (uint32_t i = 0; i <= s->reftable_size; i++) {
-        amend_report(r->p, (int64_t)s->reftable_size * r->walk + i, (int64_t)s->reftable_size * r->walks);
+        amend_report(r->p, (int64_t)s->reftable_size * r->walk + i,
+                     (int64_t)s->reftable_size * r->walks);
     }
     ret = write_blocks(r, err);
     return ret < 0 ? ret : write_table(r, err);
 }
 
-int amend_refcount_width(struct qcow2 *s, unsigned order, struct amend_progress *p, struct error **err)
+int amend_refcount_width(struct qcow2 *s, unsigned order, struct amend_progress *p,
+                         struct error **err)
 {
-    struct rewrite r = { .s = s, .p = p, .order = order, .block_bits = s->cluster_bits + 3 - order };
+    struct rewrite r = {.s = s, .p = p, .order = order, .block_bits = s->cluster_bits + 3 - order};
     uint64_t old_offset = s->reftable_offset, *old = NULL;
     uint32_t old_size = s->reftable_size;
     uint64_t old_bytes = (uint64_t)s->reftable_clusters << s->cluster_bits;
     r.old = mem_try_alloc(s->cluster_size);
     r.new = mem_try_alloc(s->cluster_size);
-    int ret = r.old && r.new ? build(&r, err) : error_set_errno(err, ENOMEM, "Failed to allocate refblock");
+    int ret = r.old && r.new ? build(&r, err)
+                             : error_set_errno(err, ENOMEM, "Failed to allocate refblock");
     if (ret == 0) {
         /* The table may have grown on the way. */
         old_offset = s->reftable_offset;

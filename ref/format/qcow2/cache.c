@@ -1,11 +1,12 @@
 /*
- * qcow2's metadata cache: tables of one fixed size (L2 slices, refcount blocks), found by host offset.
+ * qcow2's metadata cache: tables of one fixed size (L2 slices, refcount blocks), found by host
+ * offset.
  *
- * Write-back with two kinds of order: tables of this cache after a flush of the other cache, and tables after a
- * flush of the guest data written so far.  At most one other cache is depended on at a time; a second one makes
- * the first be flushed.  Memory is taken table by table and reused least recently used first.  The write-through
- * profile uses the same cache and writes it after every change (qcow2_writethrough).
- * Leaves out: what is in the tables.
+ * Write-back with two kinds of order: tables of this cache after a flush of the other cache, and
+ * tables after a flush of the guest data written so far.  At most one other cache is depended on at
+ * a time; a second one makes the first be flushed.  Memory is taken table by table and reused least
+ * recently used first.  The write-through profile uses the same cache and writes it after every
+ * change (qcow2_writethrough). Leaves out: what is in the tables.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -14,14 +15,15 @@
 #include <inttypes.h>
 
 struct entry {
-    struct list lru;               /* cache.lru, most recently used first */
-    struct list dirty_link;        /* cache.dirty, in the order they became dirty; self-linked when clean */
-    struct entry *next;            /* hash chain */
+    struct list lru; /* cache.lru, most recently used first */
+    struct list
+        dirty_link;     /* cache.dirty, in the order they became dirty; self-linked when clean */
+    struct entry *next; /* hash chain */
     uint64_t offset;
     unsigned pins;
-    unsigned age;                  /* cache.age when last used */
+    unsigned age; /* cache.age when last used */
     bool dirty;
-    _Alignas(8) uint8_t data[];    /* no stricter: list heads are looked at as entries */
+    _Alignas(8) uint8_t data[]; /* no stricter: list heads are looked at as entries */
 };
 
 struct qcow2_cache {
@@ -30,15 +32,15 @@ struct qcow2_cache {
     unsigned entry_size, entry_bits;
     uint64_t max_entries, count;
     struct entry **bucket;
-    unsigned nb_buckets;           /* power of two, 0 before first use */
+    unsigned nb_buckets; /* power of two, 0 before first use */
     struct list lru, dirty;
     struct qcow2_cache *depends;
     bool depends_on_data;
     unsigned age;
 };
 
-struct qcow2_cache *qcow2_cache_new(struct qcow2 *s, enum qcow2_cache_kind kind, uint64_t max_entries,
-                                    unsigned entry_size)
+struct qcow2_cache *qcow2_cache_new(struct qcow2 *s, enum qcow2_cache_kind kind,
+                                    uint64_t max_entries, unsigned entry_size)
 {
     assert(IS_POW2(entry_size) && max_entries > 0);
     struct qcow2_cache *c = mem_zalloc(sizeof(*c));
@@ -88,7 +90,7 @@ static void rehash(struct qcow2_cache *c)
     c->bucket = mem_array(n, sizeof(*c->bucket));
     c->nb_buckets = n;
     struct entry *e;
-    LIST_FOREACH(e, &c->lru, lru) {
+    LIST_FOREACH (e, &c->lru, lru) {
         struct entry **b = bucket_of(c, e->offset);
         e->next = *b;
         *b = e;
@@ -114,7 +116,7 @@ static void drop(struct qcow2_cache *c, struct entry *e)
 static void drop_all(struct qcow2_cache *c)
 {
     struct entry *e, *tmp;
-    LIST_FOREACH_SAFE(e, tmp, &c->lru, lru) {
+    LIST_FOREACH_SAFE (e, tmp, &c->lru, lru) {
         drop(c, e);
     }
 }
@@ -198,7 +200,7 @@ int qcow2_cache_write(struct qcow2_cache *c, const struct request *r)
 {
     int ret = 0;
     struct entry *e, *tmp;
-    LIST_FOREACH_SAFE(e, tmp, &c->dirty, dirty_link) {
+    LIST_FOREACH_SAFE (e, tmp, &c->dirty, dirty_link) {
         ret = worse(ret, write_entry(c, e, r));
     }
     return ret;
@@ -228,7 +230,8 @@ int qcow2_cache_empty(struct qcow2_cache *c, const struct request *r)
     return 0;
 }
 
-int qcow2_cache_set_dependency(struct qcow2_cache *c, struct qcow2_cache *dep, const struct request *r)
+int qcow2_cache_set_dependency(struct qcow2_cache *c, struct qcow2_cache *dep,
+                               const struct request *r)
 {
     assert(c != dep);
     if (c->depends == dep) {
@@ -270,7 +273,7 @@ static int make_room(struct qcow2_cache *c, const struct request *r)
             return 0;
         }
     }
-    return 0;     /* all are held: one more than the limit for a while */
+    return 0; /* all are held: one more than the limit for a while */
 }
 
 /* cache-clean-interval: looked at when a table is loaded, so that an idle image needs no timer. */
@@ -288,13 +291,15 @@ static void clean_in_time(struct qcow2_cache *c)
     }
 }
 
-static int get(struct qcow2_cache *c, uint64_t offset, uint8_t **table, bool read, const struct request *r)
+static int get(struct qcow2_cache *c, uint64_t offset, uint8_t **table, bool read,
+               const struct request *r)
 {
     struct qcow2 *s = c->s;
     assert(offset != 0);
     *table = NULL;
     if (!IS_ALIGNED(offset, c->entry_size)) {
-        qcow2_signal_corruption(s, true, -1, -1, "Cannot get entry from %s cache: Offset %#" PRIx64 " is unaligned",
+        qcow2_signal_corruption(s, true, -1, -1,
+                                "Cannot get entry from %s cache: Offset %#" PRIx64 " is unaligned",
                                 c->kind == CACHE_L2 ? "L2" : "refcount block", offset);
         return -EIO;
     }
@@ -340,12 +345,14 @@ static int get(struct qcow2_cache *c, uint64_t offset, uint8_t **table, bool rea
     return 0;
 }
 
-int qcow2_cache_get(struct qcow2_cache *c, uint64_t offset, uint8_t **table, const struct request *r)
+int qcow2_cache_get(struct qcow2_cache *c, uint64_t offset, uint8_t **table,
+                    const struct request *r)
 {
     return get(c, offset, table, true, r);
 }
 
-int qcow2_cache_get_empty(struct qcow2_cache *c, uint64_t offset, uint8_t **table, const struct request *r)
+int qcow2_cache_get_empty(struct qcow2_cache *c, uint64_t offset, uint8_t **table,
+                          const struct request *r)
 {
     return get(c, offset, table, false, r);
 }
@@ -390,7 +397,7 @@ void qcow2_cache_discard(struct qcow2_cache *c, uint64_t offset, uint64_t bytes)
         return;
     }
     struct entry *e, *tmp;
-    LIST_FOREACH_SAFE(e, tmp, &c->lru, lru) {
+    LIST_FOREACH_SAFE (e, tmp, &c->lru, lru) {
         if (e->offset >= offset && e->offset - offset < bytes && !e->pins) {
             drop(c, e);
         }
@@ -400,7 +407,7 @@ void qcow2_cache_discard(struct qcow2_cache *c, uint64_t offset, uint64_t bytes)
 void qcow2_cache_clean_unused(struct qcow2_cache *c)
 {
     struct entry *e, *tmp;
-    LIST_FOREACH_SAFE(e, tmp, &c->lru, lru) {
+    LIST_FOREACH_SAFE (e, tmp, &c->lru, lru) {
         if (e->pins == 0 && !e->dirty && e->age != c->age) {
             drop(c, e);
         }

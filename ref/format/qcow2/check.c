@@ -1,8 +1,9 @@
 /*
- * qcow2 check and repair: the snapshot table, then refcounts and COPIED flags of everything, then the header's bits.
+ * qcow2 check and repair: the snapshot table, then refcounts and COPIED flags of everything, then
+ * the header's bits.
  *
- * What was found and repaired is added up in the result; a repaired image that has no corruption left is marked clean
- * and consistent.  Leaves out: guest data, and contents of bitmaps.
+ * What was found and repaired is added up in the result; a repaired image that has no corruption
+ * left is marked clean and consistent.  Leaves out: guest data, and contents of bitmaps.
  */
 #include "ref/format/qcow2/check.h"
 
@@ -19,7 +20,7 @@ static void add(struct check_result *sum, const struct check_result *part)
 
 static int check_refs(struct qcow2 *s, struct check_result *res, unsigned fix)
 {
-    struct check c = { .s = s, .res = res, .fix = fix };
+    struct check c = {.s = s, .res = res, .fix = fix};
     c.table = mem_try_alloc(s->cluster_size);
     int ret = -ENOMEM;
     if (c.table) {
@@ -37,7 +38,8 @@ static int check_refs(struct qcow2 *s, struct check_result *res, unsigned fix)
 static int settle(struct qcow2 *s)
 {
     int ret = qcow2_cache_is_dirty(s->l2_cache) ? qcow2_cache_flush(s->l2_cache, NULL) : 0;
-    if (ret == 0 && !s->n->read_only && qcow2_need_accurate_refcounts(s) && qcow2_cache_is_dirty(s->refblock_cache)) {
+    if (ret == 0 && !s->n->read_only && qcow2_need_accurate_refcounts(s) &&
+        qcow2_cache_is_dirty(s->refblock_cache)) {
         ret = qcow2_cache_flush(s->refblock_cache, NULL);
     }
     return ret;
@@ -45,7 +47,7 @@ static int settle(struct qcow2 *s)
 
 static int check_locked(struct qcow2 *s, struct check_result *res, unsigned fix)
 {
-    struct check_result snapshots = { 0 };
+    struct check_result snapshots = {0};
     bool rewrite;
     int ret = settle(s);
     if (ret < 0) {
@@ -63,7 +65,8 @@ static int check_locked(struct qcow2 *s, struct check_result *res, unsigned fix)
     }
     add(res, &snapshots);
     if (ret < 0 || s->dead) {
-        /* Corruption that was signalled on the way: the image takes nothing more before it is opened again. */
+        /* Corruption that was signalled on the way: the image takes nothing more before it is
+         * opened again. */
         return ret < 0 ? ret : -ENOMEDIUM;
     }
     if (fix && res->check_errors == 0 && res->corruptions == 0) {

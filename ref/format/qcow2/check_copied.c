@@ -1,6 +1,6 @@
 /*
- * COPIED flags of the active L1 and L2 tables (spec: bit 63 is set exactly when the refcount is one), checked against
- * the refcounts on disk, so behind their repair.
+ * COPIED flags of the active L1 and L2 tables (spec: bit 63 is set exactly when the refcount is
+ * one), checked against the refcounts on disk, so behind their repair.
  */
 #include "ref/format/qcow2/check.h"
 
@@ -13,7 +13,9 @@ static int refcount_of(struct check *c, uint64_t offset, uint64_t *refcount)
     uint8_t *block;
     uint64_t i = offset >> s->cluster_bits;
     int ret = check_get_block(c, i, &block);
-    *refcount = block ? qcow2_refcount_block_entry_get(block, i & (s->refblock_size - 1), s->refcount_order) : 0;
+    *refcount =
+        block ? qcow2_refcount_block_entry_get(block, i & (s->refblock_size - 1), s->refcount_order)
+              : 0;
     return ret;
 }
 
@@ -22,9 +24,11 @@ static int write_table(struct check *c, uint64_t l2_offset)
     struct qcow2 *s = c->s;
     int ret = qcow2_pre_write_overlap(s, OL_ACTIVE_L2, l2_offset, s->cluster_size, false);
     if (ret < 0) {
-        check_say(c, "ERROR: Could not write L2 table; metadata overlap check failed: %s\n", strerror(-ret));
+        check_say(c, "ERROR: Could not write L2 table; metadata overlap check failed: %s\n",
+                  strerror(-ret));
     } else {
-        ret = child_pwrite_sync(s->n->file, (int64_t)l2_offset, c->table, (int64_t)s->cluster_size, LABEL_L2_UPDATE, NULL);
+        ret = child_pwrite_sync(s->n->file, (int64_t)l2_offset, c->table, (int64_t)s->cluster_size,
+                                LABEL_L2_UPDATE, NULL);
         if (ret < 0) {
             check_say(c, "ERROR: Could not write L2 table: %s\n", strerror(-ret));
         }
@@ -38,7 +42,8 @@ static int l2_flags(struct check *c, uint64_t l2_offset)
 {
     struct qcow2 *s = c->s;
     int fixed = 0;
-    int ret = child_pread(s->n->file, (int64_t)l2_offset, c->table, (int64_t)s->cluster_size, LABEL_NONE, NULL);
+    int ret = child_pread(s->n->file, (int64_t)l2_offset, c->table, (int64_t)s->cluster_size,
+                          LABEL_NONE, NULL);
     if (ret < 0) {
         check_say(c, "ERROR: I/O error in check_oflag_copied: %s\n", strerror(-ret));
         c->res->check_errors++;
@@ -57,10 +62,11 @@ static int l2_flags(struct check *c, uint64_t l2_offset)
             continue;
         }
         bool fix = c->fix_copied;
-        check_say(c, "%s OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount=%" PRIu64 "\n", fix ? "Repairing" : "ERROR",
-                  entry, refcount);
+        check_say(c, "%s OFLAG_COPIED data cluster: l2_entry=%" PRIx64 " refcount=%" PRIu64 "\n",
+                  fix ? "Repairing" : "ERROR", entry, refcount);
         if (fix) {
-            l2_set_entry(s, c->table, i, refcount == 1 ? entry | OFLAG_COPIED : entry & ~OFLAG_COPIED);
+            l2_set_entry(s, c->table, i,
+                         refcount == 1 ? entry | OFLAG_COPIED : entry & ~OFLAG_COPIED);
             fixed++;
         } else {
             c->res->corruptions++;
@@ -81,7 +87,9 @@ static int l1_flag(struct check *c, uint32_t i, uint64_t refcount)
         return 0;
     }
     bool fix = c->fix_copied;
-    check_say(c, "%s OFLAG_COPIED L2 cluster: l1_index=%" PRIu32 " l1_entry=%" PRIx64 " refcount=%" PRIu64 "\n",
+    check_say(c,
+              "%s OFLAG_COPIED L2 cluster: l1_index=%" PRIu32 " l1_entry=%" PRIx64
+              " refcount=%" PRIu64 "\n",
               fix ? "Repairing" : "ERROR", i, entry, refcount);
     if (!fix) {
         c->res->corruptions++;
@@ -104,8 +112,8 @@ int check_copied_flags(struct check *c)
     const struct check_result *res = c->res;
     int ret = 0;
     /* Repairing leaks alone: the refcounts are right when nothing is wrong behind it. */
-    c->fix_copied = (c->fix & FIX_ERRORS) ||
-                    ((c->fix & FIX_LEAKS) && !res->check_errors && !res->corruptions && !res->leaks);
+    c->fix_copied = (c->fix & FIX_ERRORS) || ((c->fix & FIX_LEAKS) && !res->check_errors &&
+                                              !res->corruptions && !res->leaks);
     for (uint32_t i = 0; i < s->l1_size && ret == 0; i++) {
         uint64_t l2_offset = s->l1[i] & L1_OFFSET_MASK, refcount;
         if (l2_offset == 0 || refcount_of(c, l2_offset, &refcount) < 0) {

@@ -1,16 +1,16 @@
 /*
- * Counting references for check: header, L1 and L2 tables (active and of snapshots), snapshot table, bitmaps, refcount
- * table and blocks (spec: "Host cluster management").
+ * Counting references for check: header, L1 and L2 tables (active and of snapshots), snapshot
+ * table, bitmaps, refcount table and blocks (spec: "Host cluster management").
  *
- * Every structure is looked at in one fixed order, and what breaks the format's rules is said on the way.
- * Leaves out: contents of bitmaps and of guest clusters; encryption headers.
+ * Every structure is looked at in one fixed order, and what breaks the format's rules is said on
+ * the way. Leaves out: contents of bitmaps and of guest clusters; encryption headers.
  */
 #include "ref/format/qcow2/check.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
-#define REACH_MAX (1ull << 30)       /* bytes that a repair lets the file grow */
+#define REACH_MAX (1ull << 30) /* bytes that a repair lets the file grow */
 
 /* The tables of one L1 table; statistics are of the active one. */
 struct walk {
@@ -26,17 +26,19 @@ static bool beyond_end(const struct check *c, uint64_t end)
 }
 
 /*
- * After a power cut the file may be shorter than its last allocations (spec, promise: behind_the_end).  Where a dirty
- * image's refcounts are made anew these clusters must be counted, or new structures would be placed on them: the file
- * grows to have them.
+ * After a power cut the file may be shorter than its last allocations (spec, promise:
+ * behind_the_end).  Where a dirty image's refcounts are made anew these clusters must be counted,
+ * or new structures would be placed on them: the file grows to have them.
  */
 static void reach(struct check *c, uint64_t end)
 {
     struct qcow2 *s = c->s;
-    if (!(c->fix & FIX_ERRORS) || qcow2_need_accurate_refcounts(s) || end - c->file_len > REACH_MAX) {
+    if (!(c->fix & FIX_ERRORS) || qcow2_need_accurate_refcounts(s) ||
+        end - c->file_len > REACH_MAX) {
         return;
     }
-    int ret = child_truncate(s->n->file, (int64_t)ROUND_UP(end, s->cluster_size), false, PREALLOC_OFF, 0, NULL);
+    int ret = child_truncate(s->n->file, (int64_t)ROUND_UP(end, s->cluster_size), false,
+                             PREALLOC_OFF, 0, NULL);
     int64_t len = ret < 0 ? ret : child_length(s->n->file);
     if (len >= 0) {
         c->file_len = (uint64_t)len;
@@ -54,8 +56,11 @@ int check_count_range(struct check *c, uint64_t offset, uint64_t bytes)
         reach(c, offset + bytes);
     }
     if (beyond_end(c, offset + bytes)) {
-        check_say(c, "ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset "
-                     "0x%" PRIx64 " size 0x%" PRIx64 "\n", offset, bytes);
+        check_say(c,
+                  "ERROR: counting reference for region exceeding the end of the file by one "
+                  "cluster or more: offset "
+                  "0x%" PRIx64 " size 0x%" PRIx64 "\n",
+                  offset, bytes);
         c->res->corruptions++;
         return 0;
     }
@@ -68,9 +73,12 @@ int check_count_range(struct check *c, uint64_t offset, uint64_t bytes)
         }
         c->nb_clusters = MAX(c->nb_clusters, i + 1);
         if (*count == s->refcount_max || *count == UINT32_MAX) {
-            check_say(c, "ERROR: overflow cluster offset=0x%" PRIx64 "\n"
-                         "Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean "
-                         "copy if the image cannot be opened for writing\n", i << s->cluster_bits);
+            check_say(c,
+                      "ERROR: overflow cluster offset=0x%" PRIx64 "\n"
+                      "Use qemu-img amend to increase the refcount entry width or qemu-img convert "
+                      "to create a clean "
+                      "copy if the image cannot be opened for writing\n",
+                      i << s->cluster_bits);
             c->res->corruptions++;
             continue;
         }
@@ -79,18 +87,21 @@ int check_count_range(struct check *c, uint64_t offset, uint64_t bytes)
     return 0;
 }
 
-int check_write_l2_entry(struct check *c, uint64_t l2_offset, unsigned index, uint64_t entry, uint64_t bitmap, bool active)
+int check_write_l2_entry(struct check *c, uint64_t l2_offset, unsigned index, uint64_t entry,
+                         uint64_t bitmap, bool active)
 {
     struct qcow2 *s = c->s;
     uint8_t buf[16];
     store_be64(buf, entry);
     store_be64(buf + 8, bitmap);
     uint64_t offset = l2_offset + (uint64_t)index * s->l2_entry_size;
-    int ret = qcow2_pre_write_overlap(s, active ? OL_ACTIVE_L2 : OL_INACTIVE_L2, offset, s->l2_entry_size, false);
+    int ret = qcow2_pre_write_overlap(s, active ? OL_ACTIVE_L2 : OL_INACTIVE_L2, offset,
+                                      s->l2_entry_size, false);
     if (ret < 0) {
         check_say(c, "ERROR: Overlap check failed\n");
     } else {
-        ret = child_pwrite_sync(s->n->file, (int64_t)offset, buf, s->l2_entry_size, LABEL_L2_UPDATE, NULL);
+        ret = child_pwrite_sync(s->n->file, (int64_t)offset, buf, s->l2_entry_size, LABEL_L2_UPDATE,
+                                NULL);
         if (ret < 0) {
             check_say(c, "ERROR: Failed to overwrite L2 table entry: %s\n", strerror(-ret));
         }
@@ -105,19 +116,24 @@ static int compressed_entry(struct walk *w, unsigned index, uint64_t entry, uint
     struct check *c = w->c;
     const struct qcow2 *s = c->s;
     if (entry & OFLAG_COPIED) {
-        check_say(c, "ERROR: coffset=0x%" PRIx64 ": copied flag must never be set for compressed clusters\n",
+        check_say(c,
+                  "ERROR: coffset=0x%" PRIx64
+                  ": copied flag must never be set for compressed clusters\n",
                   entry & s->cluster_offset_mask);
         entry &= ~OFLAG_COPIED;
         c->res->corruptions++;
     }
     if (has_data_file(s)) {
-        check_say(c, "ERROR compressed cluster %u with data file, entry=0x%" PRIx64 "\n", index, entry);
+        check_say(c, "ERROR compressed cluster %u with data file, entry=0x%" PRIx64 "\n", index,
+                  entry);
         c->res->corruptions++;
         return 0;
     }
     if (bitmap) {
-        check_say(c, "ERROR compressed cluster %u with non-zero subcluster allocation bitmap, entry=0x%" PRIx64 "\n", index,
-                  entry);
+        check_say(c,
+                  "ERROR compressed cluster %u with non-zero subcluster allocation bitmap, "
+                  "entry=0x%" PRIx64 "\n",
+                  index, entry);
         c->res->corruptions++;
         return 0;
     }
@@ -128,7 +144,7 @@ static int compressed_entry(struct walk *w, unsigned index, uint64_t entry, uint
     if (w->active) {
         c->res->allocated_clusters++;
         c->res->compressed_clusters++;
-        c->res->fragmented_clusters++;      /* by their nature */
+        c->res->fragmented_clusters++; /* by their nature */
     }
     return ret;
 }
@@ -140,24 +156,32 @@ static bool has_data(const struct qcow2 *s, uint64_t entry, uint64_t bitmap)
 }
 
 /* A host cluster that is not at a cluster's start; *gone: the entry lost its host cluster. */
-static int unaligned_entry(struct walk *w, unsigned index, uint64_t entry, uint64_t bitmap, bool *gone)
+static int unaligned_entry(struct walk *w, unsigned index, uint64_t entry, uint64_t bitmap,
+                           bool *gone)
 {
     struct check *c = w->c;
     const struct qcow2 *s = c->s;
     uint64_t offset = entry & L2_OFFSET_MASK;
     if (has_data(s, entry, bitmap)) {
-        check_say(c, "ERROR offset=%" PRIx64 ": Data cluster is not properly aligned; L2 entry corrupted.\n", offset);
+        check_say(c,
+                  "ERROR offset=%" PRIx64
+                  ": Data cluster is not properly aligned; L2 entry corrupted.\n",
+                  offset);
         c->res->corruptions++;
         return 0;
     }
-    check_say(c, "%s offset=%" PRIx64 ": Preallocated cluster is not properly aligned; L2 entry corrupted.\n",
+    check_say(c,
+              "%s offset=%" PRIx64
+              ": Preallocated cluster is not properly aligned; L2 entry corrupted.\n",
               check_verb(c->fix), offset);
     if (!(c->fix & FIX_ERRORS)) {
         c->res->corruptions++;
         return 0;
     }
-    /* Subclusters keep what they read as: with no host cluster that is the backing file, or zeroes. */
-    int ret = check_write_l2_entry(c, w->l2_offset, index, s->extended_l2 ? 0 : OFLAG_ZERO, bitmap, w->active);
+    /* Subclusters keep what they read as: with no host cluster that is the backing file, or zeroes.
+     */
+    int ret = check_write_l2_entry(c, w->l2_offset, index, s->extended_l2 ? 0 : OFLAG_ZERO, bitmap,
+                                   w->active);
     *gone = ret == 0;
     c->res->corruptions_fixed += ret == 0;
     return ret;
@@ -169,7 +193,10 @@ static int host_entry(struct walk *w, unsigned index, uint64_t entry, uint64_t b
     const struct qcow2 *s = c->s;
     uint64_t offset = entry & L2_OFFSET_MASK;
     if (s->extended_l2 && ((uint32_t)bitmap & (uint32_t)(bitmap >> 32))) {
-        check_say(c, "ERROR offset=%" PRIx64 ": Allocated cluster has corrupted subcluster allocation bitmap\n", offset);
+        check_say(c,
+                  "ERROR offset=%" PRIx64
+                  ": Allocated cluster has corrupted subcluster allocation bitmap\n",
+                  offset);
         c->res->corruptions++;
     }
     if (w->active) {
@@ -184,7 +211,8 @@ static int host_entry(struct walk *w, unsigned index, uint64_t entry, uint64_t b
     if (offset_into_cluster(s, offset)) {
         ret = unaligned_entry(w, index, entry, bitmap, &gone);
     }
-    return ret < 0 || gone || has_data_file(s) ? ret : check_count_range(c, offset, s->cluster_size);
+    return ret < 0 || gone || has_data_file(s) ? ret
+                                               : check_count_range(c, offset, s->cluster_size);
 }
 
 static int one_entry(struct walk *w, unsigned index, uint64_t entry, uint64_t bitmap)
@@ -213,8 +241,9 @@ static int one_entry(struct walk *w, unsigned index, uint64_t entry, uint64_t bi
 static int one_l2_table(struct check *c, uint64_t l2_offset, bool active)
 {
     const struct qcow2 *s = c->s;
-    struct walk w = { .c = c, .active = active, .l2_offset = l2_offset };
-    int ret = child_pread(s->n->file, (int64_t)l2_offset, c->table, (int64_t)s->cluster_size, LABEL_NONE, NULL);
+    struct walk w = {.c = c, .active = active, .l2_offset = l2_offset};
+    int ret = child_pread(s->n->file, (int64_t)l2_offset, c->table, (int64_t)s->cluster_size,
+                          LABEL_NONE, NULL);
     if (ret < 0) {
         check_say(c, "ERROR: I/O error in check_refcounts_l2\n");
         c->res->check_errors++;
@@ -239,7 +268,9 @@ static int one_l1_entry(struct check *c, uint64_t entry, bool active)
     }
     int ret = check_count_range(c, l2_offset, s->cluster_size);
     if (ret == 0 && offset_into_cluster(s, l2_offset)) {
-        check_say(c, "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry corrupted\n", l2_offset);
+        check_say(c,
+                  "ERROR l2_offset=%" PRIx64 ": Table is not cluster aligned; L1 entry corrupted\n",
+                  l2_offset);
         c->res->corruptions++;
     }
     return ret < 0 ? ret : one_l2_table(c, l2_offset, active);
@@ -279,12 +310,18 @@ static int snapshot_tables(struct check *c)
     for (uint32_t i = 0; s->snapshots && i < s->nb_snapshots && ret == 0; i++) {
         const struct qcow2_snapshot *sn = &s->snapshots[i];
         if (offset_into_cluster(s, sn->l1_offset)) {
-            check_say(c, "ERROR snapshot %s (%s) l1_offset=0x%" PRIx64 ": L1 table is not cluster aligned; snapshot table "
-                         "entry corrupted\n", sn->id, sn->name, sn->l1_offset);
+            check_say(c,
+                      "ERROR snapshot %s (%s) l1_offset=0x%" PRIx64
+                      ": L1 table is not cluster aligned; snapshot table "
+                      "entry corrupted\n",
+                      sn->id, sn->name, sn->l1_offset);
             c->res->corruptions++;
         } else if (sn->l1_size > QCOW2_MAX_L1_ENTRIES) {
-            check_say(c, "ERROR snapshot %s (%s) l1_size=0x%" PRIx32 ": L1 table is too large; snapshot table entry "
-                         "corrupted\n", sn->id, sn->name, sn->l1_size);
+            check_say(c,
+                      "ERROR snapshot %s (%s) l1_size=0x%" PRIx32
+                      ": L1 table is too large; snapshot table entry "
+                      "corrupted\n",
+                      sn->id, sn->name, sn->l1_size);
             c->res->corruptions++;
         } else if (sn->l1_offset > INT64_MAX - (uint64_t)sn->l1_size * 8) {
             ret = check_count_range(c, sn->l1_offset, (uint64_t)sn->l1_size * 8);
@@ -298,7 +335,8 @@ static int snapshot_tables(struct check *c)
 static int bitmap_entry(struct check *c, uint64_t entry)
 {
     uint64_t place = entry & QCOW2_BITMAP_TABLE_ENTRY_OFFSET_MASK;
-    if ((entry & QCOW2_BITMAP_TABLE_ENTRY_RESERVED_MASK) || (place && (entry & QCOW2_BITMAP_TABLE_ENTRY_ALL_ONES_MASK)) ||
+    if ((entry & QCOW2_BITMAP_TABLE_ENTRY_RESERVED_MASK) ||
+        (place && (entry & QCOW2_BITMAP_TABLE_ENTRY_ALL_ONES_MASK)) ||
         offset_into_cluster(c->s, place)) {
         c->res->corruptions++;
         return 0;
@@ -316,11 +354,12 @@ static int bitmap_table(struct check *c, uint64_t offset, uint32_t entries)
         return ret;
     }
     if (offset + bytes > c->file_len && offset + bytes - c->file_len >= s->cluster_size) {
-        return 0;               /* has been said */
+        return 0; /* has been said */
     }
     for (uint64_t pos = 0; pos < bytes && ret == 0; pos += s->cluster_size) {
         uint64_t n = MIN(s->cluster_size, bytes - pos);
-        ret = child_pread(s->n->file, (int64_t)(offset + pos), c->table, (int64_t)n, LABEL_NONE, NULL);
+        ret = child_pread(s->n->file, (int64_t)(offset + pos), c->table, (int64_t)n, LABEL_NONE,
+                          NULL);
         c->res->check_errors += ret < 0;
         for (uint64_t i = 0; i < n && ret == 0; i += QCOW2_BITMAP_TABLE_ENTRY_SIZE) {
             ret = bitmap_entry(c, load_be64(c->table + i));
@@ -341,7 +380,8 @@ static int bitmaps(struct check *c)
         c->res->check_errors += ret == 0;
         return ret < 0 ? ret : -ENOMEM;
     }
-    ret = child_pread(s->n->file, (int64_t)s->bitmap_dir_offset, dir, (int64_t)s->bitmap_dir_size, LABEL_NONE, NULL);
+    ret = child_pread(s->n->file, (int64_t)s->bitmap_dir_offset, dir, (int64_t)s->bitmap_dir_size,
+                      LABEL_NONE, NULL);
     c->res->check_errors += ret < 0;
     for (uint64_t pos = 0; pos < s->bitmap_dir_size && ret == 0;) {
         const uint8_t *e = dir + pos;
@@ -351,7 +391,8 @@ static int bitmaps(struct check *c)
             ret = -EINVAL;
             break;
         }
-        ret = bitmap_table(c, qcow2_bitmap_dir_entry_get_bitmap_table_offset(e), qcow2_bitmap_dir_entry_get_bitmap_table_size(e));
+        ret = bitmap_table(c, qcow2_bitmap_dir_entry_get_bitmap_table_offset(e),
+                           qcow2_bitmap_dir_entry_get_bitmap_table_size(e));
         pos += ROUND_UP(qcow2_bitmap_dir_entry_total_size(e), 8);
     }
     mem_free(dir);
@@ -370,7 +411,8 @@ static int block_outside(struct check *c, uint32_t i, uint64_t offset)
     }
     int ret = -EINVAL;
     if (offset <= (uint64_t)INT64_MAX - s->cluster_size) {
-        ret = child_truncate(s->n->file, (int64_t)(offset + s->cluster_size), false, PREALLOC_OFF, 0, &local);
+        ret = child_truncate(s->n->file, (int64_t)(offset + s->cluster_size), false, PREALLOC_OFF,
+                             0, &local);
     }
     int64_t len = ret < 0 ? ret : child_length(s->n->file);
     if (len >= 0 && size_to_clusters(s, (uint64_t)len) > offset >> s->cluster_bits) {
@@ -400,7 +442,10 @@ static int one_refblock(struct check *c, uint32_t i)
         return 0;
     }
     if (offset_into_cluster(s, offset)) {
-        check_say(c, "ERROR refcount block %" PRIu32 " is not cluster aligned; refcount table entry corrupted\n", i);
+        check_say(c,
+                  "ERROR refcount block %" PRIu32
+                  " is not cluster aligned; refcount table entry corrupted\n",
+                  i);
         c->res->corruptions++;
         c->rebuild = true;
         return 0;
@@ -430,7 +475,9 @@ int check_count_references(struct check *c)
     ret = ret < 0 ? ret : one_l1_table(c, s->l1_offset, s->l1_size, true);
     ret = ret < 0 ? ret : snapshot_tables(c);
     ret = ret < 0 ? ret : bitmaps(c);
-    ret = ret < 0 ? ret : check_count_range(c, s->reftable_offset, (uint64_t)s->reftable_clusters << s->cluster_bits);
+    ret = ret < 0 ? ret
+                  : check_count_range(c, s->reftable_offset,
+                                      (uint64_t)s->reftable_clusters << s->cluster_bits);
     for (uint32_t i = 0; i < s->reftable_size && ret == 0; i++) {
         if (s->reftable[i]) {
             ret = one_refblock(c, i);

@@ -1,9 +1,10 @@
 /*
  * New refcount structures from counted references, when those on disk are beyond repair.
  *
- * Everything that has a reference, old structures too, stays where it is.  First all places are found: for each
- * block the first free cluster of what it covers, or behind; then for the table the first free run of the image.
- * Then blocks and table are written and flushed, then the header is switched: a power cut finds one or the other.
+ * Everything that has a reference, old structures too, stays where it is.  First all places are
+ * found: for each block the first free cluster of what it covers, or behind; then for the table the
+ * first free run of the image. Then blocks and table are written and flushed, then the header is
+ * switched: a power cut finds one or the other.
  */
 #include "ref/format/qcow2/check.h"
 
@@ -12,9 +13,9 @@
 
 struct plan {
     struct check *c;
-    uint64_t *table;            /* refcount table, host order */
-    uint64_t entries, room;     /* used and allocated entries of `table` */
-    uint64_t offset, clusters;  /* of the table on disk */
+    uint64_t *table;           /* refcount table, host order */
+    uint64_t entries, room;    /* used and allocated entries of `table` */
+    uint64_t offset, clusters; /* of the table on disk */
 };
 
 /* First run of clusters without a reference from `from` on; takes them. */
@@ -87,7 +88,7 @@ static void give_table_back(struct plan *p)
 {
     uint64_t first = p->offset >> p->c->s->cluster_bits;
     for (uint64_t k = first; k < first + p->clusters; k++) {
-        *refmap_at(&p->c->map, k) = 0;      /* is there: it was taken */
+        *refmap_at(&p->c->map, k) = 0; /* is there: it was taken */
     }
     p->clusters = 0;
 }
@@ -122,7 +123,9 @@ static int place_all(struct plan *p)
 static int write_at(struct check *c, uint64_t offset, const void *buf, uint64_t bytes)
 {
     int ret = qcow2_pre_write_overlap(c->s, 0, offset, bytes, false);
-    return ret < 0 ? ret : child_pwrite(c->s->n->file, (int64_t)offset, buf, (int64_t)bytes, LABEL_REFBLOCK_ALLOC_WRITE_BLOCKS, NULL);
+    return ret < 0 ? ret
+                   : child_pwrite(c->s->n->file, (int64_t)offset, buf, (int64_t)bytes,
+                                  LABEL_REFBLOCK_ALLOC_WRITE_BLOCKS, NULL);
 }
 
 static int write_blocks(struct plan *p)
@@ -206,7 +209,7 @@ static int adopt(struct plan *p)
 
 int check_rebuild_refcounts(struct check *c)
 {
-    struct plan p = { .c = c };
+    struct plan p = {.c = c};
     check_put_block(c);
     int ret = qcow2_cache_empty(c->s->refblock_cache, NULL);
     ret = ret < 0 ? ret : place_all(&p);

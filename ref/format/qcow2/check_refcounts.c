@@ -1,5 +1,6 @@
 /*
- * Comparing the refcounts on disk with the references that were counted; leaks and wrong counts are repaired here.
+ * Comparing the refcounts on disk with the references that were counted; leaks and wrong counts are
+ * repaired here.
  *
  * Work goes with refcount blocks and references that are there, not with the length of the file.
  */
@@ -29,15 +30,17 @@ int check_get_block(struct check *c, uint64_t cluster, uint8_t **block)
     if (offset == 0) {
         return 0;
     }
-    int ret = offset_into_cluster(s, offset) ? qcow2_get_refcount(s, cluster, &ignored)
-                                             : qcow2_cache_get(s->refblock_cache, offset, &c->block, NULL);
+    int ret = offset_into_cluster(s, offset)
+                  ? qcow2_get_refcount(s, cluster, &ignored)
+                  : qcow2_cache_get(s->refblock_cache, offset, &c->block, NULL);
     c->block_index = index;
     *block = c->block;
     return ret;
 }
 
 /* A cluster whose refcount is not what refers to it. */
-static void mismatch(struct check *c, uint64_t i, uint64_t refcount, uint64_t references, unsigned fix)
+static void mismatch(struct check *c, uint64_t i, uint64_t refcount, uint64_t references,
+                     unsigned fix)
 {
     struct qcow2 *s = c->s;
     struct check_result *res = c->res;
@@ -51,10 +54,14 @@ static void mismatch(struct check *c, uint64_t i, uint64_t refcount, uint64_t re
         fixed = &res->corruptions_fixed;
     }
     check_say(c, "%s cluster %" PRIu64 " refcount=%" PRIu64 " reference=%" PRIu64 "\n",
-              fixed ? "Repairing" : leak ? "Leaked" : "ERROR", i, refcount, references);
+              fixed  ? "Repairing"
+              : leak ? "Leaked"
+                     : "ERROR",
+              i, refcount, references);
     if (fixed) {
         check_put_block(c);
-        int ret = qcow2_update_refcount(s, i << s->cluster_bits, 1, leak ? refcount - references : references - refcount, leak,
+        int ret = qcow2_update_refcount(s, i << s->cluster_bits, 1,
+                                        leak ? refcount - references : references - refcount, leak,
                                         DISCARD_ALWAYS);
         if (ret == 0) {
             (*fixed)++;
@@ -67,11 +74,14 @@ static void mismatch(struct check *c, uint64_t i, uint64_t refcount, uint64_t re
 static inline uint64_t stored(const struct check *c, const uint8_t *block, uint64_t i)
 {
     uint64_t k = i & (c->s->refblock_size - 1);
-    return c->s->refcount_order == 4 ? load_be16(block + k * 2) : qcow2_refcount_block_entry_get(block, k, c->s->refcount_order);
+    return c->s->refcount_order == 4
+               ? load_be16(block + k * 2)
+               : qcow2_refcount_block_entry_get(block, k, c->s->refcount_order);
 }
 
 /* Clusters [first, end) of one page of counters, all in one refcount block. */
-static void compare_page(struct check *c, uint64_t first, uint64_t end, const struct refmap_page *p, unsigned fix)
+static void compare_page(struct check *c, uint64_t first, uint64_t end, const struct refmap_page *p,
+                         unsigned fix)
 {
     uint8_t *block;
     for (uint64_t i = first; i < end; i++) {
@@ -81,7 +91,8 @@ static void compare_page(struct check *c, uint64_t first, uint64_t end, const st
             c->res->check_errors++;
             continue;
         }
-        uint64_t refcount = block ? stored(c, block, i) : 0, references = p ? p->count[i - first] : 0;
+        uint64_t refcount = block ? stored(c, block, i) : 0,
+                 references = p ? p->count[i - first] : 0;
         if (refcount | references) {
             c->highest = i;
         }

@@ -1,5 +1,6 @@
 /*
- * The snapshot table in check: read anew from where the header says, and written when it had to be repaired.
+ * The snapshot table in check: read anew from where the header says, and written when it had to be
+ * repaired.
  */
 #include "ref/format/qcow2/check.h"
 
@@ -9,11 +10,14 @@
 static int read_pointer(struct qcow2 *s, struct check_result *res)
 {
     uint8_t buf[12];
-    _Static_assert(QCOW2_HEADER_SNAPSHOTS_OFFSET_OFF == QCOW2_HEADER_NB_SNAPSHOTS_OFF + 4, "neighbours");
-    int ret = child_pread(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, buf, sizeof(buf), LABEL_NONE, NULL);
+    _Static_assert(QCOW2_HEADER_SNAPSHOTS_OFFSET_OFF == QCOW2_HEADER_NB_SNAPSHOTS_OFF + 4,
+                   "neighbours");
+    int ret =
+        child_pread(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, buf, sizeof(buf), LABEL_NONE, NULL);
     if (ret < 0) {
         res->check_errors++;
-        world_report(s->w, REPORT_PLAIN, "ERROR failed to read the snapshot table pointer from the image header: %s\n",
+        world_report(s->w, REPORT_PLAIN,
+                     "ERROR failed to read the snapshot table pointer from the image header: %s\n",
                      strerror(-ret));
         return ret;
     }
@@ -47,11 +51,14 @@ int check_read_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix
         s->nb_snapshots = QCOW2_MAX_SNAPSHOTS;
     }
     ret = qcow2_validate_table(s, s->snapshots_offset, s->nb_snapshots, QCOW2_SNAPSHOT_SIZE,
-                               QCOW2_MAX_SNAPSHOTS * (int64_t)QCOW2_SNAPSHOT_SIZE, "snapshot table", &err);
+                               QCOW2_MAX_SNAPSHOTS * (int64_t)QCOW2_SNAPSHOT_SIZE, "snapshot table",
+                               &err);
     if (ret < 0) {
         error_prepend(&err, "ERROR ");
         if (s->nb_snapshots > QCOW2_MAX_SNAPSHOTS) {
-            error_hint(&err, "You can force-remove all %" PRIu32 " overhanging snapshots with qemu-img check -r all\n",
+            error_hint(&err,
+                       "You can force-remove all %" PRIu32
+                       " overhanging snapshots with qemu-img check -r all\n",
                        s->nb_snapshots - QCOW2_MAX_SNAPSHOTS);
         }
         return refuse(s, res, err, ret);
@@ -67,7 +74,8 @@ int check_read_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix
         if (s->snapshots[i].extra_size < QCOW2_SNAPSHOT_EXTRA_V3_SIZE) {
             res->corruptions++;
             *rewrite = true;
-            world_report(s->w, REPORT_PLAIN, "%s snapshot table entry %" PRIu32 " is incomplete\n", check_verb(fix), i);
+            world_report(s->w, REPORT_PLAIN, "%s snapshot table entry %" PRIu32 " is incomplete\n",
+                         check_verb(fix), i);
         }
     }
     return 0;
@@ -78,7 +86,8 @@ static int write_count(struct qcow2 *s)
 {
     uint8_t buf[4];
     store_be32(buf, s->nb_snapshots);
-    return child_pwrite_sync(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, buf, sizeof(buf), LABEL_HEADER_UPDATE, NULL);
+    return child_pwrite_sync(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, buf, sizeof(buf),
+                             LABEL_HEADER_UPDATE, NULL);
 }
 
 int check_fix_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix, bool rewrite)
@@ -89,7 +98,8 @@ int check_fix_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix,
     int ret = rewrite ? qcow2_write_snapshots(s) : write_count(s);
     if (ret < 0) {
         res->check_errors++;
-        world_report(s->w, REPORT_PLAIN, "ERROR failed to update snapshot table: %s\n", strerror(-ret));
+        world_report(s->w, REPORT_PLAIN, "ERROR failed to update snapshot table: %s\n",
+                     strerror(-ret));
         return ret;
     }
     res->corruptions_fixed += res->corruptions;

@@ -1,8 +1,10 @@
 /*
- * Compressed qcow2 clusters (spec: "Compressed Clusters Descriptor"): zlib as raw deflate with a 4 KiB window, or zstd.
+ * Compressed qcow2 clusters (spec: "Compressed Clusters Descriptor"): zlib as raw deflate with a 4
+ * KiB window, or zstd.
  *
- * A stream is written to its place before L2 refers to it.  Data that does not get smaller is written as it is.
- * Leaves out: overwriting what is allocated (refused, as a compressed cluster cannot be changed in place).
+ * A stream is written to its place before L2 refers to it.  Data that does not get smaller is
+ * written as it is. Leaves out: overwriting what is allocated (refused, as a compressed cluster
+ * cannot be changed in place).
  */
 #include <zlib.h>
 #include <zstd.h>
@@ -18,13 +20,15 @@ struct job {
     const uint8_t *in;
     size_t in_size;
     uint8_t *out;
-    size_t out_size;      /* in: room; out: used */
+    size_t out_size; /* in: room; out: used */
 };
 
 static int inflate_raw(struct job *j)
 {
-    z_stream z = { .next_in = (uint8_t *)(uintptr_t)j->in, .avail_in = (uInt)j->in_size, .next_out = j->out,
-                   .avail_out = (uInt)j->out_size };
+    z_stream z = {.next_in = (uint8_t *)(uintptr_t)j->in,
+                  .avail_in = (uInt)j->in_size,
+                  .next_out = j->out,
+                  .avail_out = (uInt)j->out_size};
     if (inflateInit2(&z, -12) != Z_OK) {
         return -EIO;
     }
@@ -37,8 +41,8 @@ static int inflate_raw(struct job *j)
 
 static int unzstd(struct job *j)
 {
-    ZSTD_inBuffer in = { j->in, j->in_size, 0 };
-    ZSTD_outBuffer out = { j->out, j->out_size, 0 };
+    ZSTD_inBuffer in = {j->in, j->in_size, 0};
+    ZSTD_outBuffer out = {j->out, j->out_size, 0};
     ZSTD_DCtx *d = ZSTD_createDCtx();
     if (!d) {
         return -EIO;
@@ -47,7 +51,7 @@ static int unzstd(struct job *j)
     while (out.pos < out.size) {
         size_t before = in.pos + out.pos, r = ZSTD_decompressStream(d, &out, &in);
         if (ZSTD_isError(r) || (in.pos + out.pos == before && out.pos < out.size)) {
-            ret = -EIO;      /* damaged, or ends too early */
+            ret = -EIO; /* damaged, or ends too early */
             break;
         }
     }
@@ -63,8 +67,10 @@ static int decompress(void *arg)
 
 static int deflate_raw(struct job *j)
 {
-    z_stream z = { .next_in = (uint8_t *)(uintptr_t)j->in, .avail_in = (uInt)j->in_size, .next_out = j->out,
-                   .avail_out = (uInt)j->out_size };
+    z_stream z = {.next_in = (uint8_t *)(uintptr_t)j->in,
+                  .avail_in = (uInt)j->in_size,
+                  .next_out = j->out,
+                  .avail_out = (uInt)j->out_size};
     if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, -12, 9, Z_DEFAULT_STRATEGY) != Z_OK) {
         return -EIO;
     }
@@ -84,16 +90,16 @@ static int compress_job(void *arg)
     if (!c) {
         return -EIO;
     }
-    ZSTD_inBuffer in = { j->in, j->in_size, 0 };
-    ZSTD_outBuffer out = { j->out, j->out_size, 0 };
+    ZSTD_inBuffer in = {j->in, j->in_size, 0};
+    ZSTD_outBuffer out = {j->out, j->out_size, 0};
     size_t left = ZSTD_compressStream2(c, &out, &in, ZSTD_e_end);
     ZSTD_freeCCtx(c);
     j->out_size = out.pos;
     return ZSTD_isError(left) ? -EIO : left ? -ENOSPC : 0;
 }
 
-int qcow2_read_compressed(struct qcow2 *s, uint64_t l2_entry, uint64_t in_cluster, uint64_t bytes, const struct iov *q, size_t q_off,
-                          const struct request *r)
+int qcow2_read_compressed(struct qcow2 *s, uint64_t l2_entry, uint64_t in_cluster, uint64_t bytes,
+                          const struct iov *q, size_t q_off, const struct request *r)
 {
     uint64_t offset;
     unsigned size;
@@ -104,7 +110,8 @@ int qcow2_read_compressed(struct qcow2 *s, uint64_t l2_entry, uint64_t in_cluste
         ret = child_pread(s->n->file, (int64_t)offset, in, size, LABEL_READ_COMPRESSED, r);
     }
     if (ret == 0) {
-        struct job j = { s->compression_type == QCOW2_COMPRESSION_ZSTD, in, size, out, s->cluster_size };
+        struct job j = {s->compression_type == QCOW2_COMPRESSION_ZSTD, in, size, out,
+                        s->cluster_size};
         ret = host_call(s->w, decompress, &j);
     }
     if (ret == 0) {
@@ -115,22 +122,25 @@ int qcow2_read_compressed(struct qcow2 *s, uint64_t l2_entry, uint64_t in_cluste
     return ret;
 }
 
-/* Compressed bytes to the host and into L2; the guest cluster is registered as being allocated meanwhile. */
-static int store(struct qcow2 *s, uint64_t guest, const uint8_t *data, unsigned bytes, const struct request *r)
+/* Compressed bytes to the host and into L2; the guest cluster is registered as being allocated
+ * meanwhile. */
+static int store(struct qcow2 *s, uint64_t guest, const uint8_t *data, unsigned bytes,
+                 const struct request *r)
 {
     struct qcow2_io io;
     struct qcow2_alloc *a = mem_zalloc(sizeof(*a));
     a->guest_offset = guest;
     a->nb_clusters = 1;
-    a->keep_old = true;      /* nothing of a whole cluster to free */
+    a->keep_old = true; /* nothing of a whole cluster to free */
     co_lock(s->w, &s->lock);
     qcow2_wait_allocs(s, guest, s->cluster_size);
     qcow2_alloc_register(s, a);
     int ret = s->dead ? -ENOMEDIUM : qcow2_check_compressible(s, guest, r);
     int64_t host = ret < 0 ? ret : qcow2_alloc_bytes(s, bytes);
     ret = host < 0 ? (int)host : qcow2_pre_write_overlap(s, 0, (uint64_t)host, bytes, true);
-    if (ret == 0 && ((uint64_t)host & ~s->cluster_offset_mask || (uint64_t)host + bytes > QCOW2_MAX_HOST_OFFSET)) {
-        ret = -EFBIG;        /* the descriptor has no room for such an offset */
+    if (ret == 0 && ((uint64_t)host & ~s->cluster_offset_mask ||
+                     (uint64_t)host + bytes > QCOW2_MAX_HOST_OFFSET)) {
+        ret = -EFBIG; /* the descriptor has no room for such an offset */
     }
     if (ret == 0) {
         qcow2_io_begin(s, &io, (uint64_t)host, bytes);
@@ -154,14 +164,16 @@ static int store(struct qcow2 *s, uint64_t guest, const uint8_t *data, unsigned 
 }
 
 /* One guest cluster; the last of the disk may be short and is filled up with zeroes. */
-static int write_cluster(struct qcow2 *s, uint64_t offset, uint64_t bytes, size_t q_off, const struct request *r)
+static int write_cluster(struct qcow2 *s, uint64_t offset, uint64_t bytes, size_t q_off,
+                         const struct request *r)
 {
     uint8_t *in = mem_try_alloc(s->cluster_size), *out = mem_try_alloc(s->cluster_size);
     int ret = -ENOMEM;
     if (in && out) {
         iov_to_buf(r->iov, q_off, in, bytes);
         memset(in + bytes, 0, s->cluster_size - bytes);
-        struct job j = { s->compression_type == QCOW2_COMPRESSION_ZSTD, in, s->cluster_size, out, s->cluster_size - 1 };
+        struct job j = {s->compression_type == QCOW2_COMPRESSION_ZSTD, in, s->cluster_size, out,
+                        s->cluster_size - 1};
         while (s->compress_workers >= QCOW2_MAX_WORKERS) {
             waitq_wait(s->w, &s->compress_q);
         }

@@ -1,8 +1,9 @@
 /*
  * qcow2 against damage: overlap checks before writes, the corrupt bit, and what is said about it.
  *
- * A write must not hit the image's own metadata; which sections are looked at is the option overlap-check.
- * A fatal finding sets the corrupt bit on disk and the image takes no more requests; others are said once.
+ * A write must not hit the image's own metadata; which sections are looked at is the option
+ * overlap-check. A fatal finding sets the corrupt bit on disk and the image takes no more requests;
+ * others are said once.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -11,11 +12,13 @@
 #include <inttypes.h>
 
 static const char *const section_names[] = {
-    "qcow2_header", "active L1 table", "active L2 table", "refcount block", "refcount table",
-    "snapshot table", "inactive L1 table", "inactive L2 table", "bitmap directory",
+    "qcow2_header",      "active L1 table",   "active L2 table",
+    "refcount block",    "refcount table",    "snapshot table",
+    "inactive L1 table", "inactive L2 table", "bitmap directory",
 };
 
-void qcow2_signal_corruption(struct qcow2 *s, bool fatal, int64_t offset, int64_t size, const char *fmt, ...)
+void qcow2_signal_corruption(struct qcow2 *s, bool fatal, int64_t offset, int64_t size,
+                             const char *fmt, ...)
 {
     /* An image that nobody may write to cannot be marked. */
     fatal = fatal && !s->n->read_only && !(s->n->open_flags & OPEN_INACTIVE);
@@ -27,11 +30,15 @@ void qcow2_signal_corruption(struct qcow2 *s, bool fatal, int64_t offset, int64_
     char *msg = str_vfmt(fmt, ap);
     va_end(ap);
     if (fatal) {
-        world_report(s->w, REPORT_PLAIN, "qcow2: Marking image as corrupt: %s; further corruption events will be suppressed\n",
-                     msg);
+        world_report(
+            s->w, REPORT_PLAIN,
+            "qcow2: Marking image as corrupt: %s; further corruption events will be suppressed\n",
+            msg);
     } else {
-        world_report(s->w, REPORT_PLAIN,
-                     "qcow2: Image is corrupt: %s; further non-fatal corruption events will be suppressed\n", msg);
+        world_report(
+            s->w, REPORT_PLAIN,
+            "qcow2: Image is corrupt: %s; further non-fatal corruption events will be suppressed\n",
+            msg);
     }
     mem_free(msg);
     if (fatal) {
@@ -51,7 +58,8 @@ static bool hits(struct range w, uint64_t offset, uint64_t bytes)
 }
 
 /* Any entry of a table (host order) that points at a cluster inside the range. */
-static bool table_hits(const struct qcow2 *s, struct range w, const uint64_t *table, uint64_t n, uint64_t mask)
+static bool table_hits(const struct qcow2 *s, struct range w, const uint64_t *table, uint64_t n,
+                       uint64_t mask)
 {
     for (uint64_t i = 0; i < n; i++) {
         uint64_t offset = table[i] & mask;
@@ -67,7 +75,8 @@ static int inactive_l2_hit(struct qcow2 *s, struct range w)
 {
     for (uint32_t i = 0; s->snapshots && i < s->nb_snapshots; i++) {
         struct qcow2_snapshot *sn = &s->snapshots[i];
-        int ret = qcow2_validate_table(s, sn->l1_offset, sn->l1_size, 8, QCOW2_MAX_L1_BYTES, "", NULL);
+        int ret =
+            qcow2_validate_table(s, sn->l1_offset, sn->l1_size, 8, QCOW2_MAX_L1_BYTES, "", NULL);
         if (ret < 0) {
             return ret;
         }
@@ -75,7 +84,8 @@ static int inactive_l2_hit(struct qcow2 *s, struct range w)
         if (!l1) {
             return -ENOMEM;
         }
-        ret = child_pread(s->n->file, (int64_t)sn->l1_offset, l1, (int64_t)sn->l1_size * 8, LABEL_SNAPSHOT_L1_LOAD, NULL);
+        ret = child_pread(s->n->file, (int64_t)sn->l1_offset, l1, (int64_t)sn->l1_size * 8,
+                          LABEL_SNAPSHOT_L1_LOAD, NULL);
         for (uint32_t k = 0; k < sn->l1_size; k++) {
             l1[k] = load_be64(&l1[k]);
         }
@@ -94,7 +104,7 @@ int qcow2_check_overlap(struct qcow2 *s, unsigned ignore, uint64_t offset, uint6
     if (bytes == 0 || chk == 0) {
         return 0;
     }
-    struct range w = { start_of_cluster(s, offset), ROUND_UP(offset + bytes, s->cluster_size) };
+    struct range w = {start_of_cluster(s, offset), ROUND_UP(offset + bytes, s->cluster_size)};
     if ((chk & OL_MAIN_HEADER) && w.offset < s->cluster_size) {
         return OL_MAIN_HEADER;
     }
@@ -104,7 +114,8 @@ int qcow2_check_overlap(struct qcow2 *s, unsigned ignore, uint64_t offset, uint6
     if ((chk & OL_ACTIVE_L2) && table_hits(s, w, s->l1, s->l1_size, L1_OFFSET_MASK)) {
         return OL_ACTIVE_L2;
     }
-    if ((chk & OL_REFCOUNT_BLOCK) && table_hits(s, w, s->reftable, s->reftable_used, REFT_OFFSET_MASK)) {
+    if ((chk & OL_REFCOUNT_BLOCK) &&
+        table_hits(s, w, s->reftable, s->reftable_used, REFT_OFFSET_MASK)) {
         return OL_REFCOUNT_BLOCK;
     }
     if ((chk & OL_REFCOUNT_TABLE) && hits(w, s->reftable_offset, (uint64_t)s->reftable_size * 8)) {
@@ -131,7 +142,8 @@ int qcow2_check_overlap(struct qcow2 *s, unsigned ignore, uint64_t offset, uint6
     return 0;
 }
 
-int qcow2_pre_write_overlap(struct qcow2 *s, unsigned ignore, uint64_t offset, uint64_t bytes, bool data_file)
+int qcow2_pre_write_overlap(struct qcow2 *s, unsigned ignore, uint64_t offset, uint64_t bytes,
+                            bool data_file)
 {
     if (data_file && has_data_file(s)) {
         return 0;
@@ -141,7 +153,7 @@ int qcow2_pre_write_overlap(struct qcow2 *s, unsigned ignore, uint64_t offset, u
         return hit;
     }
     const char *name = section_names[__builtin_ctz((unsigned)hit)];
-    qcow2_signal_corruption(s, true, (int64_t)offset, (int64_t)bytes, "Preventing invalid write on metadata (overlaps with %s)",
-                            name);
+    qcow2_signal_corruption(s, true, (int64_t)offset, (int64_t)bytes,
+                            "Preventing invalid write on metadata (overlaps with %s)", name);
     return -EIO;
 }

@@ -1,15 +1,16 @@
 /*
  * Copy on write and what is in flight in a qcow2 image.
  *
- * Allocations in flight are a list; a request that touches clusters of one waits, so no cluster is copied twice.
- * Guest data in flight is a list of host ranges, which the allocator leaves alone.
+ * Allocations in flight are a list; a request that touches clusters of one waits, so no cluster is
+ * copied twice. Guest data in flight is a list of host ranges, which the allocator leaves alone.
  */
 #include "ref/format/qcow2/qcow2.h"
 
 #include <assert.h>
 #include <errno.h>
 
-/* Data and COW areas beyond this are written apart: requests have a limit, and the gain is gone long before. */
+/* Data and COW areas beyond this are written apart: requests have a limit, and the gain is gone
+ * long before. */
 #define MAX_MERGED ((uint64_t)1 * GiB)
 
 void qcow2_alloc_register(struct qcow2 *s, struct qcow2_alloc *a)
@@ -27,7 +28,7 @@ void qcow2_alloc_finish(struct qcow2 *s, struct qcow2_alloc *a)
 static struct qcow2_alloc *overlapping(struct qcow2 *s, uint64_t start, uint64_t end)
 {
     struct qcow2_alloc *a;
-    LIST_FOREACH(a, &s->allocs, link) {
+    LIST_FOREACH (a, &s->allocs, link) {
         uint64_t a_end = a->guest_offset + ((uint64_t)a->nb_clusters << s->cluster_bits);
         if (a->guest_offset < end && start < a_end) {
             return a;
@@ -45,7 +46,8 @@ static void wait_for(struct qcow2 *s, struct qcow2_alloc *a)
 
 void qcow2_wait_allocs(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes)
 {
-    uint64_t start = start_of_cluster(s, guest_offset), end = ROUND_UP(guest_offset + bytes, s->cluster_size);
+    uint64_t start = start_of_cluster(s, guest_offset),
+             end = ROUND_UP(guest_offset + bytes, s->cluster_size);
     struct qcow2_alloc *a;
     while ((a = overlapping(s, start, end))) {
         wait_for(s, a);
@@ -80,8 +82,8 @@ void qcow2_io_end(struct qcow2 *s, struct qcow2_io *io)
 }
 
 /* The guest's old content of a COW area; it is not mapped to the new clusters yet. */
-static int read_area(struct qcow2 *s, const struct qcow2_alloc *a, const struct qcow2_cow_region *c, uint8_t *buf,
-                     const struct request *r)
+static int read_area(struct qcow2 *s, const struct qcow2_alloc *a, const struct qcow2_cow_region *c,
+                     uint8_t *buf, const struct request *r)
 {
     if (c->bytes == 0) {
         return 0;
@@ -96,8 +98,8 @@ static int read_area(struct qcow2 *s, const struct qcow2_alloc *a, const struct 
     return qcow2_read_range(s, c->offset, c->bytes, &q, 0, LABEL_COW_READ, r);
 }
 
-static int write_area(struct qcow2 *s, const struct qcow2_alloc *a, const struct qcow2_cow_region *c, const uint8_t *buf,
-                      const struct request *r)
+static int write_area(struct qcow2 *s, const struct qcow2_alloc *a,
+                      const struct qcow2_cow_region *c, const uint8_t *buf, const struct request *r)
 {
     if (c->bytes == 0) {
         return 0;
@@ -120,8 +122,9 @@ int qcow2_copy_head(struct qcow2 *s, const struct qcow2_alloc *a, const struct r
     return ret;
 }
 
-static int write_merged(struct qcow2 *s, uint64_t bytes, uint64_t host, const struct iov *q, size_t q_off,
-                        const struct qcow2_alloc *a, uint8_t *buf, const struct request *r)
+static int write_merged(struct qcow2 *s, uint64_t bytes, uint64_t host, const struct iov *q,
+                        size_t q_off, const struct qcow2_alloc *a, uint8_t *buf,
+                        const struct request *r)
 {
     struct iov all;
     iov_init(&all);
@@ -134,37 +137,42 @@ static int write_merged(struct qcow2 *s, uint64_t bytes, uint64_t host, const st
     if (a->tail.bytes) {
         iov_add(&all, buf + a->head.bytes, a->tail.bytes);
     }
-    int ret = child_pwritev(s->data_file, (int64_t)(host - a->head.bytes), (int64_t)all.size, &all, 0, 0, LABEL_WRITE_AIO, r);
+    int ret = child_pwritev(s->data_file, (int64_t)(host - a->head.bytes), (int64_t)all.size, &all,
+                            0, 0, LABEL_WRITE_AIO, r);
     iov_destroy(&all);
     return ret;
 }
 
-int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes, uint64_t host, const struct iov *q, size_t q_off,
-                         struct qcow2_alloc *a, const struct request *r)
+int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes, uint64_t host,
+                         const struct iov *q, size_t q_off, struct qcow2_alloc *a,
+                         const struct request *r)
 {
     uint64_t cow = a ? a->head.bytes + a->tail.bytes : 0;
     if (a && a->skip_cow && cow) {
         child_event(s->data_file, LABEL_CLUSTER_ALLOC_SPACE, r);
     }
     if (cow == 0 || a->skip_cow) {
-        return child_pwritev(s->data_file, (int64_t)host, (int64_t)bytes, q, q_off, 0, LABEL_WRITE_AIO, r);
+        return child_pwritev(s->data_file, (int64_t)host, (int64_t)bytes, q, q_off, 0,
+                             LABEL_WRITE_AIO, r);
     }
     uint8_t *buf = node_try_blockalign(s->data_file->node, cow);
     if (!buf) {
         return -ENOMEM;
     }
-    assert(a->head.offset + a->head.bytes == guest_offset && guest_offset + bytes == a->tail.offset);
+    assert(a->head.offset + a->head.bytes == guest_offset &&
+           guest_offset + bytes == a->tail.offset);
     int ret = read_area(s, a, &a->head, buf, r);
     if (ret == 0) {
         ret = read_area(s, a, &a->tail, buf + a->head.bytes, r);
     }
     if (ret == 0 && s->dead) {
-        ret = -ENOMEDIUM;     /* found to be corrupt meanwhile: nothing more is written */
+        ret = -ENOMEDIUM; /* found to be corrupt meanwhile: nothing more is written */
     }
     if (ret == 0 && s->merge && bytes + cow <= MAX_MERGED) {
         ret = write_merged(s, bytes, host, q, q_off, a, buf, r);
     } else if (ret == 0) {
-        ret = child_pwritev(s->data_file, (int64_t)host, (int64_t)bytes, q, q_off, 0, LABEL_WRITE_AIO, r);
+        ret = child_pwritev(s->data_file, (int64_t)host, (int64_t)bytes, q, q_off, 0,
+                            LABEL_WRITE_AIO, r);
         if (ret == 0) {
             ret = write_area(s, a, &a->head, buf, r);
         }

@@ -1,8 +1,9 @@
 /*
  * Creating qcow2 images.
  *
- * A minimal image (header, refcount table, refcount block for these three clusters, no L1) is written, opened, and
- * then resized like any other, so that growth has one implementation.  Leaves out (refused): encryption.
+ * A minimal image (header, refcount table, refcount block for these three clusters, no L1) is
+ * written, opened, and then resized like any other, so that growth has one implementation.  Leaves
+ * out (refused): encryption.
  */
 #include "ref/block/backend.h"
 #include "ref/format/qcow2/qcow2.h"
@@ -12,39 +13,65 @@
 
 /* In the order in which `create` prints what it was given. */
 const struct opt_desc qcow2_create_options[] = {
-    { .name = "encryption", .type = OPT_BOOL,
-      .help = "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)" },
-    { .name = "encrypt.format", .type = OPT_STRING, .help = "Encrypt the image, format choices: 'aes', 'luks'" },
-    { .name = "encrypt.key-secret", .type = OPT_STRING, .help = "ID of secret providing qcow AES key or LUKS passphrase" },
-    { .name = "encrypt.cipher-alg", .type = OPT_STRING, .help = "Name of encryption cipher algorithm" },
-    { .name = "encrypt.cipher-mode", .type = OPT_STRING, .help = "Name of encryption cipher mode" },
-    { .name = "encrypt.ivgen-alg", .type = OPT_STRING, .help = "Name of IV generator algorithm" },
-    { .name = "encrypt.ivgen-hash-alg", .type = OPT_STRING, .help = "Name of IV generator hash algorithm" },
-    { .name = "encrypt.hash-alg", .type = OPT_STRING, .help = "Name of encryption hash algorithm" },
-    { .name = "encrypt.iter-time", .type = OPT_NUMBER, .help = "Time to spend in PBKDF in milliseconds" },
-    { .name = "cluster_size", .type = OPT_SIZE, .def = "65536", .help = "qcow2 cluster size" },
-    { .name = "extended_l2", .type = OPT_BOOL, .def = "off", .help = "Extended L2 tables" },
-    { .name = "preallocation", .type = OPT_STRING, .help = "Preallocation mode (allowed values: off, metadata, falloc, full)" },
-    { .name = "compression_type", .type = OPT_STRING, .def = "zlib",
-      .help = "Compression method used for image cluster compression" },
-    { .name = "size", .type = OPT_SIZE, .help = "Virtual disk size" },
-    { .name = "compat", .type = OPT_STRING, .help = "Compatibility level (v2 [0.10] or v3 [1.1])" },
-    { .name = "backing_file", .type = OPT_STRING, .help = "File name of a base image" },
-    { .name = "backing_fmt", .type = OPT_STRING, .help = "Image format of the base image" },
-    { .name = "data_file", .type = OPT_STRING, .help = "File name of an external data file" },
-    { .name = "data_file_raw", .type = OPT_BOOL, .help = "The external data file must stay valid as a raw image" },
-    { .name = "lazy_refcounts", .type = OPT_BOOL, .def = "off", .help = "Postpone refcount updates" },
-    { .name = "refcount_bits", .type = OPT_NUMBER, .def = "16", .help = "Width of a reference count entry in bits" },
-    { .name = NULL },
+    {.name = "encryption",
+     .type = OPT_BOOL,
+     .help = "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)"},
+    {.name = "encrypt.format",
+     .type = OPT_STRING,
+     .help = "Encrypt the image, format choices: 'aes', 'luks'"},
+    {.name = "encrypt.key-secret",
+     .type = OPT_STRING,
+     .help = "ID of secret providing qcow AES key or LUKS passphrase"},
+    {.name = "encrypt.cipher-alg",
+     .type = OPT_STRING,
+     .help = "Name of encryption cipher algorithm"},
+    {.name = "encrypt.cipher-mode", .type = OPT_STRING, .help = "Name of encryption cipher mode"},
+    {.name = "encrypt.ivgen-alg", .type = OPT_STRING, .help = "Name of IV generator algorithm"},
+    {.name = "encrypt.ivgen-hash-alg",
+     .type = OPT_STRING,
+     .help = "Name of IV generator hash algorithm"},
+    {.name = "encrypt.hash-alg", .type = OPT_STRING, .help = "Name of encryption hash algorithm"},
+    {.name = "encrypt.iter-time",
+     .type = OPT_NUMBER,
+     .help = "Time to spend in PBKDF in milliseconds"},
+    {.name = "cluster_size", .type = OPT_SIZE, .def = "65536", .help = "qcow2 cluster size"},
+    {.name = "extended_l2", .type = OPT_BOOL, .def = "off", .help = "Extended L2 tables"},
+    {.name = "preallocation",
+     .type = OPT_STRING,
+     .help = "Preallocation mode (allowed values: off, metadata, falloc, full)"},
+    {.name = "compression_type",
+     .type = OPT_STRING,
+     .def = "zlib",
+     .help = "Compression method used for image cluster compression"},
+    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
+    {.name = "compat", .type = OPT_STRING, .help = "Compatibility level (v2 [0.10] or v3 [1.1])"},
+    {.name = "backing_file", .type = OPT_STRING, .help = "File name of a base image"},
+    {.name = "backing_fmt", .type = OPT_STRING, .help = "Image format of the base image"},
+    {.name = "data_file", .type = OPT_STRING, .help = "File name of an external data file"},
+    {.name = "data_file_raw",
+     .type = OPT_BOOL,
+     .help = "The external data file must stay valid as a raw image"},
+    {.name = "lazy_refcounts", .type = OPT_BOOL, .def = "off", .help = "Postpone refcount updates"},
+    {.name = "refcount_bits",
+     .type = OPT_NUMBER,
+     .def = "16",
+     .help = "Width of a reference count entry in bits"},
+    {.name = NULL},
 };
 
 /* Keys of create options as blockdev-create has them. */
 static const struct {
     const char *json, *flat;
 } renames[] = {
-    { "version", "compat" },           { "backing-file", "backing_file" },   { "backing-fmt", "backing_fmt" },
-    { "cluster-size", "cluster_size" }, { "lazy-refcounts", "lazy_refcounts" }, { "refcount-bits", "refcount_bits" },
-    { "compression-type", "compression_type" }, { "data-file-raw", "data_file_raw" }, { "extended-l2", "extended_l2" },
+    {"version", "compat"},
+    {"backing-file", "backing_file"},
+    {"backing-fmt", "backing_fmt"},
+    {"cluster-size", "cluster_size"},
+    {"lazy-refcounts", "lazy_refcounts"},
+    {"refcount-bits", "refcount_bits"},
+    {"compression-type", "compression_type"},
+    {"data-file-raw", "data_file_raw"},
+    {"extended-l2", "extended_l2"},
 };
 
 struct params {
@@ -54,14 +81,14 @@ struct params {
     uint8_t compression;
     int prealloc;
     const char *backing_file, *backing_fmt;
-    char *data_name;               /* as the header will have it; owned */
+    char *data_name; /* as the header will have it; owned */
 };
 
 static const struct opt_desc *const T = qcow2_create_options;
 
 /* Index of a word, or an error that names the option as QMP does. */
-static int word(const struct value *d, const char *key, const char *qmp, const char *const *words, int def, int *out,
-                struct error **err)
+static int word(const struct value *d, const char *key, const char *qmp, const char *const *words,
+                int def, int *out, struct error **err)
 {
     const char *v = dict_get_str(d, key);
     *out = def;
@@ -79,11 +106,13 @@ static int word(const struct value *d, const char *key, const char *qmp, const c
 
 static int parse_words(const struct value *d, struct params *p, struct error **err)
 {
-    static const char *const versions[] = { "v2", "v3", "0.10", "1.1", NULL };
-    static const char *const types[] = { "zlib", "zstd", NULL };
+    static const char *const versions[] = {"v2", "v3", "0.10", "1.1", NULL};
+    static const char *const types[] = {"zlib", "zstd", NULL};
     int version, type;
     int ret = word(d, "compat", "version", versions, 1, &version, err);
-    ret = ret < 0 ? ret : word(d, "preallocation", "preallocation", prealloc_names, PREALLOC_OFF, &p->prealloc, err);
+    ret = ret < 0 ? ret
+                  : word(d, "preallocation", "preallocation", prealloc_names, PREALLOC_OFF,
+                         &p->prealloc, err);
     ret = ret < 0 ? ret : word(d, "compression_type", "compression-type", types, 0, &type, err);
     if (ret == 0) {
         p->version = version % 2 ? 3 : 2;
@@ -92,7 +121,8 @@ static int parse_words(const struct value *d, struct params *p, struct error **e
     return ret;
 }
 
-static int parse_params(struct world *w, const struct value *d, struct params *p, struct error **err)
+static int parse_params(struct world *w, const struct value *d, struct params *p,
+                        struct error **err)
 {
     bool encrypt = false;
     int ret = opts_get_size(T, d, "size", &p->size, err);
@@ -110,7 +140,8 @@ static int parse_params(struct world *w, const struct value *d, struct params *p
     p->backing_fmt = dict_get_str(d, "backing_fmt");
     p->backing_file = p->backing_file && *p->backing_file ? p->backing_file : NULL;
     if (ret == 0 && p->backing_fmt && *p->backing_fmt && !driver_find(w, p->backing_fmt)) {
-        ret = error_set(err, EINVAL, "Parameter 'backing-fmt' does not accept value '%s'", p->backing_fmt);
+        ret = error_set(err, EINVAL, "Parameter 'backing-fmt' does not accept value '%s'",
+                        p->backing_fmt);
     }
     return ret;
 }
@@ -120,12 +151,17 @@ static int check_v3_only(const struct params *p, struct error **err)
     if (p->version >= 3) {
         return 0;
     }
-    const char *what = p->lazy ? "Lazy refcounts only supported with compatibility level 1.1 and above"
-                     : p->data_file ? "External data files are only supported with compatibility level 1.1 and above"
-                     : p->extended_l2 ? "Extended L2 entries are only supported with compatibility level 1.1 and above"
-                     : p->refcount_bits != 16 ? "Different refcount widths than 16 bits require compatibility level 1.1 or above"
-                     : p->compression ? "Non-zlib compression type is only supported with compatibility level 1.1 and above"
-                     : NULL;
+    const char *what =
+        p->lazy ? "Lazy refcounts only supported with compatibility level 1.1 and above"
+        : p->data_file
+            ? "External data files are only supported with compatibility level 1.1 and above"
+        : p->extended_l2
+            ? "Extended L2 entries are only supported with compatibility level 1.1 and above"
+        : p->refcount_bits != 16
+            ? "Different refcount widths than 16 bits require compatibility level 1.1 or above"
+        : p->compression
+            ? "Non-zlib compression type is only supported with compatibility level 1.1 and above"
+            : NULL;
     return what ? error_set(err, EINVAL, "%s (use version=v3 or greater)", what) : 0;
 }
 
@@ -138,27 +174,33 @@ static int check_params(const struct params *p, struct error **err)
         return error_set(err, EINVAL, "Cluster size must be a power of two between 512 and 2048k");
     }
     if (p->prealloc != PREALLOC_OFF && p->backing_file && !p->extended_l2) {
-        return error_set(err, EINVAL, "Backing file and preallocation can only be used at the same time if extended_l2 is on");
+        return error_set(err, EINVAL,
+                         "Backing file and preallocation can only be used at the same time if "
+                         "extended_l2 is on");
     }
     if (p->backing_fmt && *p->backing_fmt && !p->backing_file) {
         return error_set(err, EINVAL, "Backing format cannot be used without backing file");
     }
     if (p->refcount_bits == 0 || p->refcount_bits > 64 || !IS_POW2(p->refcount_bits)) {
-        return error_set(err, EINVAL, "Refcount width must be a power of two and may not exceed 64 bits");
+        return error_set(err, EINVAL,
+                         "Refcount width must be a power of two and may not exceed 64 bits");
     }
     int ret = check_v3_only(p, err);
     if (ret < 0) {
         return ret;
     }
     if (p->extended_l2 && p->cluster_size < 1u << QCOW2_MIN_CLUSTER_BITS_EXTENDED_L2) {
-        return error_set(err, EINVAL, "Extended L2 entries are only supported with cluster sizes of at least %u bytes",
-                         1u << QCOW2_MIN_CLUSTER_BITS_EXTENDED_L2);
+        return error_set(
+            err, EINVAL,
+            "Extended L2 entries are only supported with cluster sizes of at least %u bytes",
+            1u << QCOW2_MIN_CLUSTER_BITS_EXTENDED_L2);
     }
     if (p->raw && !p->data_file) {
         return error_set(err, EINVAL, "data-file-raw requires data-file");
     }
     if (p->raw && p->backing_file) {
-        return error_set(err, EINVAL, "Backing file and data-file-raw cannot be used at the same time");
+        return error_set(err, EINVAL,
+                         "Backing file and data-file-raw cannot be used at the same time");
     }
     return 0;
 }
@@ -181,9 +223,10 @@ static int write_minimal(struct blk *b, const struct params *p)
         qcow2_header_set_header_length(buf, QCOW2_HEADER_V3_FULL_SIZE);
         qcow2_header_set_compression_type(buf, p->compression);
         qcow2_header_set_compatible_features(buf, p->lazy ? QCOW2_COMPAT_LAZY_REFCOUNTS : 0);
-        qcow2_header_set_incompatible_features(buf, (p->data_file ? QCOW2_INCOMPAT_DATA_FILE : 0) |
-                                                    (p->compression ? QCOW2_INCOMPAT_COMPRESSION_TYPE : 0) |
-                                                    (p->extended_l2 ? QCOW2_INCOMPAT_EXTENDED_L2 : 0));
+        qcow2_header_set_incompatible_features(
+            buf, (p->data_file ? QCOW2_INCOMPAT_DATA_FILE : 0) |
+                     (p->compression ? QCOW2_INCOMPAT_COMPRESSION_TYPE : 0) |
+                     (p->extended_l2 ? QCOW2_INCOMPAT_EXTENDED_L2 : 0));
         qcow2_header_set_autoclear_features(buf, p->raw ? QCOW2_AUTOCLEAR_DATA_FILE_RAW : 0);
     }
     store_be64(buf + p->cluster_size, 2 * p->cluster_size);
@@ -196,7 +239,8 @@ static int write_minimal(struct blk *b, const struct params *p)
 }
 
 /* The image on `file`, opened as qcow2. */
-static struct blk *open_image(struct world *w, struct node *file, struct node *data, unsigned flags, struct error **err)
+static struct blk *open_image(struct world *w, struct node *file, struct node *data, unsigned flags,
+                              struct error **err)
 {
     struct value *o = value_dict();
     dict_put_str(o, "driver", "qcow2");
@@ -218,7 +262,8 @@ static int set_names(struct blk *img, const struct params *p, struct error **err
     if (p->backing_file) {
         ret = qcow2_change_backing(s->n, p->backing_file, p->backing_fmt);
         if (ret < 0) {
-            return error_set_errno(err, -ret, "Could not assign backing file '%s' with format '%s'", p->backing_file,
+            return error_set_errno(err, -ret, "Could not assign backing file '%s' with format '%s'",
+                                   p->backing_file,
                                    p->backing_fmt && *p->backing_fmt ? p->backing_fmt : "(null)");
         }
         return 0;
@@ -231,7 +276,8 @@ static int set_names(struct blk *img, const struct params *p, struct error **err
 }
 
 /* The image as qcow2: names, size, preallocation. */
-static int finish_image(struct world *w, struct node *file, struct node *data, const struct params *p, struct error **err)
+static int finish_image(struct world *w, struct node *file, struct node *data,
+                        const struct params *p, struct error **err)
 {
     struct blk *img = open_image(w, file, data, OPEN_NO_FLUSH | OPEN_NO_BACKING, err);
     if (!img) {
@@ -245,8 +291,10 @@ static int finish_image(struct world *w, struct node *file, struct node *data, c
     int ret = first < 0 ? (int)first : set_names(img, p, err);
     struct error *local = NULL;
     if (ret == 0) {
-        /* A raw data file is the guest's disk: every cluster maps to its own place from the start. */
-        enum prealloc mode = p->raw && p->prealloc == PREALLOC_OFF ? PREALLOC_METADATA : (enum prealloc)p->prealloc;
+        /* A raw data file is the guest's disk: every cluster maps to its own place from the start.
+         */
+        enum prealloc mode =
+            p->raw && p->prealloc == PREALLOC_OFF ? PREALLOC_METADATA : (enum prealloc)p->prealloc;
         ret = blk_truncate(img, (int64_t)p->size, false, mode, 0, &local);
         if (ret < 0) {
             error_prepend(&local, "Could not resize image: ");
@@ -264,7 +312,8 @@ static int finish_image(struct world *w, struct node *file, struct node *data, c
 }
 
 /* Creates on nodes that exist. */
-static int create_on(struct world *w, struct node *file, struct node *data, const struct params *p, struct error **err)
+static int create_on(struct world *w, struct node *file, struct node *data, const struct params *p,
+                     struct error **err)
 {
     int ret = check_params(p, err);
     if (ret < 0) {
@@ -294,11 +343,13 @@ static struct node *open_protocol(struct world *w, const char *filename, struct 
 static const char *too_large(struct error **err)
 {
     /* The one answer to L1 tables beyond their limit, for command lines. */
-    return err && *err && (*err)->code == EFBIG
-               ? "The image size is too large for file format 'qcow2' (try using a larger cluster size)" : NULL;
+    return err && *err && (*err)->code == EFBIG ? "The image size is too large for file format "
+                                                  "'qcow2' (try using a larger cluster size)"
+                                                : NULL;
 }
 
-/* A creation that failed leaves no file behind; that it cannot be deleted is not worth a message. */
+/* A creation that failed leaves no file behind; that it cannot be deleted is not worth a message.
+ */
 static void delete_file(struct world *w, struct node *file, const char *filename)
 {
     struct node *n = file ? file : open_protocol(w, filename, NULL);
@@ -312,7 +363,7 @@ static void delete_file(struct world *w, struct node *file, const char *filename
 
 int qcow2_create(struct world *w, const char *filename, struct value *opts, struct error **err)
 {
-    struct params p = { .cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16 };
+    struct params p = {.cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16};
     struct node *file = NULL, *data = NULL;
     struct error *local = NULL;
     int ret = parse_params(w, opts, &p, &local);
@@ -363,7 +414,8 @@ int qcow2_create(struct world *w, const char *filename, struct value *opts, stru
 }
 
 /* A node by name, or opened from nested options; the caller owns one reference. */
-static struct node *block_ref(struct world *w, struct value *opts, const char *key, struct error **err)
+static struct node *block_ref(struct world *w, struct value *opts, const char *key,
+                              struct error **err)
 {
     struct value *v = dict_take(opts, key);
     struct node *n = NULL;
@@ -380,7 +432,7 @@ static struct node *block_ref(struct world *w, struct value *opts, const char *k
 
 int qcow2_create_json(struct world *w, struct value *opts, struct error **err)
 {
-    struct params p = { .cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16 };
+    struct params p = {.cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16};
     struct value *flat = value_clone(opts);
     for (size_t i = 0; i < ARRAY_SIZE(renames); i++) {
         struct value *v = dict_take(flat, renames[i].json);

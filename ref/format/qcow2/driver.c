@@ -1,7 +1,8 @@
 /*
  * The qcow2 driver: its table, opening, closing, reopening.
  *
- * Leaves out (refused): encryption.  Bitmaps are kept while the image is read; a writer makes them inconsistent and says so.
+ * Leaves out (refused): encryption.  Bitmaps are kept while the image is read; a writer makes them
+ * inconsistent and says so.
  */
 #include "ref/format/qcow2/options.h"
 
@@ -10,7 +11,10 @@
 
 static int probe(const uint8_t *buf, size_t len, const char *filename)
 {
-    return len >= 8 && qcow2_header_get_magic(buf) == QCOW2_MAGIC && qcow2_header_get_version(buf) >= 2 ? 100 : 0;
+    return len >= 8 && qcow2_header_get_magic(buf) == QCOW2_MAGIC &&
+                   qcow2_header_get_version(buf) >= 2
+               ? 100
+               : 0;
 }
 
 static int read_l1(struct qcow2 *s, struct error **err)
@@ -48,7 +52,8 @@ static void publish_names(struct qcow2 *s)
     set_str(&n->backing_format, s->image_backing_format);
 }
 
-/* The external data file: given by the user, or named in the image (spec: "External data file name string"). */
+/* The external data file: given by the user, or named in the image (spec: "External data file name
+ * string"). */
 static int open_data_file(struct qcow2 *s, struct value *opts, unsigned flags, struct error **err)
 {
     struct error *local = NULL;
@@ -61,7 +66,8 @@ static int open_data_file(struct qcow2 *s, struct value *opts, unsigned flags, s
     s->data_file = s->n->file;
     if (!has) {
         if (c) {
-            return error_set(err, EINVAL, "'data-file' can only be set for images with an external data file");
+            return error_set(err, EINVAL,
+                             "'data-file' can only be set for images with an external data file");
         }
         if (data_file_is_raw(s)) {
             return error_set(err, EINVAL, "data-file-raw requires a data file");
@@ -70,8 +76,10 @@ static int open_data_file(struct qcow2 *s, struct value *opts, unsigned flags, s
     }
     if (!c && s->image_data_file) {
         if (world_denies_names(s->w) && strncmp(s->image_data_file, "sim:", 4) != 0) {
-            return error_set(err, EPERM, "Data file '%s' named by image '%s' is not opened: names in images are denied",
-                             s->image_data_file, s->n->file->node->filename ? s->n->file->node->filename : "");
+            return error_set(
+                err, EPERM,
+                "Data file '%s' named by image '%s' is not opened: names in images are denied",
+                s->image_data_file, s->n->file->node->filename ? s->n->file->node->filename : "");
         }
         c = open_child(s->n, s->image_data_file, opts, "data-file", ROLE_DATA, false, err);
         if (!c) {
@@ -112,8 +120,9 @@ static int clear_autoclear(struct qcow2 *s, unsigned flags, struct error **err)
 
 static int repair(struct qcow2 *s, struct error **err)
 {
-    struct check_result res = { 0 };
-    int ret = driver_qcow2.check ? driver_qcow2.check(s->n, &res, FIX_ERRORS | FIX_LEAKS) : -ENOTSUP;
+    struct check_result res = {0};
+    int ret =
+        driver_qcow2.check ? driver_qcow2.check(s->n, &res, FIX_ERRORS | FIX_LEAKS) : -ENOTSUP;
     if (ret < 0 || res.check_errors) {
         ret = ret < 0 && !res.check_errors ? ret : -EIO;
         return error_set_errno(err, -ret, "Could not repair dirty image");
@@ -209,12 +218,14 @@ static int inactivate(struct node *n)
         int ret = qcow2_cache_flush(s->l2_cache, NULL);
         if (ret < 0) {
             result = ret;
-            world_report(s->w, REPORT_ERROR, "Failed to flush the L2 table cache: %s", strerror(-ret));
+            world_report(s->w, REPORT_ERROR, "Failed to flush the L2 table cache: %s",
+                         strerror(-ret));
         }
         ret = qcow2_cache_flush(s->refblock_cache, NULL);
         if (ret < 0) {
             result = ret;
-            world_report(s->w, REPORT_ERROR, "Failed to flush the refcount block cache: %s", strerror(-ret));
+            world_report(s->w, REPORT_ERROR, "Failed to flush the refcount block cache: %s",
+                         strerror(-ret));
         }
         if (result == 0) {
             qcow2_mark_clean(s);
@@ -267,7 +278,8 @@ static int reopen_prepare(struct reopen *r, struct error **err)
     if (s->dead) {
         return error_set(err, ENOMEDIUM, "Image is corrupt");
     }
-    if ((r->flags & OPEN_RDWR) && r->node->read_only && (s->incompatible & QCOW2_INCOMPAT_CORRUPT)) {
+    if ((r->flags & OPEN_RDWR) && r->node->read_only &&
+        (s->incompatible & QCOW2_INCOMPAT_CORRUPT)) {
         return error_set(err, EACCES, "qcow2: Image is corrupt; cannot be opened read/write");
     }
     struct qcow2_options *o = mem_zalloc(sizeof(*o));
@@ -358,7 +370,7 @@ int qcow2_change_backing(struct node *n, const char *file, const char *format)
     return ret;
 }
 
-static const char *const strong_options[] = { "encrypt.key-secret", NULL };
+static const char *const strong_options[] = {"encrypt.key-secret", NULL};
 
 const struct block_driver driver_qcow2 = {
     .name = "qcow2",

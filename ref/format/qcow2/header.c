@@ -1,9 +1,10 @@
 /*
- * qcow2 header (spec: "Header", "Header extensions"): reading with every limit checked before use, and writing.
+ * qcow2 header (spec: "Header", "Header extensions"): reading with every limit checked before use,
+ * and writing.
  *
- * The header is written as a whole from the state: known fields, unknown fields behind them, extensions (backing
- * format, data file, feature names, bitmaps, unknown ones in file order), backing file name.
- * Leaves out: encryption; bitmaps themselves (the extension is kept).
+ * The header is written as a whole from the state: known fields, unknown fields behind them,
+ * extensions (backing format, data file, feature names, bitmaps, unknown ones in file order),
+ * backing file name. Leaves out: encryption; bitmaps themselves (the extension is kept).
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -16,18 +17,18 @@ static const struct {
     uint8_t type, bit;
     const char *name;
 } features[] = {
-    { QCOW2_FEATURE_TYPE_INCOMPATIBLE, QCOW2_INCOMPAT_DIRTY_BIT, "dirty bit" },
-    { QCOW2_FEATURE_TYPE_INCOMPATIBLE, QCOW2_INCOMPAT_CORRUPT_BIT, "corrupt bit" },
-    { QCOW2_FEATURE_TYPE_INCOMPATIBLE, QCOW2_INCOMPAT_DATA_FILE_BIT, "external data file" },
-    { QCOW2_FEATURE_TYPE_INCOMPATIBLE, QCOW2_INCOMPAT_COMPRESSION_TYPE_BIT, "compression type" },
-    { QCOW2_FEATURE_TYPE_INCOMPATIBLE, QCOW2_INCOMPAT_EXTENDED_L2_BIT, "extended L2 entries" },
-    { QCOW2_FEATURE_TYPE_COMPATIBLE, QCOW2_COMPAT_LAZY_REFCOUNTS_BIT, "lazy refcounts" },
-    { QCOW2_FEATURE_TYPE_AUTOCLEAR, QCOW2_AUTOCLEAR_BITMAPS_BIT, "bitmaps" },
-    { QCOW2_FEATURE_TYPE_AUTOCLEAR, QCOW2_AUTOCLEAR_DATA_FILE_RAW_BIT, "raw external data" },
+    {QCOW2_FEATURE_TYPE_INCOMPATIBLE, QCOW2_INCOMPAT_DIRTY_BIT, "dirty bit"},
+    {QCOW2_FEATURE_TYPE_INCOMPATIBLE, QCOW2_INCOMPAT_CORRUPT_BIT, "corrupt bit"},
+    {QCOW2_FEATURE_TYPE_INCOMPATIBLE, QCOW2_INCOMPAT_DATA_FILE_BIT, "external data file"},
+    {QCOW2_FEATURE_TYPE_INCOMPATIBLE, QCOW2_INCOMPAT_COMPRESSION_TYPE_BIT, "compression type"},
+    {QCOW2_FEATURE_TYPE_INCOMPATIBLE, QCOW2_INCOMPAT_EXTENDED_L2_BIT, "extended L2 entries"},
+    {QCOW2_FEATURE_TYPE_COMPATIBLE, QCOW2_COMPAT_LAZY_REFCOUNTS_BIT, "lazy refcounts"},
+    {QCOW2_FEATURE_TYPE_AUTOCLEAR, QCOW2_AUTOCLEAR_BITMAPS_BIT, "bitmaps"},
+    {QCOW2_FEATURE_TYPE_AUTOCLEAR, QCOW2_AUTOCLEAR_DATA_FILE_RAW_BIT, "raw external data"},
 };
 
-int qcow2_validate_table(struct qcow2 *s, uint64_t offset, uint64_t entries, size_t entry_len, int64_t max_bytes,
-                         const char *table_name, struct error **err)
+int qcow2_validate_table(struct qcow2 *s, uint64_t offset, uint64_t entries, size_t entry_len,
+                         int64_t max_bytes, const char *table_name, struct error **err)
 {
     if (entries > (uint64_t)max_bytes / entry_len) {
         return error_set(err, EFBIG, "%s too large", table_name);
@@ -43,7 +44,7 @@ void qcow2_header_free(struct qcow2 *s)
 {
     if (s->exts.next) {
         struct qcow2_ext *x, *tmp;
-        LIST_FOREACH_SAFE(x, tmp, &s->exts, link) {
+        LIST_FOREACH_SAFE (x, tmp, &s->exts, link) {
             list_remove(&x->link);
             mem_free(x);
         }
@@ -85,8 +86,8 @@ static int read_v3_fields(struct qcow2 *s, const uint8_t *h, struct error **err)
     if (s->header_length > QCOW2_HEADER_V3_FULL_SIZE) {
         s->unknown_header_size = s->header_length - QCOW2_HEADER_V3_FULL_SIZE;
         s->unknown_header = mem_alloc(s->unknown_header_size);
-        int ret = child_pread(s->n->file, QCOW2_HEADER_V3_FULL_SIZE, s->unknown_header, (int64_t)s->unknown_header_size,
-                              LABEL_HEADER_LOAD, NULL);
+        int ret = child_pread(s->n->file, QCOW2_HEADER_V3_FULL_SIZE, s->unknown_header,
+                              (int64_t)s->unknown_header_size, LABEL_HEADER_LOAD, NULL);
         if (ret < 0) {
             return error_set_errno(err, -ret, "Could not read unknown qcow2 header fields");
         }
@@ -98,10 +99,12 @@ static int check_compression_type(struct qcow2 *s, struct error **err)
 {
     bool bit = s->incompatible & QCOW2_INCOMPAT_COMPRESSION_TYPE;
     if (s->compression_type == QCOW2_COMPRESSION_ZLIB && bit) {
-        return error_set(err, EINVAL, "qcow2: Compression type incompatible feature bit must not be set");
+        return error_set(err, EINVAL,
+                         "qcow2: Compression type incompatible feature bit must not be set");
     }
     if (s->compression_type != QCOW2_COMPRESSION_ZLIB && !bit) {
-        return error_set(err, EINVAL, "qcow2: Compression type incompatible feature bit must be set");
+        return error_set(err, EINVAL,
+                         "qcow2: Compression type incompatible feature bit must be set");
     }
     if (s->compression_type > QCOW2_COMPRESSION_ZSTD) {
         return error_set(err, ENOTSUP, "qcow2: unknown compression type: %u", s->compression_type);
@@ -116,7 +119,8 @@ static int unsupported_features(struct qcow2 *s, struct error **err)
     for (size_t i = 0; i < s->feature_table_size; i += QCOW2_FEATURE_NAME_SIZE) {
         const uint8_t *f = s->feature_table + i;
         uint8_t bit = qcow2_feature_name_get_bit(f);
-        if (qcow2_feature_name_get_type(f) == QCOW2_FEATURE_TYPE_INCOMPATIBLE && bit < 64 && mask >> bit & 1) {
+        if (qcow2_feature_name_get_type(f) == QCOW2_FEATURE_TYPE_INCOMPATIBLE && bit < 64 &&
+            mask >> bit & 1) {
             const char *name = (const char *)f + QCOW2_FEATURE_NAME_NAME_OFF;
             strbuf_printf(&b, "%s%.*s", b.len ? ", " : "", QCOW2_FEATURE_NAME_NAME_WIDTH, name);
             mask &= ~(UINT64_C(1) << bit);
@@ -136,13 +140,16 @@ static int read_bitmaps_ext(struct qcow2 *s, const uint8_t *d, uint32_t len, str
         return error_set(err, EINVAL, "bitmaps_ext: Invalid extension length");
     }
     uint32_t nb = qcow2_bitmap_ext_get_nb_bitmaps(d);
-    uint64_t size = qcow2_bitmap_ext_get_bitmap_directory_size(d), offset = qcow2_bitmap_ext_get_bitmap_directory_offset(d);
+    uint64_t size = qcow2_bitmap_ext_get_bitmap_directory_size(d),
+             offset = qcow2_bitmap_ext_get_bitmap_directory_offset(d);
     if (!(s->autoclear & QCOW2_AUTOCLEAR_BITMAPS)) {
         if (s->version < 3) {
-            world_warn(s->w, "a program lacking bitmap support modified this file, so all bitmaps are now considered "
+            world_warn(s->w, "a program lacking bitmap support modified this file, so all bitmaps "
+                             "are now considered "
                              "inconsistent");
         } else {
-            world_warn(s->w, "a program lacking bitmap support modified this file, so all bitmaps are now considered "
+            world_warn(s->w, "a program lacking bitmap support modified this file, so all bitmaps "
+                             "are now considered "
                              "inconsistent");
         }
         /* What the extension says is not to be trusted, nor kept. */
@@ -152,7 +159,9 @@ static int read_bitmaps_ext(struct qcow2 *s, const uint8_t *d, uint32_t len, str
         return error_set(err, EINVAL, "bitmaps_ext: Reserved field is not zero");
     }
     if (nb > QCOW2_MAX_BITMAPS) {
-        return error_set(err, EINVAL, "bitmaps_ext: image has %" PRIu32 " bitmaps, exceeding the QEMU supported maximum of %d",
+        return error_set(err, EINVAL,
+                         "bitmaps_ext: image has %" PRIu32
+                         " bitmaps, exceeding the QEMU supported maximum of %d",
                          nb, QCOW2_MAX_BITMAPS);
     }
     if (nb == 0) {
@@ -162,8 +171,10 @@ static int read_bitmaps_ext(struct qcow2 *s, const uint8_t *d, uint32_t len, str
         return error_set(err, EINVAL, "bitmaps_ext: invalid bitmap directory offset");
     }
     if (size > QCOW2_MAX_BITMAP_DIR_SIZE) {
-        return error_set(err, EINVAL, "bitmaps_ext: bitmap directory size (%" PRIu64 ") exceeds the maximum supported size (%"
-                         PRIu64 ")", size, (uint64_t)QCOW2_MAX_BITMAP_DIR_SIZE);
+        return error_set(err, EINVAL,
+                         "bitmaps_ext: bitmap directory size (%" PRIu64
+                         ") exceeds the maximum supported size (%" PRIu64 ")",
+                         size, (uint64_t)QCOW2_MAX_BITMAP_DIR_SIZE);
     }
     s->nb_bitmaps = nb;
     s->bitmap_dir_size = size;
@@ -171,12 +182,15 @@ static int read_bitmaps_ext(struct qcow2 *s, const uint8_t *d, uint32_t len, str
     return 0;
 }
 
-static int take_extension(struct qcow2 *s, uint32_t magic, const uint8_t *d, uint32_t len, struct error **err)
+static int take_extension(struct qcow2 *s, uint32_t magic, const uint8_t *d, uint32_t len,
+                          struct error **err)
 {
     switch (magic) {
     case QCOW2_EXT_BACKING_FORMAT:
         if (len >= 16) {
-            return error_set(err, EINVAL, "ERROR: ext_backing_format: len=%" PRIu32 " too large (>=%d)", len, 16);
+            return error_set(err, EINVAL,
+                             "ERROR: ext_backing_format: len=%" PRIu32 " too large (>=%d)", len,
+                             16);
         }
         mem_free(s->image_backing_format);
         s->image_backing_format = str_ndup((const char *)d, len);
@@ -192,7 +206,8 @@ static int take_extension(struct qcow2 *s, uint32_t magic, const uint8_t *d, uin
         return read_bitmaps_ext(s, d, len, err);
     case QCOW2_EXT_CRYPTO:
         if (s->crypt_method != QCOW2_CRYPT_LUKS) {
-            return error_set(err, EINVAL, "CRYPTO header extension only expected with LUKS encryption method");
+            return error_set(err, EINVAL,
+                             "CRYPTO header extension only expected with LUKS encryption method");
         }
         return 0;
     case QCOW2_EXT_DATA_FILE:
@@ -262,7 +277,8 @@ static int check_features(struct qcow2 *s, unsigned flags, struct error **err)
         return unsupported_features(s, err);
     }
     /* Only a checker may write to a corrupt image. */
-    if ((s->incompatible & QCOW2_INCOMPAT_CORRUPT) && (flags & OPEN_RDWR) && !(flags & OPEN_CHECK)) {
+    if ((s->incompatible & QCOW2_INCOMPAT_CORRUPT) && (flags & OPEN_RDWR) &&
+        !(flags & OPEN_CHECK)) {
         return error_set(err, EACCES, "qcow2: Image is corrupt; cannot be opened read/write");
     }
     set_geometry(s);
@@ -270,7 +286,8 @@ static int check_features(struct qcow2 *s, unsigned flags, struct error **err)
         return error_set(err, EINVAL, "Unsupported subcluster size: %" PRIu64, s->subcluster_size);
     }
     if (s->refcount_order > QCOW2_MAX_REFCOUNT_ORDER) {
-        return error_set(err, EINVAL, "Reference count entry width too large; may not exceed 64 bits");
+        return error_set(err, EINVAL,
+                         "Reference count entry width too large; may not exceed 64 bits");
     }
     set_refcount_geometry(s);
     if (s->crypt_method > QCOW2_CRYPT_LUKS) {
@@ -299,14 +316,16 @@ static int check_tables(struct qcow2 *s, const uint8_t *h, unsigned flags, struc
     s->snapshots_offset = qcow2_header_get_snapshots_offset(h);
     if (!(flags & OPEN_CHECK)) {
         /* The limit counts the fixed part of the entries alone. */
-        ret = qcow2_validate_table(s, s->snapshots_offset, s->nb_snapshots, 40, QCOW2_MAX_SNAPSHOTS * 40LL, "Snapshot table", err);
+        ret = qcow2_validate_table(s, s->snapshots_offset, s->nb_snapshots, 40,
+                                   QCOW2_MAX_SNAPSHOTS * 40LL, "Snapshot table", err);
         if (ret < 0) {
             return ret;
         }
     }
     s->l1_size = qcow2_header_get_l1_size(h);
     s->l1_offset = qcow2_header_get_l1_table_offset(h);
-    ret = qcow2_validate_table(s, s->l1_offset, s->l1_size, QCOW2_L1_ENTRY_SIZE, QCOW2_MAX_L1_BYTES, "Active L1 table", err);
+    ret = qcow2_validate_table(s, s->l1_offset, s->l1_size, QCOW2_L1_ENTRY_SIZE, QCOW2_MAX_L1_BYTES,
+                               "Active L1 table", err);
     if (ret < 0) {
         return ret;
     }
@@ -322,7 +341,8 @@ static int check_tables(struct qcow2 *s, const uint8_t *h, unsigned flags, struc
     return 0;
 }
 
-static int read_backing_name(struct qcow2 *s, const uint8_t *area, uint64_t offset, uint32_t len, struct error **err)
+static int read_backing_name(struct qcow2 *s, const uint8_t *area, uint64_t offset, uint32_t len,
+                             struct error **err)
 {
     if (offset == 0) {
         return 0;
@@ -331,7 +351,8 @@ static int read_backing_name(struct qcow2 *s, const uint8_t *area, uint64_t offs
         return error_set(err, EINVAL, "Backing file name too long");
     }
     if (has_data_file(s) && data_file_is_raw(s)) {
-        return error_set(err, EINVAL, "A raw external data file cannot be used with a backing file");
+        return error_set(err, EINVAL,
+                         "A raw external data file cannot be used with a backing file");
     }
     s->image_backing_file = str_ndup((const char *)area + offset, len);
     return 0;
@@ -402,7 +423,8 @@ int qcow2_header_read(struct node *n, unsigned flags, struct error **err)
 }
 
 /* One extension at *pos; false when it does not fit. */
-static bool put_ext(uint8_t *buf, size_t size, size_t *pos, uint32_t magic, const void *data, size_t len)
+static bool put_ext(uint8_t *buf, size_t size, size_t *pos, uint32_t magic, const void *data,
+                    size_t len)
 {
     size_t total = QCOW2_HEADER_EXTENSION_SIZE + ROUND_UP(len, 8);
     if (size - *pos < total) {
@@ -423,7 +445,7 @@ static bool put_features(const struct qcow2 *s, uint8_t *buf, size_t *pos)
     if (s->version < 3 || s->cluster_size <= 4096) {
         return true;
     }
-    uint8_t table[ARRAY_SIZE(features) * QCOW2_FEATURE_NAME_SIZE] = { 0 };
+    uint8_t table[ARRAY_SIZE(features) * QCOW2_FEATURE_NAME_SIZE] = {0};
     for (size_t i = 0; i < ARRAY_SIZE(features); i++) {
         uint8_t *f = table + i * QCOW2_FEATURE_NAME_SIZE;
         qcow2_feature_name_set_type(f, features[i].type);
@@ -440,14 +462,15 @@ static bool put_extensions(const struct qcow2 *s, uint8_t *buf, size_t *pos)
     if (fmt && *fmt && !put_ext(buf, size, pos, QCOW2_EXT_BACKING_FORMAT, fmt, strlen(fmt))) {
         return false;
     }
-    if (has_data_file(s) && data && !put_ext(buf, size, pos, QCOW2_EXT_DATA_FILE, data, strlen(data))) {
+    if (has_data_file(s) && data &&
+        !put_ext(buf, size, pos, QCOW2_EXT_DATA_FILE, data, strlen(data))) {
         return false;
     }
     if (!put_features(s, buf, pos)) {
         return false;
     }
     if (s->nb_bitmaps > 0) {
-        uint8_t b[QCOW2_BITMAP_EXT_SIZE] = { 0 };
+        uint8_t b[QCOW2_BITMAP_EXT_SIZE] = {0};
         qcow2_bitmap_ext_set_nb_bitmaps(b, s->nb_bitmaps);
         qcow2_bitmap_ext_set_bitmap_directory_size(b, s->bitmap_dir_size);
         qcow2_bitmap_ext_set_bitmap_directory_offset(b, s->bitmap_dir_offset);
@@ -456,7 +479,7 @@ static bool put_extensions(const struct qcow2 *s, uint8_t *buf, size_t *pos)
         }
     }
     const struct qcow2_ext *x;
-    LIST_FOREACH(x, &s->exts, link) {
+    LIST_FOREACH (x, &s->exts, link) {
         if (!put_ext(buf, size, pos, x->magic, x->data, x->len)) {
             return false;
         }
@@ -484,7 +507,8 @@ static size_t put_fields(const struct qcow2 *s, uint8_t *h)
     qcow2_header_set_compatible_features(h, s->compatible);
     qcow2_header_set_autoclear_features(h, s->autoclear);
     qcow2_header_set_refcount_order(h, s->refcount_order);
-    qcow2_header_set_header_length(h, (uint32_t)(QCOW2_HEADER_V3_FULL_SIZE + s->unknown_header_size));
+    qcow2_header_set_header_length(h,
+                                   (uint32_t)(QCOW2_HEADER_V3_FULL_SIZE + s->unknown_header_size));
     qcow2_header_set_compression_type(h, s->compression_type);
     if (s->unknown_header_size) {
         memcpy(h + QCOW2_HEADER_V3_FULL_SIZE, s->unknown_header, s->unknown_header_size);
@@ -511,7 +535,8 @@ int qcow2_header_write(struct qcow2 *s)
                 qcow2_header_set_backing_file_size(buf, (uint32_t)len);
                 memcpy(buf + pos, s->image_backing_file, len);
             }
-            ret = child_pwrite(s->n->file, 0, buf, (int64_t)s->cluster_size, LABEL_HEADER_UPDATE, NULL);
+            ret = child_pwrite(s->n->file, 0, buf, (int64_t)s->cluster_size, LABEL_HEADER_UPDATE,
+                               NULL);
         }
     }
     mem_free(buf);
@@ -523,7 +548,8 @@ static int write_incompatible(struct qcow2 *s, uint64_t value, enum label label)
 {
     uint8_t buf[8];
     store_be64(buf, value);
-    int ret = child_pwrite(s->n->file, QCOW2_HEADER_INCOMPATIBLE_FEATURES_OFF, buf, sizeof(buf), label, NULL);
+    int ret = child_pwrite(s->n->file, QCOW2_HEADER_INCOMPATIBLE_FEATURES_OFF, buf, sizeof(buf),
+                           label, NULL);
     return ret < 0 ? ret : child_flush(s->n->file, NULL);
 }
 
@@ -545,7 +571,8 @@ int qcow2_mark_clean(struct qcow2 *s)
     if (!(s->incompatible & QCOW2_INCOMPAT_DIRTY)) {
         return 0;
     }
-    /* From here on refcounts must be right on disk: they go first, while the bit still protects them. */
+    /* From here on refcounts must be right on disk: they go first, while the bit still protects
+     * them. */
     s->incompatible &= ~QCOW2_INCOMPAT_DIRTY;
     int ret = qcow2_flush_caches(s, NULL);
     if (ret == 0) {
@@ -560,7 +587,7 @@ int qcow2_mark_clean(struct qcow2 *s)
 int qcow2_mark_corrupt(struct qcow2 *s)
 {
     if (s->version < 3) {
-        return -ENOTSUP;     /* version 2 has no place for it */
+        return -ENOTSUP; /* version 2 has no place for it */
     }
     s->incompatible |= QCOW2_INCOMPAT_CORRUPT;
     return write_incompatible(s, s->incompatible, LABEL_HEADER_UPDATE);

@@ -1,5 +1,6 @@
 /*
- * qcow2 requests: guest reads and writes, zeroes, discard, flush, and the VM state behind the disk's end.
+ * qcow2 requests: guest reads and writes, zeroes, discard, flush, and the VM state behind the
+ * disk's end.
  *
  * The lock is held for looking at and changing metadata, not while guest data moves.
  */
@@ -9,8 +10,8 @@
 #include <errno.h>
 
 /* What the backing file has; zeroes behind its end, or without one. */
-static int read_backing(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q, size_t q_off, enum label label,
-                        const struct request *r)
+static int read_backing(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q,
+                        size_t q_off, enum label label, const struct request *r)
 {
     struct child *b = s->n->backing;
     int64_t len = b ? child_length(b) : 0;
@@ -32,8 +33,9 @@ static int read_backing(struct qcow2 *s, uint64_t offset, uint64_t bytes, const 
 }
 
 /* One piece of one type. */
-static int read_piece(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t host, enum subcluster_type type,
-                      const struct iov *q, size_t q_off, enum label label, const struct request *r)
+static int read_piece(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t host,
+                      enum subcluster_type type, const struct iov *q, size_t q_off,
+                      enum label label, const struct request *r)
 {
     switch (type) {
     case SUBCLUSTER_ZERO_PLAIN:
@@ -52,8 +54,8 @@ static int read_piece(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t
     }
 }
 
-int qcow2_read_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q, size_t q_off, enum label label,
-                     const struct request *r)
+int qcow2_read_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q,
+                     size_t q_off, enum label label, const struct request *r)
 {
     while (bytes > 0) {
         uint64_t n = bytes, host;
@@ -92,11 +94,13 @@ int qcow2_read_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const str
 
 int qcow2_read(struct node *n, const struct request *r)
 {
-    return qcow2_read_range(qcow2_state(n), (uint64_t)r->offset, (uint64_t)r->bytes, r->iov, r->iov_off, LABEL_READ_AIO, r);
+    return qcow2_read_range(qcow2_state(n), (uint64_t)r->offset, (uint64_t)r->bytes, r->iov,
+                            r->iov_off, LABEL_READ_AIO, r);
 }
 
 /* What a write at host may touch, COW areas included, must not be metadata. (locked) */
-static int check_target(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t host, const struct qcow2_alloc *a)
+static int check_target(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t host,
+                        const struct qcow2_alloc *a)
 {
     uint64_t start = host, end = host + bytes;
     if (a) {
@@ -107,8 +111,8 @@ static int check_target(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64
 }
 
 /* One contiguous piece: returns with the lock held, as it was called. */
-static int write_piece(struct qcow2 *s, uint64_t offset, uint64_t *bytes, uint64_t *host, const struct iov *q, size_t q_off,
-                       const struct request *r)
+static int write_piece(struct qcow2 *s, uint64_t offset, uint64_t *bytes, uint64_t *host,
+                       const struct iov *q, size_t q_off, const struct request *r)
 {
     struct qcow2_alloc *a = NULL;
     struct qcow2_io io;
@@ -136,7 +140,8 @@ static int write_piece(struct qcow2 *s, uint64_t offset, uint64_t *bytes, uint64
     return ret;
 }
 
-int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q, size_t q_off, const struct request *r)
+int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q,
+                      size_t q_off, const struct request *r)
 {
     int ret = 0;
     uint64_t host = 0;
@@ -160,7 +165,8 @@ int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const st
 
 int qcow2_write(struct node *n, const struct request *r)
 {
-    return qcow2_write_range(qcow2_state(n), (uint64_t)r->offset, (uint64_t)r->bytes, r->iov, r->iov_off, r);
+    return qcow2_write_range(qcow2_state(n), (uint64_t)r->offset, (uint64_t)r->bytes, r->iov,
+                             r->iov_off, r);
 }
 
 /* The range reads as zeroes already, as far as that is known without reading data. (not locked) */
@@ -168,12 +174,13 @@ static bool reads_zero(struct qcow2 *s, uint64_t offset, uint64_t bytes)
 {
     uint64_t size = (uint64_t)s->n->length;
     if (offset >= size) {
-        return true;     /* behind the disk's end there is nothing */
+        return true; /* behind the disk's end there is nothing */
     }
     uint64_t end = MIN(offset + bytes, size);
     while (offset < end) {
         struct status st;
-        if (node_block_status_above(s->n, NULL, true, (int64_t)offset, (int64_t)(end - offset), &st, NULL) < 0 ||
+        if (node_block_status_above(s->n, NULL, true, (int64_t)offset, (int64_t)(end - offset), &st,
+                                    NULL) < 0 ||
             !(st.flags & STATUS_ZERO) || st.bytes <= 0) {
             return false;
         }
@@ -182,12 +189,15 @@ static bool reads_zero(struct qcow2 *s, uint64_t offset, uint64_t bytes)
     return true;
 }
 
-/* Widens a part of one subcluster to the whole, when the rest of it reads as zeroes and nothing is allocated there. */
+/* Widens a part of one subcluster to the whole, when the rest of it reads as zeroes and nothing is
+ * allocated there. */
 static int widen_zeroes(struct qcow2 *s, uint64_t *offset, uint64_t *bytes, const struct request *r)
 {
-    uint64_t start = *offset & ~(s->subcluster_size - 1), end = ROUND_UP(*offset + *bytes, s->subcluster_size);
+    uint64_t start = *offset & ~(s->subcluster_size - 1),
+             end = ROUND_UP(*offset + *bytes, s->subcluster_size);
     bool alone = end - start == s->subcluster_size;
-    bool zero = alone && reads_zero(s, start, *offset - start) && reads_zero(s, *offset + *bytes, end - *offset - *bytes);
+    bool zero = alone && reads_zero(s, start, *offset - start) &&
+                reads_zero(s, *offset + *bytes, end - *offset - *bytes);
     co_lock(s->w, &s->lock);
     if (!zero) {
         return -ENOTSUP;
@@ -212,7 +222,8 @@ int qcow2_write_zeroes(struct node *n, const struct request *r)
 {
     struct qcow2 *s = qcow2_state(n);
     uint64_t offset = (uint64_t)r->offset, bytes = (uint64_t)r->bytes;
-    bool tail = !IS_ALIGNED(offset + bytes, s->subcluster_size) && r->offset + r->bytes != n->length;
+    bool tail =
+        !IS_ALIGNED(offset + bytes, s->subcluster_size) && r->offset + r->bytes != n->length;
     int ret = 0;
     if (!IS_ALIGNED(offset, s->subcluster_size) || tail) {
         ret = widen_zeroes(s, &offset, &bytes, r);
@@ -236,7 +247,7 @@ int qcow2_discard(struct node *n, const struct request *r)
     struct qcow2 *s = qcow2_state(n);
     uint64_t offset = (uint64_t)r->offset, bytes = (uint64_t)r->bytes;
     if (s->version < 3 && n->backing) {
-        return -ENOTSUP;     /* without zero clusters the backing file would show */
+        return -ENOTSUP; /* without zero clusters the backing file would show */
     }
     if (!IS_ALIGNED(offset | bytes, s->cluster_size)) {
         /* Part of a cluster, unless it is the disk's last one. */
@@ -247,7 +258,8 @@ int qcow2_discard(struct node *n, const struct request *r)
     }
     co_lock(s->w, &s->lock);
     qcow2_wait_allocs(s, offset, bytes);
-    int ret = s->dead ? -ENOMEDIUM : qcow2_discard_range(s, offset, bytes, DISCARD_REQUEST, false, r);
+    int ret =
+        s->dead ? -ENOMEDIUM : qcow2_discard_range(s, offset, bytes, DISCARD_REQUEST, false, r);
     if (ret == 0) {
         ret = qcow2_writethrough(s, r);
     }
@@ -273,7 +285,10 @@ static uint64_t vmstate_base(const struct qcow2 *s)
 static int vmstate_bounds(const struct qcow2 *s, const struct request *r)
 {
     uint64_t base = vmstate_base(s);
-    return r->offset < 0 || r->bytes < 0 || (uint64_t)r->offset > INT64_MAX - base - (uint64_t)r->bytes ? -EFBIG : 0;
+    return r->offset < 0 || r->bytes < 0 ||
+                   (uint64_t)r->offset > INT64_MAX - base - (uint64_t)r->bytes
+               ? -EFBIG
+               : 0;
 }
 
 int qcow2_save_vmstate(struct node *n, const struct request *r)
@@ -282,7 +297,8 @@ int qcow2_save_vmstate(struct node *n, const struct request *r)
     int ret = vmstate_bounds(s, r);
     if (ret == 0) {
         child_event(n->file, LABEL_VMSTATE_SAVE, r);
-        ret = qcow2_write_range(s, vmstate_base(s) + (uint64_t)r->offset, (uint64_t)r->bytes, r->iov, r->iov_off, r);
+        ret = qcow2_write_range(s, vmstate_base(s) + (uint64_t)r->offset, (uint64_t)r->bytes,
+                                r->iov, r->iov_off, r);
     }
     return ret;
 }
@@ -293,7 +309,8 @@ int qcow2_load_vmstate(struct node *n, const struct request *r)
     int ret = vmstate_bounds(s, r);
     if (ret == 0) {
         child_event(n->file, LABEL_VMSTATE_LOAD, r);
-        ret = qcow2_read_range(s, vmstate_base(s) + (uint64_t)r->offset, (uint64_t)r->bytes, r->iov, r->iov_off, LABEL_READ_AIO, r);
+        ret = qcow2_read_range(s, vmstate_base(s) + (uint64_t)r->offset, (uint64_t)r->bytes, r->iov,
+                               r->iov_off, LABEL_READ_AIO, r);
     }
     return ret;
 }

@@ -1,8 +1,8 @@
 /*
  * How large a qcow2 file becomes: for an image of a size, or for the content of another image.
  *
- * "fully-allocated" is exact for a new image whose clusters are all written; "required" counts only clusters that
- * hold data now.
+ * "fully-allocated" is exact for a new image whose clusters are all written; "required" counts only
+ * clusters that hold data now.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -21,10 +21,12 @@ static int64_t metadata_size(const struct shape *p)
     if (l2 * 8 > QCOW2_MAX_L1_BYTES) {
         return -EFBIG;
     }
-    uint64_t clusters = 1 + l1 + l2 + DIV_ROUND_UP(p->size, cs), per_block = cs * 8 / p->refcount_bits;
+    uint64_t clusters = 1 + l1 + l2 + DIV_ROUND_UP(p->size, cs),
+             per_block = cs * 8 / p->refcount_bits;
     uint64_t blocks = 0, table = 0;
     for (;;) {
-        uint64_t b = DIV_ROUND_UP(clusters + blocks + table, per_block), t = DIV_ROUND_UP(b, per_l1);
+        uint64_t b = DIV_ROUND_UP(clusters + blocks + table, per_block),
+                 t = DIV_ROUND_UP(b, per_l1);
         if (b == blocks && t == table) {
             break;
         }
@@ -40,14 +42,16 @@ static int64_t data_size(struct node *in, const struct shape *p, struct error **
     uint64_t sum = 0, offset = 0, counted = 0;
     while (offset < p->size) {
         struct status st;
-        int ret = node_block_status_above(in, NULL, true, (int64_t)offset, (int64_t)(p->size - offset), &st, NULL);
+        int ret = node_block_status_above(in, NULL, true, (int64_t)offset,
+                                          (int64_t)(p->size - offset), &st, NULL);
         if (ret < 0 || st.bytes <= 0) {
             return error_set_errno(err, ret < 0 ? -ret : EIO, "Unable to get block status");
         }
         uint64_t end = offset + (uint64_t)st.bytes;
         if (!(st.flags & STATUS_ZERO) && (st.flags & STATUS_ALLOCATED)) {
             /* A cluster that two extents share counts once. */
-            uint64_t from = MAX(ROUND_DOWN(offset, p->cluster_size), counted), to = ROUND_UP(end, p->cluster_size);
+            uint64_t from = MAX(ROUND_DOWN(offset, p->cluster_size), counted),
+                     to = ROUND_UP(end, p->cluster_size);
             sum += to > from ? to - from : 0;
             counted = MAX(counted, to);
         }
@@ -56,7 +60,8 @@ static int64_t data_size(struct node *in, const struct shape *p, struct error **
     return (int64_t)sum;
 }
 
-static int read_shape(struct value *d, struct shape *p, bool *prealloc, bool *backing, struct error **err)
+static int read_shape(struct value *d, struct shape *p, bool *prealloc, bool *backing,
+                      struct error **err)
 {
     const struct opt_desc *T = qcow2_create_options;
     bool ext = false;
@@ -76,22 +81,29 @@ static int read_shape(struct value *d, struct shape *p, bool *prealloc, bool *ba
         return error_set(err, EINVAL, "Cluster size must be a power of two between 512 and 2048k");
     }
     if (ext && p->cluster_size < 1u << QCOW2_MIN_CLUSTER_BITS_EXTENDED_L2) {
-        return error_set(err, EINVAL, "Extended L2 entries are only supported with cluster sizes of at least %u bytes",
-                         1u << QCOW2_MIN_CLUSTER_BITS_EXTENDED_L2);
+        return error_set(
+            err, EINVAL,
+            "Extended L2 entries are only supported with cluster sizes of at least %u bytes",
+            1u << QCOW2_MIN_CLUSTER_BITS_EXTENDED_L2);
     }
     if (p->refcount_bits == 0 || p->refcount_bits > 64 || !IS_POW2(p->refcount_bits)) {
-        return error_set(err, EINVAL, "Refcount width must be a power of two and may not exceed 64 bits");
+        return error_set(err, EINVAL,
+                         "Refcount width must be a power of two and may not exceed 64 bits");
     }
-    if (compat && (strcmp(compat, "0.10") == 0 || strcmp(compat, "v2") == 0) && p->refcount_bits != 16) {
-        return error_set(err, EINVAL, "Different refcount widths than 16 bits require compatibility level 1.1 or above (use "
-                         "version=v3 or greater)");
+    if (compat && (strcmp(compat, "0.10") == 0 || strcmp(compat, "v2") == 0) &&
+        p->refcount_bits != 16) {
+        return error_set(
+            err, EINVAL,
+            "Different refcount widths than 16 bits require compatibility level 1.1 or above (use "
+            "version=v3 or greater)");
     }
     return 0;
 }
 
-struct value *qcow2_measure(struct world *w, struct value *opts, struct node *in, struct error **err)
+struct value *qcow2_measure(struct world *w, struct value *opts, struct node *in,
+                            struct error **err)
 {
-    struct shape p = { .cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16 };
+    struct shape p = {.cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16};
     bool prealloc, backing;
     if (read_shape(opts, &p, &prealloc, &backing, err) < 0) {
         return NULL;
@@ -111,7 +123,7 @@ struct value *qcow2_measure(struct world *w, struct value *opts, struct node *in
         return NULL;
     }
     if (prealloc || (in && backing)) {
-        data = (int64_t)p.size;      /* what a backing file would save is not known */
+        data = (int64_t)p.size; /* what a backing file would save is not known */
     } else if (in) {
         data = data_size(in, &p, err);
         if (data < 0) {

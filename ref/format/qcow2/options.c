@@ -10,55 +10,118 @@
 
 #define OVERLAP_HELP "Check for unintended writes into "
 
-static const char *const overlap_modes[] = { "none", "constant", "cached", "all", NULL };
+static const char *const overlap_modes[] = {"none", "constant", "cached", "all", NULL};
 
 /* In the order of the bits of enum qcow2_overlap. */
 static const char *const overlap_switches[] = {
-    "overlap-check.main-header", "overlap-check.active-l1", "overlap-check.active-l2", "overlap-check.refcount-block",
-    "overlap-check.refcount-table", "overlap-check.snapshot-table", "overlap-check.inactive-l1", "overlap-check.inactive-l2",
+    "overlap-check.main-header",      "overlap-check.active-l1",
+    "overlap-check.active-l2",        "overlap-check.refcount-block",
+    "overlap-check.refcount-table",   "overlap-check.snapshot-table",
+    "overlap-check.inactive-l1",      "overlap-check.inactive-l2",
     "overlap-check.bitmap-directory",
 };
 
 const struct opt_desc qcow2_open_options[] = {
-    { .name = "lazy-refcounts", .type = OPT_BOOL, .help = "Postpone refcount updates", .runtime = true },
-    { .name = "pass-discard-request", .type = OPT_BOOL, .help = "Pass guest discard requests to the layer below", .runtime = true },
-    { .name = "pass-discard-snapshot", .type = OPT_BOOL, .runtime = true,
-      .help = "Generate discard requests when snapshot related space is freed" },
-    { .name = "pass-discard-other", .type = OPT_BOOL, .help = "Generate discard requests when other clusters are freed",
-      .runtime = true },
-    { .name = "overlap-check", .type = OPT_STRING, .runtime = true,
-      .help = "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)" },
-    { .name = "overlap-check.template", .type = OPT_STRING, .runtime = true,
-      .help = "Selects which overlap checks to perform from a range of templates (none, constant, cached, all)" },
-    { .name = "overlap-check.main-header", .type = OPT_BOOL, .help = OVERLAP_HELP "the main qcow2 header", .runtime = true },
-    { .name = "overlap-check.active-l1", .type = OPT_BOOL, .help = OVERLAP_HELP "the active L1 table", .runtime = true },
-    { .name = "overlap-check.active-l2", .type = OPT_BOOL, .help = OVERLAP_HELP "an active L2 table", .runtime = true },
-    { .name = "overlap-check.refcount-table", .type = OPT_BOOL, .help = OVERLAP_HELP "the refcount table", .runtime = true },
-    { .name = "overlap-check.refcount-block", .type = OPT_BOOL, .help = OVERLAP_HELP "a refcount block", .runtime = true },
-    { .name = "overlap-check.snapshot-table", .type = OPT_BOOL, .help = OVERLAP_HELP "the snapshot table", .runtime = true },
-    { .name = "overlap-check.inactive-l1", .type = OPT_BOOL, .help = OVERLAP_HELP "an inactive L1 table", .runtime = true },
-    { .name = "overlap-check.inactive-l2", .type = OPT_BOOL, .help = OVERLAP_HELP "an inactive L2 table", .runtime = true },
-    { .name = "overlap-check.bitmap-directory", .type = OPT_BOOL, .help = OVERLAP_HELP "the bitmap directory", .runtime = true },
-    { .name = "cache-size", .type = OPT_SIZE, .help = "Maximum combined metadata (L2 tables and refcount blocks) cache size",
-      .runtime = true },
-    { .name = "l2-cache-size", .type = OPT_SIZE, .help = "Maximum L2 table cache size", .runtime = true },
-    { .name = "l2-cache-entry-size", .type = OPT_SIZE, .help = "Size of each entry in the L2 cache", .runtime = true },
-    { .name = "refcount-cache-size", .type = OPT_SIZE, .help = "Maximum refcount block cache size", .runtime = true },
-    { .name = "cache-clean-interval", .type = OPT_NUMBER, .help = "Clean unused cache entries after this time (in seconds)",
-      .runtime = true },
-    { .name = "data-file", .type = OPT_DICT, .help = "External data file: a node's name, or options to open it" },
-    { .name = NULL },
+    {.name = "lazy-refcounts",
+     .type = OPT_BOOL,
+     .help = "Postpone refcount updates",
+     .runtime = true},
+    {.name = "pass-discard-request",
+     .type = OPT_BOOL,
+     .help = "Pass guest discard requests to the layer below",
+     .runtime = true},
+    {.name = "pass-discard-snapshot",
+     .type = OPT_BOOL,
+     .runtime = true,
+     .help = "Generate discard requests when snapshot related space is freed"},
+    {.name = "pass-discard-other",
+     .type = OPT_BOOL,
+     .help = "Generate discard requests when other clusters are freed",
+     .runtime = true},
+    {.name = "overlap-check",
+     .type = OPT_STRING,
+     .runtime = true,
+     .help = "Selects which overlap checks to perform from a range of templates (none, constant, "
+             "cached, all)"},
+    {.name = "overlap-check.template",
+     .type = OPT_STRING,
+     .runtime = true,
+     .help = "Selects which overlap checks to perform from a range of templates (none, constant, "
+             "cached, all)"},
+    {.name = "overlap-check.main-header",
+     .type = OPT_BOOL,
+     .help = OVERLAP_HELP "the main qcow2 header",
+     .runtime = true},
+    {.name = "overlap-check.active-l1",
+     .type = OPT_BOOL,
+     .help = OVERLAP_HELP "the active L1 table",
+     .runtime = true},
+    {.name = "overlap-check.active-l2",
+     .type = OPT_BOOL,
+     .help = OVERLAP_HELP "an active L2 table",
+     .runtime = true},
+    {.name = "overlap-check.refcount-table",
+     .type = OPT_BOOL,
+     .help = OVERLAP_HELP "the refcount table",
+     .runtime = true},
+    {.name = "overlap-check.refcount-block",
+     .type = OPT_BOOL,
+     .help = OVERLAP_HELP "a refcount block",
+     .runtime = true},
+    {.name = "overlap-check.snapshot-table",
+     .type = OPT_BOOL,
+     .help = OVERLAP_HELP "the snapshot table",
+     .runtime = true},
+    {.name = "overlap-check.inactive-l1",
+     .type = OPT_BOOL,
+     .help = OVERLAP_HELP "an inactive L1 table",
+     .runtime = true},
+    {.name = "overlap-check.inactive-l2",
+     .type = OPT_BOOL,
+     .help = OVERLAP_HELP "an inactive L2 table",
+     .runtime = true},
+    {.name = "overlap-check.bitmap-directory",
+     .type = OPT_BOOL,
+     .help = OVERLAP_HELP "the bitmap directory",
+     .runtime = true},
+    {.name = "cache-size",
+     .type = OPT_SIZE,
+     .help = "Maximum combined metadata (L2 tables and refcount blocks) cache size",
+     .runtime = true},
+    {.name = "l2-cache-size",
+     .type = OPT_SIZE,
+     .help = "Maximum L2 table cache size",
+     .runtime = true},
+    {.name = "l2-cache-entry-size",
+     .type = OPT_SIZE,
+     .help = "Size of each entry in the L2 cache",
+     .runtime = true},
+    {.name = "refcount-cache-size",
+     .type = OPT_SIZE,
+     .help = "Maximum refcount block cache size",
+     .runtime = true},
+    {.name = "cache-clean-interval",
+     .type = OPT_NUMBER,
+     .help = "Clean unused cache entries after this time (in seconds)",
+     .runtime = true},
+    {.name = "data-file",
+     .type = OPT_DICT,
+     .help = "External data file: a node's name, or options to open it"},
+    {.name = NULL},
 };
 
 static const struct opt_desc *const T = qcow2_open_options;
 
 static int parse_overlap(struct value *d, struct qcow2_options *o, struct error **err)
 {
-    static const unsigned sets[] = { 0, OL_CONSTANT, OL_CACHED, OL_ALL };
-    const char *mode = dict_get_str(d, "overlap-check"), *template = dict_get_str(d, "overlap-check.template");
+    static const unsigned sets[] = {0, OL_CONSTANT, OL_CACHED, OL_ALL};
+    const char *mode = dict_get_str(d, "overlap-check"),
+               *template = dict_get_str(d, "overlap-check.template");
     if (mode && template && strcmp(mode, template) != 0) {
-        return error_set(err, EINVAL, "Conflicting values for qcow2 options 'overlap-check' ('%s') and "
-                         "'overlap-check.template' ('%s')", mode, template);
+        return error_set(err, EINVAL,
+                         "Conflicting values for qcow2 options 'overlap-check' ('%s') and "
+                         "'overlap-check.template' ('%s')",
+                         mode, template);
     }
     mode = mode ? mode : template ? template : "cached";
     size_t i = 0;
@@ -66,8 +129,11 @@ static int parse_overlap(struct value *d, struct qcow2_options *o, struct error 
         i++;
     }
     if (!overlap_modes[i]) {
-        return error_set(err, EINVAL, "Unsupported value '%s' for qcow2 option 'overlap-check'. Allowed are any of the "
-                         "following: none, constant, cached, all", mode);
+        return error_set(
+            err, EINVAL,
+            "Unsupported value '%s' for qcow2 option 'overlap-check'. Allowed are any of the "
+            "following: none, constant, cached, all",
+            mode);
     }
     o->overlap_check = sets[i];
     for (size_t k = 0; k < ARRAY_SIZE(overlap_switches); k++) {
@@ -101,7 +167,9 @@ static int get_sizes(const struct qcow2 *s, struct value *d, struct sizes *z, st
         return ret;
     }
     if (z->both_set && z->l2_set && z->ref_set) {
-        return error_set(err, EINVAL, "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time");
+        return error_set(
+            err, EINVAL,
+            "cache-size, l2-cache-size and refcount-cache-size may not be set at the same time");
     }
     if (z->both_set && z->l2_set && z->l2 > z->both) {
         return error_set(err, EINVAL, "l2-cache-size may not exceed cache-size");
@@ -112,11 +180,13 @@ static int get_sizes(const struct qcow2 *s, struct value *d, struct sizes *z, st
     return 0;
 }
 
-/* What is given, the rest filled in: as much as the whole disk's L2 tables need, within the limit. */
+/* What is given, the rest filled in: as much as the whole disk's L2 tables need, within the limit.
+ */
 static void fill_sizes(const struct qcow2 *s, struct sizes *z)
 {
     uint64_t min_ref = QCOW2_MIN_REFCOUNT_CACHE_CLUSTERS * s->cluster_size;
-    uint64_t need = ROUND_UP(size_to_clusters(s, s->virtual_size) * s->l2_entry_size, s->cluster_size);
+    uint64_t need =
+        ROUND_UP(size_to_clusters(s, s->virtual_size) * s->l2_entry_size, s->cluster_size);
     if (!z->l2_set) {
         z->l2 = QCOW2_MAX_CACHE;
     }
@@ -138,17 +208,21 @@ static void fill_sizes(const struct qcow2 *s, struct sizes *z)
     }
 }
 
-static int parse_caches(const struct qcow2 *s, struct value *d, struct qcow2_options *o, struct error **err)
+static int parse_caches(const struct qcow2 *s, struct value *d, struct qcow2_options *o,
+                        struct error **err)
 {
-    struct sizes z = { 0 };
+    struct sizes z = {0};
     int ret = get_sizes(s, d, &z, err);
     if (ret < 0) {
         return ret;
     }
     fill_sizes(s, &z);
     if (z.entry < 512 || z.entry > s->cluster_size || !IS_POW2(z.entry)) {
-        return error_set(err, EINVAL, "L2 cache entry size must be a power of two between 512 and the cluster size (%" PRIu64 ")",
-                         s->cluster_size);
+        return error_set(
+            err, EINVAL,
+            "L2 cache entry size must be a power of two between 512 and the cluster size (%" PRIu64
+            ")",
+            s->cluster_size);
     }
     o->l2_entry_size = (unsigned)z.entry;
     o->l2_entries = MAX(z.l2 / z.entry, (uint64_t)QCOW2_MIN_L2_CACHE_ENTRIES);
@@ -168,31 +242,43 @@ static int parse_caches(const struct qcow2 *s, struct value *d, struct qcow2_opt
 }
 
 /* Without tables of their own there is nothing to parse but switches. */
-static int parse_switches(const struct qcow2 *s, struct value *d, unsigned flags, struct qcow2_options *o, struct error **err)
+static int parse_switches(const struct qcow2 *s, struct value *d, unsigned flags,
+                          struct qcow2_options *o, struct error **err)
 {
     o->use_lazy_refcounts = s->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS;
     int ret = opts_get_bool(T, d, "lazy-refcounts", &o->use_lazy_refcounts, err);
     if (ret == 0 && o->use_lazy_refcounts && s->version < 3) {
-        return error_set(err, EINVAL, "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level");
+        return error_set(
+            err, EINVAL,
+            "Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level");
     }
     o->discard_passthrough[DISCARD_NEVER] = false;
     o->discard_passthrough[DISCARD_ALWAYS] = true;
     o->discard_passthrough[DISCARD_REQUEST] = flags & OPEN_UNMAP;
     o->discard_passthrough[DISCARD_SNAPSHOT] = true;
     o->discard_passthrough[DISCARD_OTHER] = false;
-    ret = ret < 0 ? ret : opts_get_bool(T, d, "pass-discard-request", &o->discard_passthrough[DISCARD_REQUEST], err);
-    ret = ret < 0 ? ret : opts_get_bool(T, d, "pass-discard-snapshot", &o->discard_passthrough[DISCARD_SNAPSHOT], err);
-    return ret < 0 ? ret : opts_get_bool(T, d, "pass-discard-other", &o->discard_passthrough[DISCARD_OTHER], err);
+    ret = ret < 0 ? ret
+                  : opts_get_bool(T, d, "pass-discard-request",
+                                  &o->discard_passthrough[DISCARD_REQUEST], err);
+    ret = ret < 0 ? ret
+                  : opts_get_bool(T, d, "pass-discard-snapshot",
+                                  &o->discard_passthrough[DISCARD_SNAPSHOT], err);
+    return ret < 0 ? ret
+                   : opts_get_bool(T, d, "pass-discard-other",
+                                   &o->discard_passthrough[DISCARD_OTHER], err);
 }
 
-int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags, struct qcow2_options *o, struct error **err)
+int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags,
+                        struct qcow2_options *o, struct error **err)
 {
     int ret = parse_switches(s, d, flags, o, err);
     ret = ret < 0 ? ret : parse_caches(s, d, o, err);
     ret = ret < 0 ? ret : parse_overlap(d, o, err);
     if (ret == 0 && dict_has(d, "encrypt.format")) {
         const char *f = dict_get_str(d, "encrypt.format");
-        ret = error_set(err, EINVAL, "No encryption in image header, but options specified format '%s'", f ? f : "");
+        ret = error_set(err, EINVAL,
+                        "No encryption in image header, but options specified format '%s'",
+                        f ? f : "");
     }
     for (const struct opt_desc *t = T; t->name && ret == 0; t++) {
         if (t->type != OPT_DICT) {
@@ -204,7 +290,7 @@ int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags, 
 
 void qcow2_join_options(struct value *options, struct value *old)
 {
-    static const char *const sizes[] = { "cache-size", "l2-cache-size", "refcount-cache-size" };
+    static const char *const sizes[] = {"cache-size", "l2-cache-size", "refcount-cache-size"};
     if (dict_has(options, "overlap-check") || dict_has(options, "overlap-check.template")) {
         dict_del(old, "overlap-check");
         dict_del(old, "overlap-check.template");
@@ -235,6 +321,7 @@ void qcow2_apply_options(struct qcow2 *s, const struct qcow2_options *o)
     qcow2_cache_free(s->l2_cache);
     qcow2_cache_free(s->refblock_cache);
     s->l2_cache = qcow2_cache_new(s, CACHE_L2, o->l2_entries, o->l2_entry_size);
-    s->refblock_cache = qcow2_cache_new(s, CACHE_REFBLOCK, o->refblock_entries, (unsigned)s->cluster_size);
+    s->refblock_cache =
+        qcow2_cache_new(s, CACHE_REFBLOCK, o->refblock_entries, (unsigned)s->cluster_size);
     s->l2_slice_size = o->l2_entry_size / s->l2_entry_size;
 }

@@ -17,7 +17,8 @@ struct qcow2_options {
 
 extern const struct opt_desc qcow2_open_options[];
 /* Takes its keys out of d (flat); nothing of s changes. */
-int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags, struct qcow2_options *o, struct error **err);
+int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags,
+                        struct qcow2_options *o, struct error **err);
 /* A new overlap template replaces all old overlap options, a new total cache size the old sizes. */
 void qcow2_join_options(struct value *options, struct value *old);
 /* Caches are made anew: the old ones must be clean. */

@@ -1,8 +1,10 @@
 /*
- * Growth of qcow2's refcount structures: new refcount blocks, a larger refcount table; and their shrinking.
+ * Growth of qcow2's refcount structures: new refcount blocks, a larger refcount table; and their
+ * shrinking.
  *
- * A block is durable before the table refers to it, a table before the header does.  After any growth the caller
- * starts its search again (-EAGAIN), for the new structures took clusters themselves.
+ * A block is durable before the table refers to it, a table before the header does.  After any
+ * growth the caller starts its search again (-EAGAIN), for the new structures took clusters
+ * themselves.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -22,15 +24,19 @@ static void set_reftable(struct qcow2 *s, uint64_t i, uint64_t offset)
 static int switch_table(struct qcow2 *s, uint64_t offset, uint32_t clusters)
 {
     uint8_t buf[12];
-    _Static_assert(QCOW2_HEADER_REFCOUNT_TABLE_CLUSTERS_OFF == QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF + 8, "neighbours");
+    _Static_assert(QCOW2_HEADER_REFCOUNT_TABLE_CLUSTERS_OFF ==
+                       QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF + 8,
+                   "neighbours");
     store_be64(buf, offset);
     store_be32(buf + 8, clusters);
     return child_pwrite_sync(s->n->file, QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF, buf, sizeof(buf),
                              LABEL_REFBLOCK_ALLOC_SWITCH_TABLE, NULL);
 }
 
-/* Blocks and table clusters so that `total` blocks cover everything up to `start` and all of themselves. */
-static void table_geometry(const struct qcow2 *s, uint64_t start, uint64_t *total, uint64_t *table_clusters)
+/* Blocks and table clusters so that `total` blocks cover everything up to `start` and all of
+ * themselves. */
+static void table_geometry(const struct qcow2 *s, uint64_t start, uint64_t *total,
+                           uint64_t *table_clusters)
 {
     uint64_t blocks = start >> s->refblock_bits, table = 0;
     for (;;) {
@@ -79,22 +85,26 @@ static int write_table(struct qcow2 *s, uint64_t *table, uint64_t entries, uint6
     for (uint64_t i = 0; i < entries; i++) {
         store_be64(&table[i], table[i]);
     }
-    ret = child_pwrite_sync(s->n->file, (int64_t)offset, table, (int64_t)(entries * 8), LABEL_REFBLOCK_ALLOC_WRITE_TABLE, NULL);
+    ret = child_pwrite_sync(s->n->file, (int64_t)offset, table, (int64_t)(entries * 8),
+                            LABEL_REFBLOCK_ALLOC_WRITE_TABLE, NULL);
     for (uint64_t i = 0; i < entries; i++) {
         table[i] = load_be64(&table[i]);
     }
     return ret;
 }
 
-/* A larger table, in which block `index` is at new_block; the new area starts behind all that is covered. */
+/* A larger table, in which block `index` is at new_block; the new area starts behind all that is
+ * covered. */
 static int grow_table(struct qcow2 *s, uint64_t cluster_index, uint64_t new_block)
 {
     uint64_t high = MAX(cluster_index + 1, new_block >> s->cluster_bits);
-    uint64_t first = DIV_ROUND_UP(high, s->refblock_size), start = first << s->refblock_bits, total, table_clusters;
+    uint64_t first = DIV_ROUND_UP(high, s->refblock_size), start = first << s->refblock_bits, total,
+             table_clusters;
     child_event(s->n->file, LABEL_REFTABLE_GROW, NULL);
     table_geometry(s, start, &total, &table_clusters);
     uint64_t bytes = table_clusters << s->cluster_bits, nb = total - first;
-    if (bytes > QCOW2_MAX_REFCOUNT_TABLE_BYTES || (start + nb + table_clusters) > QCOW2_MAX_HOST_OFFSET >> s->cluster_bits) {
+    if (bytes > QCOW2_MAX_REFCOUNT_TABLE_BYTES ||
+        (start + nb + table_clusters) > QCOW2_MAX_HOST_OFFSET >> s->cluster_bits) {
         return -EFBIG;
     }
     uint64_t *table = mem_try_zalloc(bytes);
@@ -121,14 +131,16 @@ static int grow_table(struct qcow2 *s, uint64_t cluster_index, uint64_t new_bloc
         mem_free(table);
         return ret;
     }
-    uint64_t old_offset = s->reftable_offset, old_bytes = (uint64_t)s->reftable_clusters << s->cluster_bits;
+    uint64_t old_offset = s->reftable_offset,
+             old_bytes = (uint64_t)s->reftable_clusters << s->cluster_bits;
     mem_free(s->reftable);
     s->reftable = table;
     s->reftable_offset = table_offset;
     s->reftable_clusters = (uint32_t)table_clusters;
     s->reftable_size = (uint32_t)(bytes / 8);
     s->reftable_used = (uint32_t)total;
-    /* Moves the hint: what is just being allocated goes to where the old table was, when that is large enough. */
+    /* Moves the hint: what is just being allocated goes to where the old table was, when that is
+     * large enough. */
     qcow2_free_clusters(s, old_offset, old_bytes, DISCARD_OTHER);
     return -EAGAIN;
 }
@@ -167,13 +179,14 @@ int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index)
         return (int)offset;
     }
     if (offset == 0) {
-        qcow2_signal_corruption(s, true, -1, -1, "Preventing invalid allocation of refcount block at offset 0");
+        qcow2_signal_corruption(s, true, -1, -1,
+                                "Preventing invalid allocation of refcount block at offset 0");
         return -EIO;
     }
     uint8_t *block;
     int ret = make_block(s, index, (uint64_t)offset, &block);
     if (ret < 0) {
-        return ret;     /* also -EAGAIN: its own block had to be made first */
+        return ret; /* also -EAGAIN: its own block had to be made first */
     }
     qcow2_cache_put(s->refblock_cache, &block);
     child_event(s->n->file, LABEL_REFBLOCK_ALLOC_WRITE, NULL);
@@ -190,7 +203,8 @@ int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index)
     }
     uint8_t buf[8];
     store_be64(buf, (uint64_t)offset);
-    ret = child_pwrite_sync(s->n->file, (int64_t)(s->reftable_offset + index * 8), buf, 8, LABEL_REFBLOCK_ALLOC_HOOKUP, NULL);
+    ret = child_pwrite_sync(s->n->file, (int64_t)(s->reftable_offset + index * 8), buf, 8,
+                            LABEL_REFBLOCK_ALLOC_HOOKUP, NULL);
     if (ret < 0) {
         goto fail;
     }
@@ -198,7 +212,8 @@ int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index)
     return -EAGAIN;
 
 fail:
-    /* The table does not know the block: its cached copy must go before the cluster becomes something else. */
+    /* The table does not know the block: its cached copy must go before the cluster becomes
+     * something else. */
     qcow2_cache_discard(s->refblock_cache, (uint64_t)offset, s->cluster_size);
     return ret;
 }
@@ -223,12 +238,15 @@ static int block_is_unused(struct qcow2 *s, uint64_t i, bool *unused)
     return 0;
 }
 
-/* Gives up the cluster of an unused block.  Its own refcount is in another block, or goes with it. */
+/* Gives up the cluster of an unused block.  Its own refcount is in another block, or goes with it.
+ */
 static int discard_block(struct qcow2 *s, uint64_t offset)
 {
     uint64_t self = offset >> s->cluster_bits, i = self >> s->refblock_bits;
     if (i >= s->reftable_size || (s->reftable[i] & REFT_OFFSET_MASK) == 0) {
-        qcow2_signal_corruption(s, true, -1, -1, "Refblock at %#" PRIx64 " is not covered by the refcount structures", offset);
+        qcow2_signal_corruption(
+            s, true, -1, -1, "Refblock at %#" PRIx64 " is not covered by the refcount structures",
+            offset);
         return -EIO;
     }
     if ((s->reftable[i] & REFT_OFFSET_MASK) != offset) {
@@ -260,7 +278,8 @@ int qcow2_shrink_reftable(struct qcow2 *s)
         for (uint32_t i = 0; i < s->reftable_size; i++) {
             store_be64(&table[i], table[i]);
         }
-        ret = child_pwrite_sync(s->n->file, (int64_t)s->reftable_offset, table, (int64_t)bytes, LABEL_REFTABLE_UPDATE, NULL);
+        ret = child_pwrite_sync(s->n->file, (int64_t)s->reftable_offset, table, (int64_t)bytes,
+                                LABEL_REFTABLE_UPDATE, NULL);
     }
     /* What was on its way when the write failed is not known: look at each entry by itself. */
     for (uint32_t i = 0; i < s->reftable_size && ret == 0; i++) {

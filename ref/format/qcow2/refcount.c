@@ -1,9 +1,11 @@
 /*
- * qcow2 refcounts (spec: "Host cluster management"): reading, changing, allocating and freeing host clusters.
+ * qcow2 refcounts (spec: "Host cluster management"): reading, changing, allocating and freeing host
+ * clusters.
  *
- * Allocation takes the first run of free clusters from a moving hint on.  A cluster is free when its refcount is 0
- * and no guest data is in flight on it.  A run is handed out only after every reference that freed clusters had
- * is gone from stable storage (freed_lo/hi).  Leaves out: growth of the tables (refblock.c), check and repair.
+ * Allocation takes the first run of free clusters from a moving hint on.  A cluster is free when
+ * its refcount is 0 and no guest data is in flight on it.  A run is handed out only after every
+ * reference that freed clusters had is gone from stable storage (freed_lo/hi).  Leaves out: growth
+ * of the tables (refblock.c), check and repair.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -26,7 +28,8 @@ int qcow2_refcount_open(struct qcow2 *s, struct error **err)
     if (!s->reftable) {
         return error_set(err, ENOMEM, "Could not allocate memory for the refcount table");
     }
-    int ret = child_pread(s->n->file, (int64_t)s->reftable_offset, s->reftable, (int64_t)bytes, LABEL_REFTABLE_LOAD, NULL);
+    int ret = child_pread(s->n->file, (int64_t)s->reftable_offset, s->reftable, (int64_t)bytes,
+                          LABEL_REFTABLE_LOAD, NULL);
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not initialize refcount handling");
     }
@@ -54,8 +57,9 @@ static int refblock_offset(struct qcow2 *s, uint64_t i, uint64_t *offset)
 {
     *offset = i < s->reftable_size ? s->reftable[i] & REFT_OFFSET_MASK : 0;
     if (offset_into_cluster(s, *offset)) {
-        qcow2_signal_corruption(s, true, -1, -1, "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")",
-                                *offset, i);
+        qcow2_signal_corruption(
+            s, true, -1, -1,
+            "Refblock offset %#" PRIx64 " unaligned (reftable index: %#" PRIx64 ")", *offset, i);
         return -EIO;
     }
     return 0;
@@ -74,7 +78,8 @@ int qcow2_get_refcount(struct qcow2 *s, uint64_t cluster_index, uint64_t *refcou
     if (ret < 0) {
         return ret;
     }
-    *refcount = qcow2_refcount_block_entry_get(block, cluster_index & (s->refblock_size - 1), s->refcount_order);
+    *refcount = qcow2_refcount_block_entry_get(block, cluster_index & (s->refblock_size - 1),
+                                               s->refcount_order);
     qcow2_cache_put(s->refblock_cache, &block);
     return 0;
 }
@@ -89,14 +94,15 @@ static void cluster_freed(struct qcow2 *s, uint64_t index, enum qcow2_discard_ty
     qcow2_cache_discard(s->refblock_cache, offset, s->cluster_size);
     qcow2_cache_discard(s->l2_cache, offset, s->cluster_size);
     if (s->free_byte_offset && start_of_cluster(s, s->free_byte_offset - 1) == offset) {
-        s->free_byte_offset = 0;      /* what comes there next is no compressed data */
+        s->free_byte_offset = 0; /* what comes there next is no compressed data */
     }
     s->freed_lo = MIN(s->freed_lo, offset);
     s->freed_hi = MAX(s->freed_hi, offset + s->cluster_size);
     if (!s->discard_passthrough[type]) {
         return;
     }
-    struct qcow2_discard *d = list_empty(&s->discards) ? NULL : LIST_ENTRY(s->discards.prev, struct qcow2_discard, link);
+    struct qcow2_discard *d =
+        list_empty(&s->discards) ? NULL : LIST_ENTRY(s->discards.prev, struct qcow2_discard, link);
     if (d && d->offset + d->bytes == offset && d->after_flush == (type != DISCARD_REQUEST)) {
         d->bytes += s->cluster_size;
         return;
@@ -114,13 +120,15 @@ void qcow2_process_discards(struct qcow2 *s, int ret)
     while (!list_empty(&s->discards)) {
         struct qcow2_discard *d = LIST_FIRST(&s->discards, struct qcow2_discard, link);
         list_remove(&d->link);
-        /* The guest may lose what it discards itself at once; anything else only when nothing refers to it. */
+        /* The guest may lose what it discards itself at once; anything else only when nothing
+         * refers to it. */
         if (ret >= 0 && d->after_flush && !flushed) {
             ret = qcow2_cache_flush(s->l2_cache, NULL);
             flushed = true;
         }
         if (ret >= 0 && !qcow2_io_busy(s, d->offset, d->bytes)) {
-            (void)child_discard(s->n->file, (int64_t)d->offset, (int64_t)d->bytes, LABEL_DISCARD, NULL);
+            (void)child_discard(s->n->file, (int64_t)d->offset, (int64_t)d->bytes, LABEL_DISCARD,
+                                NULL);
         }
         mem_free(d);
     }
@@ -130,7 +138,7 @@ void qcow2_process_discards(struct qcow2 *s, int ret)
 static void cancel_discards(struct qcow2 *s, uint64_t offset, uint64_t bytes)
 {
     struct qcow2_discard *d, *tmp;
-    LIST_FOREACH_SAFE(d, tmp, &s->discards, link) {
+    LIST_FOREACH_SAFE (d, tmp, &s->discards, link) {
         if (d->offset < offset + bytes && offset < d->offset + d->bytes) {
             list_remove(&d->link);
             mem_free(d);
@@ -139,8 +147,8 @@ static void cancel_discards(struct qcow2 *s, uint64_t offset, uint64_t bytes)
 }
 
 /* Changes the refcount of one cluster in its (pinned, dirty) block. */
-static int change_one(struct qcow2 *s, uint8_t *block, uint64_t index, uint64_t addend, bool decrease,
-                      enum qcow2_discard_type type)
+static int change_one(struct qcow2 *s, uint8_t *block, uint64_t index, uint64_t addend,
+                      bool decrease, enum qcow2_discard_type type)
 {
     uint64_t i = index & (s->refblock_size - 1);
     uint64_t v = qcow2_refcount_block_entry_get(block, i, s->refcount_order);
@@ -155,8 +163,8 @@ static int change_one(struct qcow2 *s, uint8_t *block, uint64_t index, uint64_t 
     return 0;
 }
 
-int qcow2_update_refcount(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t addend, bool decrease,
-                          enum qcow2_discard_type type)
+int qcow2_update_refcount(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t addend,
+                          bool decrease, enum qcow2_discard_type type)
 {
     if (bytes == 0) {
         return 0;
@@ -208,9 +216,10 @@ int qcow2_update_refcount(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint
         qcow2_cache_put(s->refblock_cache, &block);
     }
     if (ret < 0 && i > first) {
-        /* Taken back; when that fails too there are leaks at worst, for decreases an error that check finds. */
-        (void)qcow2_update_refcount(s, first << s->cluster_bits, (i - first) << s->cluster_bits, addend, !decrease,
-                                    DISCARD_NEVER);
+        /* Taken back; when that fails too there are leaks at worst, for decreases an error that
+         * check finds. */
+        (void)qcow2_update_refcount(s, first << s->cluster_bits, (i - first) << s->cluster_bits,
+                                    addend, !decrease, DISCARD_NEVER);
     }
     return ret;
 }
@@ -218,8 +227,9 @@ int qcow2_update_refcount(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint
 bool qcow2_io_busy(const struct qcow2 *s, uint64_t host_offset, uint64_t bytes)
 {
     const struct qcow2_io *io;
-    LIST_FOREACH(io, &s->ios, link) {
-        if (!io->data_file && io->host_offset < host_offset + bytes && host_offset < io->host_offset + io->bytes) {
+    LIST_FOREACH (io, &s->ios, link) {
+        if (!io->data_file && io->host_offset < host_offset + bytes &&
+            host_offset < io->host_offset + io->bytes) {
             return true;
         }
     }
@@ -234,10 +244,12 @@ static int cluster_is_free(struct qcow2 *s, uint64_t i)
     if (ret < 0) {
         return ret;
     }
-    return refcount == 0 && (list_empty(&s->ios) || !qcow2_io_busy(s, i << s->cluster_bits, s->cluster_size));
+    return refcount == 0 &&
+           (list_empty(&s->ios) || !qcow2_io_busy(s, i << s->cluster_bits, s->cluster_size));
 }
 
-/* References that freed clusters had are gone from stable storage before the clusters are used again. */
+/* References that freed clusters had are gone from stable storage before the clusters are used
+ * again. */
 static int settle_freed(struct qcow2 *s, uint64_t offset, uint64_t bytes)
 {
     if (offset < s->freed_hi && s->freed_lo < offset + bytes) {
@@ -255,7 +267,7 @@ int64_t qcow2_find_free(struct qcow2 *s, uint64_t bytes)
             return -EFBIG;
         }
         if (i >> s->refblock_bits >= s->reftable_used && list_empty(&s->ios)) {
-            i += nb - run;          /* no refcount block from here on: all free */
+            i += nb - run; /* no refcount block from here on: all free */
             run = nb;
             break;
         }
@@ -286,7 +298,8 @@ int64_t qcow2_alloc_clusters(struct qcow2 *s, uint64_t bytes)
         if (ret == 0) {
             return offset;
         }
-        /* Also after -EAGAIN: the run is free still, so the search starts with it, or in front of it. */
+        /* Also after -EAGAIN: the run is free still, so the search starts with it, or in front of
+         * it. */
         s->free_cluster_index = MIN(s->free_cluster_index, (uint64_t)offset >> s->cluster_bits);
         if (ret != -EAGAIN) {
             return ret;
@@ -324,7 +337,8 @@ int64_t qcow2_alloc_clusters_at(struct qcow2 *s, uint64_t offset, uint64_t nb)
     }
 }
 
-/* Where `bytes` more compressed bytes go: behind the last ones when that cluster (and its follower) has room. */
+/* Where `bytes` more compressed bytes go: behind the last ones when that cluster (and its follower)
+ * has room. */
 static int64_t place_bytes(struct qcow2 *s, unsigned bytes)
 {
     uint64_t offset = s->free_byte_offset;
@@ -347,7 +361,8 @@ static int64_t place_bytes(struct qcow2 *s, unsigned bytes)
         return fresh;
     }
     if (fresh == 0) {
-        qcow2_signal_corruption(s, true, -1, -1, "Preventing invalid allocation of compressed cluster at offset 0");
+        qcow2_signal_corruption(s, true, -1, -1,
+                                "Preventing invalid allocation of compressed cluster at offset 0");
         return -EIO;
     }
     return offset && offset + room == (uint64_t)fresh ? (int64_t)offset : fresh;
@@ -378,7 +393,8 @@ int64_t qcow2_alloc_bytes(struct qcow2 *s, unsigned bytes)
     }
 }
 
-void qcow2_free_clusters(struct qcow2 *s, uint64_t offset, uint64_t bytes, enum qcow2_discard_type type)
+void qcow2_free_clusters(struct qcow2 *s, uint64_t offset, uint64_t bytes,
+                         enum qcow2_discard_type type)
 {
     child_event(s->n->file, LABEL_CLUSTER_FREE, NULL);
     int ret = qcow2_update_refcount(s, offset, bytes, 1, true, type);
@@ -387,11 +403,13 @@ void qcow2_free_clusters(struct qcow2 *s, uint64_t offset, uint64_t bytes, enum 
     }
 }
 
-void qcow2_compressed_extent(const struct qcow2 *s, uint64_t l2_entry, uint64_t *offset, unsigned *bytes)
+void qcow2_compressed_extent(const struct qcow2 *s, uint64_t l2_entry, uint64_t *offset,
+                             unsigned *bytes)
 {
     *offset = l2_entry & s->cluster_offset_mask;
     uint64_t sectors = ((l2_entry >> s->csize_shift) & s->csize_mask) + 1;
-    *bytes = (unsigned)(sectors * QCOW2_COMPRESSED_SECTOR - (*offset & (QCOW2_COMPRESSED_SECTOR - 1)));
+    *bytes =
+        (unsigned)(sectors * QCOW2_COMPRESSED_SECTOR - (*offset & (QCOW2_COMPRESSED_SECTOR - 1)));
 }
 
 void qcow2_free_any_cluster(struct qcow2 *s, uint64_t l2_entry, enum qcow2_discard_type type)
@@ -400,7 +418,8 @@ void qcow2_free_any_cluster(struct qcow2 *s, uint64_t l2_entry, enum qcow2_disca
     uint64_t offset = l2_entry & L2_OFFSET_MASK;
     if (has_data_file(s)) {
         if (s->discard_passthrough[type] && (t == CLUSTER_NORMAL || t == CLUSTER_ZERO_ALLOC)) {
-            (void)child_discard(s->data_file, (int64_t)offset, (int64_t)s->cluster_size, LABEL_DISCARD, NULL);
+            (void)child_discard(s->data_file, (int64_t)offset, (int64_t)s->cluster_size,
+                                LABEL_DISCARD, NULL);
         }
         return;
     }
@@ -410,7 +429,8 @@ void qcow2_free_any_cluster(struct qcow2 *s, uint64_t l2_entry, enum qcow2_disca
         qcow2_free_clusters(s, offset, bytes, type);
     } else if (t == CLUSTER_NORMAL || t == CLUSTER_ZERO_ALLOC) {
         if (offset_into_cluster(s, offset)) {
-            qcow2_signal_corruption(s, false, -1, -1, "Cannot free unaligned cluster %#" PRIx64, offset);
+            qcow2_signal_corruption(s, false, -1, -1, "Cannot free unaligned cluster %#" PRIx64,
+                                    offset);
         } else {
             qcow2_free_clusters(s, offset, s->cluster_size, type);
         }

@@ -1,5 +1,6 @@
 /*
- * Sparse counters of references to host clusters, for check: memory goes with what is referred to, not with the file.
+ * Sparse counters of references to host clusters, for check: memory goes with what is referred to,
+ * not with the file.
  */
 #include "ref/format/qcow2/check.h"
 
@@ -12,13 +13,14 @@ void refmap_free(struct refmap *m)
         mem_free(m->slot[i]);
     }
     mem_free(m->slot);
-    *m = (struct refmap){ 0 };
+    *m = (struct refmap){0};
 }
 
 /* The slot that has the page, or the empty one where it belongs. */
 static struct refmap_page **slot_of(const struct refmap *m, uint64_t first)
 {
-    size_t i = (size_t)((first / REFMAP_PAGE) * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (m->nb_slots - 1);
+    size_t i =
+        (size_t)((first / REFMAP_PAGE) * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (m->nb_slots - 1);
     while (m->slot[i] && m->slot[i]->first != first) {
         i = (i + 1) & (m->nb_slots - 1);
     }

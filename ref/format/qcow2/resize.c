@@ -1,8 +1,8 @@
 /*
  * Changing the size of a qcow2 image, and preallocation.
  *
- * Growing writes the header's size last.  Shrinking takes the clusters away, durably, before the size: what a later
- * growth exposes must read as zeroes.
+ * Growing writes the header's size last.  Shrinking takes the clusters away, durably, before the
+ * size: what a later growth exposes must read as zeroes.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -13,7 +13,8 @@ static int write_size(struct qcow2 *s, uint64_t size)
 {
     uint8_t buf[8];
     store_be64(buf, size);
-    return child_pwrite_sync(s->n->file, QCOW2_HEADER_SIZE_OFF, buf, sizeof(buf), LABEL_HEADER_UPDATE, NULL);
+    return child_pwrite_sync(s->n->file, QCOW2_HEADER_SIZE_OFF, buf, sizeof(buf),
+                             LABEL_HEADER_UPDATE, NULL);
 }
 
 static uint64_t l1_entries(const struct qcow2 *s, uint64_t size)
@@ -81,14 +82,16 @@ static int shrink(struct qcow2 *s, uint64_t size, enum prealloc prealloc, struct
     return cut_tail(s, err);
 }
 
-/* Host clusters that were used before still hold that: the new part of the disk must read as zeroes. */
+/* Host clusters that were used before still hold that: the new part of the disk must read as
+ * zeroes. */
 static int clear_used(struct qcow2 *s, const struct qcow2_alloc *a)
 {
     if (a->fresh || has_data_file(s) || (s->extended_l2 && a->head.bytes == 0)) {
-        return 0;      /* with extended entries the subclusters stay unallocated */
+        return 0; /* with extended entries the subclusters stay unallocated */
     }
     qcow2_cache_depends_on_data(s->l2_cache);
-    return child_pwrite_zeroes(s->n->file, (int64_t)a->host_offset, (int64_t)((uint64_t)a->nb_clusters << s->cluster_bits),
+    return child_pwrite_zeroes(s->n->file, (int64_t)a->host_offset,
+                               (int64_t)((uint64_t)a->nb_clusters << s->cluster_bits),
                                REQ_MAY_UNMAP, LABEL_PREALLOCATE, NULL);
 }
 
@@ -106,7 +109,8 @@ static int map_empty(struct qcow2 *s, struct qcow2_alloc *a)
     return ret < 0 ? ret : qcow2_link_l2(s, a, NULL);
 }
 
-int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enum prealloc mode, struct error **err)
+int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enum prealloc mode,
+                      struct error **err)
 {
     uint64_t end = 0;
     while (offset < new_length) {
@@ -118,7 +122,7 @@ int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enu
         }
         end = MAX(end, host + bytes);
         if (a && a->keep_old) {
-            qcow2_alloc_abort(s, a);      /* has its clusters: they stay what they are */
+            qcow2_alloc_abort(s, a); /* has its clusters: they stay what they are */
         } else if (a) {
             ret = map_empty(s, a);
             if (ret < 0) {
@@ -138,7 +142,8 @@ int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enu
         end = MIN(end, new_length);
     }
     if (end > (uint64_t)have) {
-        return child_truncate(s->data_file, (int64_t)end, false, mode == PREALLOC_METADATA ? PREALLOC_OFF : mode, 0, err);
+        return child_truncate(s->data_file, (int64_t)end, false,
+                              mode == PREALLOC_METADATA ? PREALLOC_OFF : mode, 0, err);
     }
     return 0;
 }
@@ -147,7 +152,8 @@ int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enu
 static int preallocate_space(struct qcow2 *s, uint64_t size, enum prealloc mode, struct error **err)
 {
     int64_t have = child_length(s->n->file);
-    (void)qcow2_is_virgin(s, 0);      /* from today's end of the file on all is zero, also when that is allocated now */
+    (void)qcow2_is_virgin(
+        s, 0); /* from today's end of the file on all is zero, also when that is allocated now */
     if (have < 0) {
         return error_set_errno(err, (int)-have, "Failed to inquire current file length");
     }
@@ -168,7 +174,8 @@ static int preallocate_space(struct qcow2 *s, uint64_t size, enum prealloc mode,
     }
     /* The rest of the last cluster in use is no new space. */
     if (offset_into_cluster(s, (uint64_t)have)) {
-        int ret = child_truncate(s->n->file, (int64_t)ROUND_UP((uint64_t)have, s->cluster_size), false, PREALLOC_OFF, 0, err);
+        int ret = child_truncate(s->n->file, (int64_t)ROUND_UP((uint64_t)have, s->cluster_size),
+                                 false, PREALLOC_OFF, 0, err);
         if (ret < 0) {
             return ret;
         }
@@ -192,7 +199,8 @@ static int write_zero_data(struct qcow2 *s, uint64_t offset, uint64_t bytes)
     return ret;
 }
 
-/* The old disk's last cluster is on the host already, but it may be a hole there behind the old end. */
+/* The old disk's last cluster is on the host already, but it may be a hole there behind the old
+ * end. */
 static int fill_last_cluster(struct qcow2 *s, uint64_t size)
 {
     uint64_t end = MIN(size, ROUND_UP(s->virtual_size, s->cluster_size));
@@ -246,7 +254,8 @@ static int zero_new_part(struct qcow2 *s, uint64_t old, uint64_t size, struct er
     return ret < 0 ? error_set_errno(err, -ret, "Failed to zero out new image area") : 0;
 }
 
-static int grow(struct qcow2 *s, uint64_t size, enum prealloc prealloc, unsigned flags, struct error **err)
+static int grow(struct qcow2 *s, uint64_t size, enum prealloc prealloc, unsigned flags,
+                struct error **err)
 {
     int ret = qcow2_grow_l1(s, l1_entries(s, size), true);
     if (ret < 0) {
@@ -265,7 +274,8 @@ static int grow(struct qcow2 *s, uint64_t size, enum prealloc prealloc, unsigned
     return ret;
 }
 
-static int resize(struct qcow2 *s, uint64_t size, enum prealloc prealloc, unsigned flags, struct error **err)
+static int resize(struct qcow2 *s, uint64_t size, enum prealloc prealloc, unsigned flags,
+                  struct error **err)
 {
     if (s->dead) {
         return error_set(err, ENOMEDIUM, "No medium inserted");
@@ -280,7 +290,8 @@ static int resize(struct qcow2 *s, uint64_t size, enum prealloc prealloc, unsign
     if (s->nb_bitmaps && (s->autoclear & QCOW2_AUTOCLEAR_BITMAPS)) {
         return error_set(err, ENOTSUP, "Can't resize a qcow2 image with bitmaps");
     }
-    int ret = size < s->virtual_size ? shrink(s, size, prealloc, err) : grow(s, size, prealloc, flags, err);
+    int ret = size < s->virtual_size ? shrink(s, size, prealloc, err)
+                                     : grow(s, size, prealloc, flags, err);
     if (ret < 0) {
         return ret;
     }
@@ -293,12 +304,13 @@ static int resize(struct qcow2 *s, uint64_t size, enum prealloc prealloc, unsign
     return 0;
 }
 
-int qcow2_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags, struct error **err)
+int qcow2_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
+                   struct error **err)
 {
     struct qcow2 *s = qcow2_state(n);
     co_lock(s->w, &s->lock);
     if (data_file_is_raw(s) && prealloc == PREALLOC_OFF && (uint64_t)size > s->virtual_size) {
-        prealloc = PREALLOC_METADATA;      /* what is in the raw file is in the image */
+        prealloc = PREALLOC_METADATA; /* what is in the raw file is in the image */
     }
     int ret = resize(s, (uint64_t)size, prealloc, flags, err);
     co_unlock(s->w, &s->lock);

@@ -1,9 +1,11 @@
 /*
- * Internal snapshots of qcow2 (spec: "Snapshots"): create, apply, delete, list, and looking at one read-only.
+ * Internal snapshots of qcow2 (spec: "Snapshots"): create, apply, delete, list, and looking at one
+ * read-only.
  *
- * Creating takes references first and names the snapshot last; deleting takes the name away first.  Applying
- * takes the snapshot's references, switches the active L1 table in place, and gives the old ones up.  So a power cut
- * leaks clusters at worst.  Leaves out: snapshots of images with an external data file (refused: shared data).
+ * Creating takes references first and names the snapshot last; deleting takes the name away first.
+ * Applying takes the snapshot's references, switches the active L1 table in place, and gives the
+ * old ones up.  So a power cut leaks clusters at worst.  Leaves out: snapshots of images with an
+ * external data file (refused: shared data).
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -32,7 +34,8 @@ static int64_t find_id_or_name(const struct qcow2 *s, const char *text)
 
 static int validate_l1(struct qcow2 *s, const struct qcow2_snapshot *sn, struct error **err)
 {
-    return qcow2_validate_table(s, sn->l1_offset, sn->l1_size, QCOW2_L1_ENTRY_SIZE, QCOW2_MAX_L1_BYTES, "Snapshot L1 table", err);
+    return qcow2_validate_table(s, sn->l1_offset, sn->l1_size, QCOW2_L1_ENTRY_SIZE,
+                                QCOW2_MAX_L1_BYTES, "Snapshot L1 table", err);
 }
 
 /* One more than the largest number that is an id. */
@@ -63,12 +66,20 @@ static int copy_l1(struct qcow2 *s, uint64_t *offset)
     return ret;
 }
 
-static void fill(struct qcow2 *s, struct qcow2_snapshot *n, const struct snapshot_info *sn, uint64_t l1_offset)
+static void fill(struct qcow2 *s, struct qcow2_snapshot *n, const struct snapshot_info *sn,
+                 uint64_t l1_offset)
 {
     *n = (struct qcow2_snapshot){
-        .l1_offset = l1_offset, .l1_size = s->l1_size, .id = str_dup(sn->id), .name = str_dup(sn->name),
-        .date_sec = (uint32_t)sn->date_sec, .date_nsec = sn->date_nsec, .vm_clock_nsec = sn->vm_clock_nsec,
-        .vm_state_size = sn->vm_state_size, .disk_size = s->virtual_size, .icount = sn->icount,
+        .l1_offset = l1_offset,
+        .l1_size = s->l1_size,
+        .id = str_dup(sn->id),
+        .name = str_dup(sn->name),
+        .date_sec = (uint32_t)sn->date_sec,
+        .date_nsec = sn->date_nsec,
+        .vm_clock_nsec = sn->vm_clock_nsec,
+        .vm_state_size = sn->vm_state_size,
+        .disk_size = s->virtual_size,
+        .icount = sn->icount,
         .extra_size = QCOW2_SNAPSHOT_EXTRA_FULL_SIZE,
     };
 }
@@ -128,16 +139,19 @@ static int create(struct qcow2 *s, struct snapshot_info *sn)
         qcow2_free_clusters(s, l1_offset, s->l1_size * 8ull, DISCARD_NEVER);
         qcow2_writethrough(s, NULL);
     }
-    /* From here on the header may name the table even when it fails: then it is leaked, not freed. */
+    /* From here on the header may name the table even when it fails: then it is leaked, not freed.
+     */
     ret = ret < 0 ? ret : append(s, sn, l1_offset);
     if (ret < 0) {
         return ret;
     }
-    /* The VM state belongs to the snapshot now; left in the active table it would only cost copies. */
+    /* The VM state belongs to the snapshot now; left in the active table it would only cost copies.
+     */
     uint64_t bytes = ROUND_UP(sn->vm_state_size, s->cluster_size);
     if (bytes) {
-        ret = qcow2_discard_range(s, (uint64_t)s->l1_vm_state_index << (s->l2_bits + s->cluster_bits), bytes, DISCARD_NEVER,
-                                  false, NULL);
+        ret =
+            qcow2_discard_range(s, (uint64_t)s->l1_vm_state_index << (s->l2_bits + s->cluster_bits),
+                                bytes, DISCARD_NEVER, false, NULL);
     }
     return MIN(ret, qcow2_writethrough(s, NULL));
 }
@@ -157,7 +171,7 @@ static int switch_l1(struct qcow2 *s, const struct qcow2_snapshot *sn)
     uint64_t *l1 = mem_try_array(s->l1_size ? s->l1_size : 1, 8), *theirs = NULL;
     int ret = l1 ? qcow2_read_l1_table(s, sn->l1_offset, sn->l1_size, &theirs) : -ENOMEM;
     for (uint32_t i = 0; i < sn->l1_size && ret == 0; i++) {
-        l1[i] = theirs[i] & ~OFLAG_COPIED;      /* two tables refer to it */
+        l1[i] = theirs[i] & ~OFLAG_COPIED; /* two tables refer to it */
     }
     mem_free(theirs);
     ret = ret < 0 ? ret : qcow2_write_l1_table(s, s->l1_offset, l1, s->l1_size, OL_ACTIVE_L1);
@@ -181,7 +195,8 @@ static int apply(struct node *n, uint32_t i)
     if (ret == 0 && s->snapshots[i].disk_size != s->virtual_size) {
         ret = s->snapshots[i].disk_size > INT64_MAX ? -EFBIG : 0;
         if (ret == 0) {
-            ret = qcow2_truncate(n, (int64_t)s->snapshots[i].disk_size, true, PREALLOC_OFF, 0, &local);
+            ret = qcow2_truncate(n, (int64_t)s->snapshots[i].disk_size, true, PREALLOC_OFF, 0,
+                                 &local);
         }
     }
     if (local) {
@@ -228,7 +243,7 @@ static int remove_from_list(struct qcow2 *s, uint32_t i, struct qcow2_snapshot *
     return ret;
 }
 
-static int delete(struct qcow2 *s, const char *id, const char *name, struct error **err)
+static int delete (struct qcow2 *s, const char *id, const char *name, struct error **err)
 {
     struct qcow2_snapshot sn;
     if (s->dead) {
@@ -268,7 +283,7 @@ int qcow2_snapshot_delete(struct node *n, const char *id, const char *name, stru
 {
     struct qcow2 *s = qcow2_state(n);
     co_lock(s->w, &s->lock);
-    int ret = delete(s, id, name, err);
+    int ret = delete (s, id, name, err);
     co_unlock(s->w, &s->lock);
     return ret;
 }

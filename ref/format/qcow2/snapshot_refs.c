@@ -1,9 +1,10 @@
 /*
- * References of a whole L1 table: taken once more, or given up, for everything in it; and its COPIED flags.
+ * References of a whole L1 table: taken once more, or given up, for everything in it; and its
+ * COPIED flags.
  *
- * Orders: the flags come off before refcounts are raised, and a raised refcount is on disk before what refers to it; a
- * lowered one only after the reference is gone, which is the caller's business.  A power cut in between leaks clusters
- * and leaves flags off, nothing else.
+ * Orders: the flags come off before refcounts are raised, and a raised refcount is on disk before
+ * what refers to it; a lowered one only after the reference is gone, which is the caller's
+ * business.  A power cut in between leaks clusters and leaves flags off, nothing else.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -11,7 +12,8 @@
 #include <inttypes.h>
 
 /* Changes what one L2 entry refers to; *copied tells whether the cluster has one reference now. */
-static int one_cluster(struct qcow2 *s, uint64_t l2_offset, unsigned l2_index, uint64_t entry, int addend, bool *copied)
+static int one_cluster(struct qcow2 *s, uint64_t l2_offset, unsigned l2_index, uint64_t entry,
+                       int addend, bool *copied)
 {
     uint64_t offset = entry & L2_OFFSET_MASK, refcount;
     enum cluster_type t = qcow2_cluster_type(s, entry);
@@ -19,17 +21,22 @@ static int one_cluster(struct qcow2 *s, uint64_t l2_offset, unsigned l2_index, u
     if (t == CLUSTER_COMPRESSED) {
         unsigned bytes;
         qcow2_compressed_extent(s, entry, &offset, &bytes);
-        return addend ? qcow2_update_refcount(s, offset, bytes, 1, addend < 0, DISCARD_SNAPSHOT) : 0;
+        return addend ? qcow2_update_refcount(s, offset, bytes, 1, addend < 0, DISCARD_SNAPSHOT)
+                      : 0;
     }
     if (t != CLUSTER_NORMAL && t != CLUSTER_ZERO_ALLOC) {
         return 0;
     }
     if (offset_into_cluster(s, offset)) {
-        qcow2_signal_corruption(s, true, -1, -1, "Cluster allocation offset %#" PRIx64 " unaligned (L2 offset: %#" PRIx64
-                                ", L2 index: %#x)", offset, l2_offset, l2_index);
+        qcow2_signal_corruption(s, true, -1, -1,
+                                "Cluster allocation offset %#" PRIx64
+                                " unaligned (L2 offset: %#" PRIx64 ", L2 index: %#x)",
+                                offset, l2_offset, l2_index);
         return -EIO;
     }
-    int ret = addend ? qcow2_update_refcount(s, offset, s->cluster_size, 1, addend < 0, DISCARD_SNAPSHOT) : 0;
+    int ret =
+        addend ? qcow2_update_refcount(s, offset, s->cluster_size, 1, addend < 0, DISCARD_SNAPSHOT)
+               : 0;
     ret = ret < 0 ? ret : qcow2_get_refcount(s, offset >> s->cluster_bits, &refcount);
     *copied = ret == 0 && refcount == 1;
     return ret;
@@ -39,7 +46,8 @@ static int one_slice(struct qcow2 *s, uint64_t l2_offset, unsigned first, int ad
 {
     uint8_t *slice;
     bool ordered = false;
-    int ret = qcow2_cache_get(s->l2_cache, l2_offset + (uint64_t)first * s->l2_entry_size, &slice, NULL);
+    int ret =
+        qcow2_cache_get(s->l2_cache, l2_offset + (uint64_t)first * s->l2_entry_size, &slice, NULL);
     if (ret < 0) {
         return ret;
     }
@@ -72,8 +80,9 @@ static int one_table(struct qcow2 *s, uint64_t *l1_entry, uint32_t l1_index, int
 {
     uint64_t offset = *l1_entry & L1_OFFSET_MASK, refcount;
     if (offset_into_cluster(s, offset)) {
-        qcow2_signal_corruption(s, true, -1, -1, "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx32 ")", offset,
-                                l1_index);
+        qcow2_signal_corruption(s, true, -1, -1,
+                                "L2 table offset %#" PRIx64 " unaligned (L1 index: %#" PRIx32 ")",
+                                offset, l1_index);
         return -EIO;
     }
     int ret = 0;
@@ -108,7 +117,9 @@ int qcow2_read_l1_table(struct qcow2 *s, uint64_t offset, uint32_t entries, uint
     if (!*l1) {
         return -ENOMEM;
     }
-    int ret = entries ? child_pread(s->n->file, (int64_t)offset, *l1, (int64_t)entries * 8, LABEL_SNAPSHOT_L1_LOAD, NULL) : 0;
+    int ret = entries ? child_pread(s->n->file, (int64_t)offset, *l1, (int64_t)entries * 8,
+                                    LABEL_SNAPSHOT_L1_LOAD, NULL)
+                      : 0;
     if (ret < 0) {
         mem_free(*l1);
         *l1 = NULL;
@@ -120,7 +131,8 @@ int qcow2_read_l1_table(struct qcow2 *s, uint64_t offset, uint32_t entries, uint
     return 0;
 }
 
-int qcow2_write_l1_table(struct qcow2 *s, uint64_t offset, const uint64_t *l1, uint32_t entries, unsigned ignore)
+int qcow2_write_l1_table(struct qcow2 *s, uint64_t offset, const uint64_t *l1, uint32_t entries,
+                         unsigned ignore)
 {
     if (entries == 0) {
         return 0;
@@ -133,7 +145,8 @@ int qcow2_write_l1_table(struct qcow2 *s, uint64_t offset, const uint64_t *l1, u
     for (uint32_t i = 0; i < entries; i++) {
         store_be64(buf + (size_t)i * 8, l1[i]);
     }
-    ret = child_pwrite_sync(s->n->file, (int64_t)offset, buf, (int64_t)entries * 8, LABEL_L1_UPDATE, NULL);
+    ret = child_pwrite_sync(s->n->file, (int64_t)offset, buf, (int64_t)entries * 8, LABEL_L1_UPDATE,
+                            NULL);
     mem_free(buf);
     return ret;
 }
@@ -161,8 +174,8 @@ static int strip_table(struct qcow2 *s, uint64_t l2_offset)
 }
 
 /*
- * Before references are taken once more: no flag says any longer that there is just one.  A flag that is missing costs
- * a copy at worst; one that is left behind a raised refcount is corruption.
+ * Before references are taken once more: no flag says any longer that there is just one.  A flag
+ * that is missing costs a copy at worst; one that is left behind a raised refcount is corruption.
  */
 static int strip_flags(struct qcow2 *s, const uint64_t *l1, uint32_t entries)
 {
@@ -176,7 +189,8 @@ static int strip_flags(struct qcow2 *s, const uint64_t *l1, uint32_t entries)
     return ret < 0 ? ret : qcow2_cache_flush(s->l2_cache, NULL);
 }
 
-/* The active table as l1 says, in memory and on disk.  Memory first: a flag that went must not be relied upon. */
+/* The active table as l1 says, in memory and on disk.  Memory first: a flag that went must not be
+ * relied upon. */
 static int write_active(struct qcow2 *s, const uint64_t *l1)
 {
     if (s->l1_size) {
@@ -208,7 +222,8 @@ static int update_active(struct qcow2 *s, int addend)
     int ret = addend > 0 ? strip_active(s, l1) : 0;
     ret = ret < 0 ? ret : qcow2_update_l1_references(s, l1, s->l1_size, addend);
     if (ret < 0 && addend > 0) {
-        qcow2_update_l1_references(s, l1, s->l1_size, 0);        /* flags again where there is one reference still */
+        qcow2_update_l1_references(s, l1, s->l1_size,
+                                   0); /* flags again where there is one reference still */
     }
     int flushed = qcow2_cache_flush(s->refblock_cache, NULL);
     flushed = flushed < 0 ? flushed : qcow2_cache_flush(s->l2_cache, NULL);
@@ -220,7 +235,8 @@ static int update_active(struct qcow2 *s, int addend)
     return ret < 0 ? ret : w;
 }
 
-int qcow2_update_snapshot_refcount(struct qcow2 *s, uint64_t l1_offset, uint32_t l1_size, int addend)
+int qcow2_update_snapshot_refcount(struct qcow2 *s, uint64_t l1_offset, uint32_t l1_size,
+                                   int addend)
 {
     if (l1_offset == s->l1_offset) {
         return update_active(s, addend);

@@ -1,16 +1,16 @@
 /*
  * Reading qcow2's snapshot table (spec: "Snapshots") into memory.
  *
- * Sizes of the variable parts are checked before anything is allocated for them.  A repair takes what is too much
- * away: extra data of an entry, and entries behind the limit of the table's size.  Writing the table and all that uses
- * it is in snapshot.c.
+ * Sizes of the variable parts are checked before anything is allocated for them.  A repair takes
+ * what is too much away: extra data of an entry, and entries behind the limit of the table's size.
+ * Writing the table and all that uses it is in snapshot.c.
  */
 #include "ref/format/qcow2/qcow2.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
-enum { FIXED = 40, KNOWN_EXTRA = 24 };     /* fixed part of an entry; extra data that has a meaning */
+enum { FIXED = 40, KNOWN_EXTRA = 24 }; /* fixed part of an entry; extra data that has a meaning */
 
 void qcow2_free_snapshots(struct qcow2 *s)
 {
@@ -26,7 +26,9 @@ void qcow2_free_snapshots(struct qcow2 *s)
 
 static int read_at(struct qcow2 *s, uint64_t offset, void *buf, size_t len)
 {
-    return len ? child_pread(s->n->file, (int64_t)offset, buf, (int64_t)len, LABEL_SNAPSHOT_TABLE_LOAD, NULL) : 0;
+    return len ? child_pread(s->n->file, (int64_t)offset, buf, (int64_t)len,
+                             LABEL_SNAPSHOT_TABLE_LOAD, NULL)
+               : 0;
 }
 
 static int read_extra(struct qcow2 *s, struct qcow2_snapshot *sn, uint64_t offset)
@@ -58,9 +60,9 @@ static int read_extra(struct qcow2 *s, struct qcow2_snapshot *sn, uint64_t offse
 struct reader {
     struct qcow2 *s;
     bool repair;
-    uint64_t offset;          /* on disk */
-    uint64_t length;          /* of the table without what a repair trims */
-    uint32_t trimmed;         /* entries that lost extra data */
+    uint64_t offset;  /* on disk */
+    uint64_t length;  /* of the table without what a repair trims */
+    uint32_t trimmed; /* entries that lost extra data */
 };
 
 static void parse_fixed(const struct qcow2 *s, struct qcow2_snapshot *sn, const uint8_t *h)
@@ -82,12 +84,15 @@ static int limit_extra(struct reader *r, struct qcow2_snapshot *sn, uint32_t i, 
         return 0;
     }
     if (!r->repair) {
-        int ret = error_set(err, EFBIG, "Too much extra metadata in snapshot table entry %" PRIu32, i);
+        int ret =
+            error_set(err, EFBIG, "Too much extra metadata in snapshot table entry %" PRIu32, i);
         error_hint(err, "You can force-remove this extra metadata with qemu-img check -r all\n");
         return ret;
     }
-    world_report(r->s->w, REPORT_PLAIN, "Discarding too much extra metadata in snapshot table entry %" PRIu32 " (%" PRIu32
-                 " > %d)\n", i, sn->extra_size, QCOW2_MAX_SNAPSHOT_EXTRA);
+    world_report(r->s->w, REPORT_PLAIN,
+                 "Discarding too much extra metadata in snapshot table entry %" PRIu32 " (%" PRIu32
+                 " > %d)\n",
+                 i, sn->extra_size, QCOW2_MAX_SNAPSHOT_EXTRA);
     sn->extra_size = QCOW2_MAX_SNAPSHOT_EXTRA;
     r->trimmed++;
     return 0;
@@ -131,7 +136,7 @@ static void forget_entry(struct qcow2_snapshot *sn)
     mem_free(sn->id);
     mem_free(sn->name);
     mem_free(sn->unknown_extra);
-    *sn = (struct qcow2_snapshot){ 0 };
+    *sn = (struct qcow2_snapshot){0};
 }
 
 /* Entries from i on are too many: an error, or they go. */
@@ -141,19 +146,24 @@ static int overhang(struct reader *r, uint32_t i, struct error **err)
     uint32_t n = s->nb_snapshots - i;
     if (!r->repair) {
         error_set(err, EFBIG, "Snapshot table is too big");
-        error_hint(err, "You can force-remove all %" PRIu32 " overhanging snapshots with qemu-img check -r all\n", n);
+        error_hint(err,
+                   "You can force-remove all %" PRIu32
+                   " overhanging snapshots with qemu-img check -r all\n",
+                   n);
         return -EFBIG;
     }
-    world_report(s->w, REPORT_PLAIN, "Discarding %" PRIu32 " overhanging snapshots (snapshot table is too big)\n", n);
+    world_report(s->w, REPORT_PLAIN,
+                 "Discarding %" PRIu32 " overhanging snapshots (snapshot table is too big)\n", n);
     forget_entry(&s->snapshots[i]);
     s->nb_snapshots = i;
     return 0;
 }
 
-int qcow2_read_snapshot_table(struct qcow2 *s, bool repair, uint32_t *removed, uint32_t *trimmed, struct error **err)
+int qcow2_read_snapshot_table(struct qcow2 *s, bool repair, uint32_t *removed, uint32_t *trimmed,
+                              struct error **err)
 {
     uint32_t nb = s->nb_snapshots;
-    struct reader r = { .s = s, .repair = repair, .offset = s->snapshots_offset };
+    struct reader r = {.s = s, .repair = repair, .offset = s->snapshots_offset};
     s->snapshots_size = 0;
     *removed = *trimmed = 0;
     if (nb == 0) {

@@ -1,16 +1,18 @@
 /*
- * Writing qcow2's snapshot table (spec: "Snapshots"): a new table in new clusters, then the header in one write, then
- * the old table's clusters are freed.  A power cut finds the old table or the new one.
+ * Writing qcow2's snapshot table (spec: "Snapshots"): a new table in new clusters, then the header
+ * in one write, then the old table's clusters are freed.  A power cut finds the old table or the
+ * new one.
  */
 #include "ref/format/qcow2/qcow2.h"
 
 #include <errno.h>
 
-/* Bytes of an entry; extra data is written with all fields that have a meaning, whatever the version. */
+/* Bytes of an entry; extra data is written with all fields that have a meaning, whatever the
+ * version. */
 static uint64_t entry_bytes(const struct qcow2_snapshot *sn)
 {
-    return QCOW2_SNAPSHOT_SIZE + QCOW2_SNAPSHOT_EXTRA_FULL_SIZE + (uint64_t)sn->unknown_extra_size + strlen(sn->id) +
-           strlen(sn->name);
+    return QCOW2_SNAPSHOT_SIZE + QCOW2_SNAPSHOT_EXTRA_FULL_SIZE + (uint64_t)sn->unknown_extra_size +
+           strlen(sn->id) + strlen(sn->name);
 }
 
 static uint64_t put_entry(uint8_t *p, const struct qcow2_snapshot *sn)
@@ -24,7 +26,8 @@ static uint64_t put_entry(uint8_t *p, const struct qcow2_snapshot *sn)
     qcow2_snapshot_set_date_nsec(p, sn->date_nsec);
     qcow2_snapshot_set_vm_clock_nsec(p, sn->vm_clock_nsec);
     /* A size that does not fit stands in the extra data alone. */
-    qcow2_snapshot_set_vm_state_size(p, sn->vm_state_size <= UINT32_MAX ? (uint32_t)sn->vm_state_size : 0);
+    qcow2_snapshot_set_vm_state_size(
+        p, sn->vm_state_size <= UINT32_MAX ? (uint32_t)sn->vm_state_size : 0);
     qcow2_snapshot_set_extra_data_size(p, QCOW2_SNAPSHOT_EXTRA_FULL_SIZE + sn->unknown_extra_size);
     qcow2_snapshot_set_vm_state_size_large(p, sn->vm_state_size);
     qcow2_snapshot_set_disk_size(p, sn->disk_size);
@@ -88,9 +91,10 @@ int qcow2_write_snapshots(struct qcow2 *s)
     uint8_t head[12];
     store_be32(head, s->nb_snapshots);
     store_be64(head + 4, (uint64_t)offset);
-    ret = child_pwrite_sync(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, head, sizeof(head), LABEL_HEADER_UPDATE, NULL);
+    ret = child_pwrite_sync(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, head, sizeof(head),
+                            LABEL_HEADER_UPDATE, NULL);
     if (ret < 0) {
-        return ret;          /* not known which table the header names: both stay allocated */
+        return ret; /* not known which table the header names: both stay allocated */
     }
     uint64_t old_offset = s->snapshots_offset, old_bytes = s->snapshots_size;
     s->snapshots_offset = (uint64_t)offset;

@@ -1,22 +1,23 @@
 /*
  * QED check and repair (spec: "Consistency checking").
  *
- * Every table offset must be valid and every cluster referred to at most once.  Repair drops entries that are not valid;
- * a cluster with two references stays as it is, for nobody knows whose it is.  Leaks are counted, not repaired, as a
- * cluster can only be taken from the end of the file.
+ * Every table offset must be valid and every cluster referred to at most once.  Repair drops
+ * entries that are not valid; a cluster with two references stays as it is, for nobody knows whose
+ * it is.  Leaks are counted, not repaired, as a cluster can only be taken from the end of the file.
  */
 #include "ref/base/bitmap.h"
 #include "ref/format/qed/qed.h"
 
 #include <errno.h>
 
-/* Sparse bitmap of clusters that are referred to: memory goes with the references, not with the file. */
+/* Sparse bitmap of clusters that are referred to: memory goes with the references, not with the
+ * file. */
 #define LEAF_BITS 32768
 struct used {
     uint64_t **leaf;
     uint64_t nb_leaves;
-    uint64_t clusters;         /* in the file; those behind are never asked for */
-    uint64_t count;            /* clusters marked */
+    uint64_t clusters; /* in the file; those behind are never asked for */
+    uint64_t count;    /* clusters marked */
 };
 
 struct check {
@@ -24,12 +25,12 @@ struct check {
     struct check_result *res;
     bool fix;
     struct used used;
-    uint64_t last;             /* host offset of the data cluster before, 0: none */
+    uint64_t last; /* host offset of the data cluster before, 0: none */
 };
 
 static int used_init(struct used *u, uint64_t clusters)
 {
-    *u = (struct used){ .clusters = clusters, .nb_leaves = DIV_ROUND_UP(clusters, LEAF_BITS) };
+    *u = (struct used){.clusters = clusters, .nb_leaves = DIV_ROUND_UP(clusters, LEAF_BITS)};
     u->leaf = mem_try_array(u->nb_leaves + 1, sizeof(*u->leaf));
     return u->leaf ? 0 : -ENOMEM;
 }
@@ -60,7 +61,8 @@ static int used_mark(struct used *u, uint64_t cluster)
     return 1;
 }
 
-/* Marks n clusters from offset on; every one that was marked before is a corruption. Returns how many those are. */
+/* Marks n clusters from offset on; every one that was marked before is a corruption. Returns how
+ * many those are. */
 static int mark(struct check *c, uint64_t offset, uint64_t n)
 {
     int twice = 0;
@@ -105,7 +107,8 @@ static int check_data(struct check *c, const struct table_ref *l2, uint64_t inde
 
 /* Entries of one page at a time; `each` may change the page. */
 static int walk(struct check *c, const struct table_ref *t, uint64_t min,
-                int (*each)(struct check *c, const struct table_ref *t, uint64_t index, uint64_t entry))
+                int (*each)(struct check *c, const struct table_ref *t, uint64_t index,
+                            uint64_t entry))
 {
     uint8_t page[TABLE_PAGE];
     const uint8_t *e;
@@ -135,9 +138,9 @@ static int check_l2(struct check *c, const struct table_ref *l1, uint64_t index,
     }
     int ret = mark(c, offset, c->s->table_bytes / c->s->cluster_size);
     if (ret != 0) {
-        return ret < 0 ? ret : 0;    /* seen already: its entries, too */
+        return ret < 0 ? ret : 0; /* seen already: its entries, too */
     }
-    struct table_ref l2 = { offset, c->s->table_bytes, LABEL_CHECK_READ, LABEL_CHECK_WRITE };
+    struct table_ref l2 = {offset, c->s->table_bytes, LABEL_CHECK_READ, LABEL_CHECK_WRITE};
     return walk(c, &l2, QED_ENTRY_ZERO + 1, check_data);
 }
 
@@ -145,7 +148,7 @@ static int check_l2(struct check *c, const struct table_ref *l1, uint64_t index,
 static int check_tables(struct check *c)
 {
     struct qed *s = c->s;
-    struct table_ref l1 = { s->l1_offset, s->table_bytes, LABEL_CHECK_READ, LABEL_CHECK_WRITE };
+    struct table_ref l1 = {s->l1_offset, s->table_bytes, LABEL_CHECK_READ, LABEL_CHECK_WRITE};
     int ret = used_init(&c->used, s->valid_end / s->cluster_size);
     uint64_t header = MIN(qed_header_get_header_size(s->header), c->used.clusters);
     c->res->total_clusters = (int64_t)DIV_ROUND_UP(s->image_size, s->cluster_size);
@@ -165,7 +168,7 @@ static int check_tables(struct check *c)
 /* (alloc held) */
 static int check_image(struct qed *s, struct check_result *res, unsigned fix)
 {
-    struct check c = { .s = s, .res = res, .fix = fix != 0 };
+    struct check c = {.s = s, .res = res, .fix = fix != 0};
     int64_t len = child_length(s->n->file);
     if (len < 0) {
         res->check_errors++;
@@ -193,7 +196,7 @@ int qed_check(struct node *n, struct check_result *res, unsigned fix)
 
 int qed_repair(struct qed *s, struct error **err)
 {
-    struct check_result res = { 0 };
+    struct check_result res = {0};
     int ret = check_image(s, &res, FIX_ERRORS | FIX_LEAKS);
     if (ret < 0 || res.check_errors) {
         return error_set_errno(err, ret < 0 ? -ret : EIO, "Could not repair dirty image");

@@ -8,22 +8,22 @@
 #include <inttypes.h>
 
 const struct opt_desc qed_create_options[] = {
-    { .name = "size", .type = OPT_SIZE, .help = "Virtual disk size" },
-    { .name = "backing_file", .type = OPT_STRING, .help = "File name of a base image" },
-    { .name = "backing_fmt", .type = OPT_STRING, .help = "Image format of the base image" },
-    { .name = "cluster_size", .type = OPT_SIZE, .def = "65536", .help = "Cluster size (in bytes)" },
-    { .name = "table_size", .type = OPT_SIZE, .help = "L1/L2 table size (in clusters)" },
-    { .name = NULL },
+    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
+    {.name = "backing_file", .type = OPT_STRING, .help = "File name of a base image"},
+    {.name = "backing_fmt", .type = OPT_STRING, .help = "Image format of the base image"},
+    {.name = "cluster_size", .type = OPT_SIZE, .def = "65536", .help = "Cluster size (in bytes)"},
+    {.name = "table_size", .type = OPT_SIZE, .help = "L1/L2 table size (in clusters)"},
+    {.name = NULL},
 };
 
 /* Keys of create options as blockdev-create has them. */
 static const struct {
     const char *json, *flat;
 } renames[] = {
-    { "backing-file", "backing_file" },
-    { "backing-fmt", "backing_fmt" },
-    { "cluster-size", "cluster_size" },
-    { "table-size", "table_size" },
+    {"backing-file", "backing_file"},
+    {"backing-fmt", "backing_fmt"},
+    {"cluster-size", "cluster_size"},
+    {"table-size", "table_size"},
 };
 
 struct params {
@@ -34,7 +34,8 @@ struct params {
 static int parse_params(const struct value *d, struct params *p, struct error **err)
 {
     const struct opt_desc *T = qed_create_options;
-    *p = (struct params){ .cluster_size = QED_DEFAULT_CLUSTER_SIZE, .table_size = QED_DEFAULT_TABLE_SIZE };
+    *p = (struct params){.cluster_size = QED_DEFAULT_CLUSTER_SIZE,
+                         .table_size = QED_DEFAULT_TABLE_SIZE};
     int ret = opts_get_size(T, d, "size", &p->size, err);
     ret = ret < 0 ? ret : opts_get_size(T, d, "cluster_size", &p->cluster_size, err);
     ret = ret < 0 ? ret : opts_get_size(T, d, "table_size", &p->table_size, err);
@@ -47,36 +48,43 @@ static int parse_params(const struct value *d, struct params *p, struct error **
 static int check_params(struct world *w, const struct params *p, struct error **err)
 {
     if (p->backing_fmt && *p->backing_fmt && !driver_find(w, p->backing_fmt)) {
-        return error_set(err, EINVAL, "Parameter 'backing-fmt' does not accept value '%s'", p->backing_fmt);
+        return error_set(err, EINVAL, "Parameter 'backing-fmt' does not accept value '%s'",
+                         p->backing_fmt);
     }
     if (!qed_cluster_size_valid(p->cluster_size)) {
-        return error_set(err, EINVAL, "QED cluster size must be within range [%u, %u] and power of 2",
+        return error_set(err, EINVAL,
+                         "QED cluster size must be within range [%u, %u] and power of 2",
                          QED_MIN_CLUSTER_SIZE, QED_MAX_CLUSTER_SIZE);
     }
     if (!qed_table_size_valid(p->table_size)) {
-        return error_set(err, EINVAL, "QED table size must be within range [%u, %u] and power of 2", QED_MIN_TABLE_SIZE,
-                         QED_MAX_TABLE_SIZE);
+        return error_set(err, EINVAL, "QED table size must be within range [%u, %u] and power of 2",
+                         QED_MIN_TABLE_SIZE, QED_MAX_TABLE_SIZE);
     }
     uint64_t max = qed_max_image_size(p->cluster_size, p->table_size);
     if (!IS_ALIGNED(p->size, 512) || p->size > INT64_MAX || (max && p->size > max)) {
-        return error_set(err, EINVAL,
-                         "QED image size must be a non-zero multiple of cluster size and less than %" PRIu64 " bytes",
-                         max ? max : INT64_MAX);
+        return error_set(
+            err, EINVAL,
+            "QED image size must be a non-zero multiple of cluster size and less than %" PRIu64
+            " bytes",
+            max ? max : INT64_MAX);
     }
     if (p->backing_file && strlen(p->backing_file) > QED_MAX_BACKING_NAME) {
-        return error_set(err, EINVAL, "QED backing filename is too long (at most %u bytes)", QED_MAX_BACKING_NAME);
+        return error_set(err, EINVAL, "QED backing filename is too long (at most %u bytes)",
+                         QED_MAX_BACKING_NAME);
     }
     return 0;
 }
 
 static int write_image(struct blk *b, const struct params *p)
 {
-    uint8_t buf[QED_HEADER_SIZE + QED_MAX_BACKING_NAME] = { 0 };
+    uint8_t buf[QED_HEADER_SIZE + QED_MAX_BACKING_NAME] = {0};
     size_t len = p->backing_file ? strlen(p->backing_file) : 0;
     uint64_t features = 0;
     if (len) {
         features = QED_FEATURE_BACKING_FILE;
-        features |= p->backing_fmt && strcmp(p->backing_fmt, "raw") == 0 ? QED_FEATURE_BACKING_FORMAT_NO_PROBE : 0;
+        features |= p->backing_fmt && strcmp(p->backing_fmt, "raw") == 0
+                        ? QED_FEATURE_BACKING_FORMAT_NO_PROBE
+                        : 0;
         qed_header_set_backing_filename_offset(buf, QED_HEADER_SIZE);
         qed_header_set_backing_filename_size(buf, (uint32_t)len);
         memcpy(buf + QED_HEADER_SIZE, p->backing_file, len);

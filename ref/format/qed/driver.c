@@ -1,7 +1,8 @@
 /*
  * The QED driver: its table, opening, closing, reopening, growing (docs/interop/qed_spec.txt).
  *
- * Leaves out: shrinking, and the extensions that were planned and never shipped (free list, table dirty bits).
+ * Leaves out: shrinking, and the extensions that were planned and never shipped (free list, table
+ * dirty bits).
  */
 #include "ref/format/qed/qed.h"
 
@@ -9,7 +10,7 @@
 #include <inttypes.h>
 
 static const struct opt_desc qed_options[] = {
-    { .name = NULL },
+    {.name = NULL},
 };
 
 static int probe(const uint8_t *buf, size_t len, const char *filename)
@@ -85,7 +86,7 @@ static void close_qed(struct node *n)
     struct qed *s = qed_state(n);
     timer_disarm(&s->clean_timer);
     if (!n->read_only && !(n->open_flags & OPEN_INACTIVE)) {
-        (void)inactivate(n);     /* the bit stays: the next open checks */
+        (void)inactivate(n); /* the bit stays: the next open checks */
     }
     table_cache_free(&s->tables);
 }
@@ -109,7 +110,7 @@ static int reopen_prepare(struct reopen *r, struct error **err)
     if (r->node->read_only || (r->flags & OPEN_RDWR)) {
         return 0;
     }
-    int ret = inactivate(s->n);      /* nothing can be written later */
+    int ret = inactivate(s->n); /* nothing can be written later */
     return ret < 0 ? error_set_errno(err, -ret, "Could not update the QED header") : 0;
 }
 
@@ -131,12 +132,15 @@ static bool has_zero_init(struct node *n)
     return true;
 }
 
-static int truncate_qed(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags, struct error **err)
+static int truncate_qed(struct node *n, int64_t size, bool exact, enum prealloc prealloc,
+                        unsigned flags, struct error **err)
 {
     struct qed *s = qed_state(n);
-    uint64_t old = s->image_size, max = qed_max_image_size(s->cluster_size, s->table_bytes / s->cluster_size);
+    uint64_t old = s->image_size,
+             max = qed_max_image_size(s->cluster_size, s->table_bytes / s->cluster_size);
     if (prealloc != PREALLOC_OFF) {
-        return error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'", prealloc_names[prealloc]);
+        return error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'",
+                         prealloc_names[prealloc]);
     }
     if (!IS_ALIGNED(size, 512) || (max && (uint64_t)size > max)) {
         return error_set(err, EINVAL, "Invalid image size specified");

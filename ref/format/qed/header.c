@@ -1,5 +1,6 @@
 /*
- * The QED header (spec: "Header"): reading with every check, writing, the need-check bit, the backing file's name.
+ * The QED header (spec: "Header"): reading with every check, writing, the need-check bit, the
+ * backing file's name.
  */
 #include "ref/format/qed/qed.h"
 
@@ -8,12 +9,14 @@
 
 bool qed_cluster_size_valid(uint64_t cluster_size)
 {
-    return cluster_size >= QED_MIN_CLUSTER_SIZE && cluster_size <= QED_MAX_CLUSTER_SIZE && IS_POW2(cluster_size);
+    return cluster_size >= QED_MIN_CLUSTER_SIZE && cluster_size <= QED_MAX_CLUSTER_SIZE &&
+           IS_POW2(cluster_size);
 }
 
 bool qed_table_size_valid(uint64_t table_size)
 {
-    return table_size >= QED_MIN_TABLE_SIZE && table_size <= QED_MAX_TABLE_SIZE && IS_POW2(table_size);
+    return table_size >= QED_MIN_TABLE_SIZE && table_size <= QED_MAX_TABLE_SIZE &&
+           IS_POW2(table_size);
 }
 
 uint64_t qed_max_image_size(uint64_t cluster_size, uint64_t table_size)
@@ -37,7 +40,8 @@ static int parse(struct qed *s, uint64_t file_len, struct error **err)
     }
     s->features = qed_header_get_features(h);
     if (s->features & ~QED_FEATURE_KNOWN) {
-        return error_set(err, ENOTSUP, "Unsupported QED features: %" PRIx64, s->features & ~QED_FEATURE_KNOWN);
+        return error_set(err, ENOTSUP, "Unsupported QED features: %" PRIx64,
+                         s->features & ~QED_FEATURE_KNOWN);
     }
     s->cluster_size = qed_header_get_cluster_size(h);
     if (!qed_cluster_size_valid(s->cluster_size)) {
@@ -83,11 +87,14 @@ static int read_backing_name(struct qed *s, struct error **err)
         return error_set(err, EINVAL, "QED backing filename offset is invalid");
     }
     if (size > QED_MAX_BACKING_NAME) {
-        return error_set(err, EINVAL, "QED backing filename is too long (%" PRIu64 " bytes, at most %u)", size,
+        return error_set(err, EINVAL,
+                         "QED backing filename is too long (%" PRIu64 " bytes, at most %u)", size,
                          QED_MAX_BACKING_NAME);
     }
-    char name[QED_MAX_BACKING_NAME + 1] = { 0 };
-    int ret = size ? child_pread(n->file, (int64_t)offset, name, (int64_t)size, LABEL_HEADER_LOAD, NULL) : 0;
+    char name[QED_MAX_BACKING_NAME + 1] = {0};
+    int ret =
+        size ? child_pread(n->file, (int64_t)offset, name, (int64_t)size, LABEL_HEADER_LOAD, NULL)
+             : 0;
     if (ret < 0) {
         return error_set_errno(err, -ret, "Failed to read backing filename");
     }
@@ -160,7 +167,8 @@ int qed_change_backing(struct node *n, const char *file, const char *format)
     if (len > QED_MAX_BACKING_NAME || QED_HEADER_SIZE + len > area) {
         return -EINVAL;
     }
-    uint64_t features = s->features & ~(QED_FEATURE_BACKING_FILE | QED_FEATURE_BACKING_FORMAT_NO_PROBE);
+    uint64_t features =
+        s->features & ~(QED_FEATURE_BACKING_FILE | QED_FEATURE_BACKING_FORMAT_NO_PROBE);
     if (len) {
         features |= QED_FEATURE_BACKING_FILE;
         features |= format && strcmp(format, "raw") == 0 ? QED_FEATURE_BACKING_FORMAT_NO_PROBE : 0;
@@ -172,7 +180,8 @@ int qed_change_backing(struct node *n, const char *file, const char *format)
     qed_header_set_backing_filename_offset(buf, len ? QED_HEADER_SIZE : 0);
     qed_header_set_backing_filename_size(buf, (uint32_t)len);
     memcpy(buf + QED_HEADER_SIZE, file ? file : "", len);
-    int ret = child_pwrite_sync(n->file, 0, buf, (int64_t)(QED_HEADER_SIZE + len), LABEL_HEADER_UPDATE, NULL);
+    int ret = child_pwrite_sync(n->file, 0, buf, (int64_t)(QED_HEADER_SIZE + len),
+                                LABEL_HEADER_UPDATE, NULL);
     if (ret == 0) {
         memcpy(s->header, buf, QED_HEADER_SIZE);
         s->features = features;

@@ -1,21 +1,22 @@
 /*
  * QED requests: reads, writes in place, allocating writes, zeroes.
  *
- * Order of an allocating write: without a backing file the need-check bit (stable), then data, then tables; with one the
- * surroundings copied from it and the data (stable), then tables (spec: "Unallocated L2 tables and data clusters").
- * One allocation runs at a time.  Leaves out: giving clusters back, which the format cannot.
+ * Order of an allocating write: without a backing file the need-check bit (stable), then data, then
+ * tables; with one the surroundings copied from it and the data (stable), then tables (spec:
+ * "Unallocated L2 tables and data clusters"). One allocation runs at a time.  Leaves out: giving
+ * clusters back, which the format cannot.
  */
 #include "ref/format/qed/qed.h"
 
 #include <assert.h>
 #include <errno.h>
 
-#define COPY_BYTES (1 * MiB)
+#define COPY_BYTES     (1 * MiB)
 #define CLEAN_AFTER_NS (5 * 1000000000LL)
 
 /* What the backing file has; zeroes behind its end, or without one. */
-static int read_backing(struct qed *s, uint64_t offset, uint64_t bytes, const struct iov *q, size_t q_off,
-                        const struct request *r)
+static int read_backing(struct qed *s, uint64_t offset, uint64_t bytes, const struct iov *q,
+                        size_t q_off, const struct request *r)
 {
     struct child *b = s->n->backing;
     int64_t len = b ? child_length(b) : 0;
@@ -48,7 +49,8 @@ int qed_read(struct node *n, const struct request *r)
         if (m.type == QED_ZERO) {
             iov_fill(r->iov, q_off, 0, m.bytes);
         } else if (m.type == QED_DATA) {
-            ret = child_preadv(n->file, (int64_t)m.host, (int64_t)m.bytes, r->iov, q_off, 0, LABEL_READ_AIO, r);
+            ret = child_preadv(n->file, (int64_t)m.host, (int64_t)m.bytes, r->iov, q_off, 0,
+                               LABEL_READ_AIO, r);
         } else {
             ret = read_backing(s, offset, m.bytes, r->iov, q_off, r);
         }
@@ -60,13 +62,15 @@ int qed_read(struct node *n, const struct request *r)
 }
 
 /* The part of a new cluster that the write does not touch. */
-static int fill(struct qed *s, uint64_t offset, uint64_t bytes, uint64_t host, enum qed_type type, const struct request *r)
+static int fill(struct qed *s, uint64_t offset, uint64_t bytes, uint64_t host, enum qed_type type,
+                const struct request *r)
 {
     if (bytes == 0) {
         return 0;
     }
     if (type == QED_ZERO || !s->n->backing) {
-        return child_pwrite_zeroes(s->n->file, (int64_t)host, (int64_t)bytes, 0, LABEL_COW_WRITE, r);
+        return child_pwrite_zeroes(s->n->file, (int64_t)host, (int64_t)bytes, 0, LABEL_COW_WRITE,
+                                   r);
     }
     uint64_t size = MIN(bytes, (uint64_t)COPY_BYTES);
     uint8_t *buf = mem_try_alloc(size);
@@ -76,7 +80,9 @@ static int fill(struct qed *s, uint64_t offset, uint64_t bytes, uint64_t host, e
         struct iov q;
         iov_single(&q, buf, part);
         ret = read_backing(s, offset + done, part, &q, 0, r);
-        ret = ret < 0 ? ret : child_pwrite(s->n->file, (int64_t)(host + done), buf, (int64_t)part, LABEL_COW_WRITE, r);
+        ret = ret < 0 ? ret
+                      : child_pwrite(s->n->file, (int64_t)(host + done), buf, (int64_t)part,
+                                     LABEL_COW_WRITE, r);
     }
     mem_free(buf);
     return ret;
@@ -102,9 +108,10 @@ static void arm_clean_timer(struct qed *s)
     }
 }
 
-/* New clusters with data for [offset, *bytes), of one kind; shortens *bytes to what one page of L2 maps. (alloc held) */
-static int allocate(struct qed *s, const struct qed_map *m, uint64_t offset, uint64_t *bytes, size_t q_off,
-                    const struct request *r)
+/* New clusters with data for [offset, *bytes), of one kind; shortens *bytes to what one page of L2
+ * maps. (alloc held) */
+static int allocate(struct qed *s, const struct qed_map *m, uint64_t offset, uint64_t *bytes,
+                    size_t q_off, const struct request *r)
 {
     uint64_t cs = s->cluster_size, head = offset % cs, start = offset - head;
     uint64_t in_page = start / cs % TABLE_PAGE_ENTRIES;
@@ -121,14 +128,15 @@ static int allocate(struct qed *s, const struct qed_map *m, uint64_t offset, uin
     s->file_end += end - start;
     ret = fill(s, start, head, host, m->type, r);
     if (ret == 0) {
-        ret = child_pwritev(s->n->file, (int64_t)(host + head), (int64_t)*bytes, r->iov, q_off, 0, LABEL_WRITE_AIO, r);
+        ret = child_pwritev(s->n->file, (int64_t)(host + head), (int64_t)*bytes, r->iov, q_off, 0,
+                            LABEL_WRITE_AIO, r);
     }
     ret = ret < 0 ? ret : fill(s, offset + *bytes, tail, host + head + *bytes, m->type, r);
     if (ret == 0 && s->n->backing) {
         ret = child_flush(s->n->file, r);
     }
     if (ret < 0) {
-        s->file_end = host;      /* nothing refers to it: the next one takes it */
+        s->file_end = host; /* nothing refers to it: the next one takes it */
         return ret;
     }
     ret = qed_link(s, offset, (unsigned)((end - start) / cs), host, cs, m->l2_offset, r);
@@ -158,7 +166,8 @@ int qed_write(struct node *n, const struct request *r)
         }
         if (ret == 0 && m.type == QED_DATA) {
             part = m.bytes;
-            ret = child_pwritev(n->file, (int64_t)m.host, (int64_t)part, r->iov, q_off, 0, LABEL_WRITE_AIO, r);
+            ret = child_pwritev(n->file, (int64_t)m.host, (int64_t)part, r->iov, q_off, 0,
+                                LABEL_WRITE_AIO, r);
         }
         offset += part;
         left -= part;
@@ -168,7 +177,8 @@ int qed_write(struct node *n, const struct request *r)
 }
 
 /* One run of whole clusters that have no data: zero clusters. (alloc held) */
-static int zero_run(struct qed *s, const struct qed_map *m, uint64_t offset, uint64_t *bytes, const struct request *r)
+static int zero_run(struct qed *s, const struct qed_map *m, uint64_t offset, uint64_t *bytes,
+                    const struct request *r)
 {
     uint64_t cs = s->cluster_size, in_page = offset / cs % TABLE_PAGE_ENTRIES;
     *bytes = MIN(m->bytes, (TABLE_PAGE_ENTRIES - in_page) * cs);
@@ -189,7 +199,7 @@ int qed_write_zeroes(struct node *n, const struct request *r)
     uint64_t offset = (uint64_t)r->offset, left = (uint64_t)r->bytes;
     int ret = 0;
     if (!IS_ALIGNED(offset | left, s->cluster_size)) {
-        return -ENOTSUP;     /* part of a cluster: written as data */
+        return -ENOTSUP; /* part of a cluster: written as data */
     }
     while (left > 0 && ret == 0) {
         struct qed_map m;
@@ -201,8 +211,9 @@ int qed_write_zeroes(struct node *n, const struct request *r)
         }
         co_unlock(s->w, &s->alloc);
         if (ret == 0 && m.type == QED_DATA) {
-            part = m.bytes;  /* clusters are never given back, only their content */
-            ret = child_pwrite_zeroes(n->file, (int64_t)m.host, (int64_t)part, 0, LABEL_WRITE_AIO, r);
+            part = m.bytes; /* clusters are never given back, only their content */
+            ret =
+                child_pwrite_zeroes(n->file, (int64_t)m.host, (int64_t)part, 0, LABEL_WRITE_AIO, r);
         }
         offset += part;
         left -= part;

@@ -6,23 +6,23 @@
 #include <assert.h>
 #include <errno.h>
 
-#define MAX_PAGES 32     /* of an L2 table, in one answer */
+#define MAX_PAGES 32 /* of an L2 table, in one answer */
 
 struct table_ref qed_l1(const struct qed *s)
 {
-    return (struct table_ref){ s->l1_offset, s->table_bytes, LABEL_TABLE_LOAD, LABEL_L1_UPDATE };
+    return (struct table_ref){s->l1_offset, s->table_bytes, LABEL_TABLE_LOAD, LABEL_L1_UPDATE};
 }
 
 struct table_ref qed_l2(const struct qed *s, uint64_t offset)
 {
-    return (struct table_ref){ offset, s->table_bytes, LABEL_L2_LOAD, LABEL_L2_UPDATE };
+    return (struct table_ref){offset, s->table_bytes, LABEL_L2_LOAD, LABEL_L2_UPDATE};
 }
 
 static bool extent_valid(const struct qed *s, uint64_t offset, uint64_t bytes)
 {
     uint64_t header = qed_header_get_header_size(s->header) * s->cluster_size;
-    return IS_ALIGNED(offset, s->cluster_size) && offset >= MAX(header, s->cluster_size) && offset < s->valid_end &&
-           bytes <= s->valid_end - offset;
+    return IS_ALIGNED(offset, s->cluster_size) && offset >= MAX(header, s->cluster_size) &&
+           offset < s->valid_end && bytes <= s->valid_end - offset;
 }
 
 bool qed_table_offset_valid(const struct qed *s, uint64_t offset)
@@ -35,9 +35,10 @@ bool qed_cluster_offset_valid(const struct qed *s, uint64_t offset)
     return extent_valid(s, offset, s->cluster_size);
 }
 
-/* The entry at index and, in *n, how many (at most max) go on as it began; a few pages are looked at. */
-static int same_kind(struct qed *s, const struct table_ref *l2, uint64_t index, uint64_t max, uint64_t *first, uint64_t *n,
-                     const struct request *r)
+/* The entry at index and, in *n, how many (at most max) go on as it began; a few pages are looked
+ * at. */
+static int same_kind(struct qed *s, const struct table_ref *l2, uint64_t index, uint64_t max,
+                     uint64_t *first, uint64_t *n, const struct request *r)
 {
     const uint8_t *e;
     unsigned have;
@@ -61,7 +62,8 @@ static int same_kind(struct qed *s, const struct table_ref *l2, uint64_t index, 
     return 0;
 }
 
-static int find_locked(struct qed *s, uint64_t offset, uint64_t bytes, struct qed_map *m, const struct request *r)
+static int find_locked(struct qed *s, uint64_t offset, uint64_t bytes, struct qed_map *m,
+                       const struct request *r)
 {
     const uint8_t *e;
     unsigned n;
@@ -80,7 +82,8 @@ static int find_locked(struct qed *s, uint64_t offset, uint64_t bytes, struct qe
             return -EINVAL;
         }
         struct table_ref l2 = qed_l2(s, m->l2_offset);
-        ret = same_kind(s, &l2, cluster % s->entries, (in_cluster + bytes - 1) / s->cluster_size + 1, &first, &clusters, r);
+        ret = same_kind(s, &l2, cluster % s->entries,
+                        (in_cluster + bytes - 1) / s->cluster_size + 1, &first, &clusters, r);
         if (ret < 0) {
             return ret;
         }
@@ -94,14 +97,15 @@ static int find_locked(struct qed *s, uint64_t offset, uint64_t bytes, struct qe
             return -EINVAL;
         }
         if (!qed_cluster_offset_valid(s, last)) {
-            m->bytes = s->valid_end - first - in_cluster;   /* the first cluster is whole */
+            m->bytes = s->valid_end - first - in_cluster; /* the first cluster is whole */
         }
         m->host = first + in_cluster;
     }
     return 0;
 }
 
-int qed_find(struct qed *s, uint64_t offset, uint64_t bytes, struct qed_map *m, const struct request *r)
+int qed_find(struct qed *s, uint64_t offset, uint64_t bytes, struct qed_map *m,
+             const struct request *r)
 {
     assert(bytes > 0);
     co_lock(s->w, &s->lock);
@@ -110,17 +114,18 @@ int qed_find(struct qed *s, uint64_t offset, uint64_t bytes, struct qed_map *m, 
     return ret;
 }
 
-/* A new, empty L2 table at the end of the file; with a backing file it is stable before L1 names it. */
+/* A new, empty L2 table at the end of the file; with a backing file it is stable before L1 names
+ * it. */
 static int new_l2(struct qed *s, uint64_t l2_offset, const struct request *r)
 {
     struct table_ref l2 = qed_l2(s, l2_offset);
     return table_clear(&s->tables, &l2, r);
 }
 
-static int link_locked(struct qed *s, uint64_t cluster, unsigned n, uint64_t entry, uint64_t step, uint64_t l2_offset,
-                       const struct request *r)
+static int link_locked(struct qed *s, uint64_t cluster, unsigned n, uint64_t entry, uint64_t step,
+                       uint64_t l2_offset, const struct request *r)
 {
-    uint8_t e[TABLE_PAGE] = { 0 };
+    uint8_t e[TABLE_PAGE] = {0};
     struct table_ref l1 = qed_l1(s);
     bool fresh = l2_offset == 0;
     int ret = 0;
@@ -145,8 +150,8 @@ static int link_locked(struct qed *s, uint64_t cluster, unsigned n, uint64_t ent
     return ret;
 }
 
-int qed_link(struct qed *s, uint64_t offset, unsigned n, uint64_t entry, uint64_t step, uint64_t l2_offset,
-             const struct request *r)
+int qed_link(struct qed *s, uint64_t offset, unsigned n, uint64_t entry, uint64_t step,
+             uint64_t l2_offset, const struct request *r)
 {
     if (s->file_end > (uint64_t)INT64_MAX - s->table_bytes) {
         return -EFBIG;
@@ -158,7 +163,8 @@ int qed_link(struct qed *s, uint64_t offset, unsigned n, uint64_t entry, uint64_
     return ret;
 }
 
-int qed_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out)
+int qed_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                     struct status *out)
 {
     struct qed *s = qed_state(n);
     struct qed_map m;
@@ -166,7 +172,7 @@ int qed_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes
     if (ret < 0) {
         return ret;
     }
-    *out = (struct status){ .bytes = (int64_t)m.bytes };
+    *out = (struct status){.bytes = (int64_t)m.bytes};
     if (m.type == QED_ZERO) {
         out->flags = STATUS_ZERO | STATUS_ALLOCATED;
     } else if (m.type == QED_DATA) {

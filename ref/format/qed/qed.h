@@ -1,5 +1,6 @@
 /*
- * Inside the QED driver: state and what its files offer each other.  Layout: docs/interop/qed_spec.txt, specs/qed.yaml.
+ * Inside the QED driver: state and what its files offer each other.  Layout:
+ * docs/interop/qed_spec.txt, specs/qed.yaml.
  */
 #ifndef BLKREF_FORMAT_QED_QED_H
 #define BLKREF_FORMAT_QED_QED_H
@@ -13,20 +14,20 @@
 struct qed {
     struct node *n;
     struct world *w;
-    uint8_t header[QED_HEADER_SIZE]; /* as on disk */
-    uint64_t cluster_size, table_bytes, entries;   /* entries of one table */
+    uint8_t header[QED_HEADER_SIZE];             /* as on disk */
+    uint64_t cluster_size, table_bytes, entries; /* entries of one table */
     uint64_t features, l1_offset, image_size;
-    uint64_t file_end;               /* where the next cluster goes; a multiple of cluster_size */
-    uint64_t valid_end;              /* clusters in use end here: what is cut at the file's end is none */
-    bool unchecked;                  /* the need-check bit was found and no repair was done yet */
-    bool dead;                       /* reading the image again failed */
+    uint64_t file_end;  /* where the next cluster goes; a multiple of cluster_size */
+    uint64_t valid_end; /* clusters in use end here: what is cut at the file's end is none */
+    bool unchecked;     /* the need-check bit was found and no repair was done yet */
+    bool dead;          /* reading the image again failed */
 
     /* Lock order: alloc, then tables. */
-    struct co_mutex alloc;           /* one allocation at a time; guards file_end, features */
-    struct co_mutex lock;            /* guards tables */
+    struct co_mutex alloc; /* one allocation at a time; guards file_end, features */
+    struct co_mutex lock;  /* guards tables */
     struct table_cache tables;
-    struct timer clean_timer;        /* since the last allocation: clears the need-check bit */
-    bool cleaning;                   /* its coroutine is under way */
+    struct timer clean_timer; /* since the last allocation: clears the need-check bit */
+    bool cleaning;            /* its coroutine is under way */
 };
 
 enum qed_type { QED_UNALLOCATED, QED_ZERO, QED_DATA };
@@ -34,12 +35,15 @@ enum qed_type { QED_UNALLOCATED, QED_ZERO, QED_DATA };
 /* Where a guest range is: one kind, contiguous on the host. */
 struct qed_map {
     enum qed_type type;
-    uint64_t bytes;                  /* for how many bytes from the offset it holds */
-    uint64_t host;                   /* QED_DATA: host offset of the first byte */
-    uint64_t l2_offset;              /* 0: no L2 table */
+    uint64_t bytes;     /* for how many bytes from the offset it holds */
+    uint64_t host;      /* QED_DATA: host offset of the first byte */
+    uint64_t l2_offset; /* 0: no L2 table */
 };
 
-static inline struct qed *qed_state(struct node *n) { return n->state; }
+static inline struct qed *qed_state(struct node *n)
+{
+    return n->state;
+}
 
 /* ---- header.c ---- */
 int qed_header_read(struct qed *s, unsigned flags, struct error **err);
@@ -58,15 +62,19 @@ int qed_change_backing(struct node *n, const char *file, const char *format);
 /* ---- map.c ---- */
 struct table_ref qed_l1(const struct qed *s);
 struct table_ref qed_l2(const struct qed *s, uint64_t offset);
-/* An L1 entry names room for a whole table; an L2 entry names a whole cluster (spec: "Consistency checking"). */
+/* An L1 entry names room for a whole table; an L2 entry names a whole cluster (spec: "Consistency
+ * checking"). */
 bool qed_table_offset_valid(const struct qed *s, uint64_t offset);
 bool qed_cluster_offset_valid(const struct qed *s, uint64_t offset);
 /* -EINVAL where an entry is not valid. (takes lock) */
-int qed_find(struct qed *s, uint64_t offset, uint64_t bytes, struct qed_map *m, const struct request *r);
-/* Points n clusters from offset's on at `entry`, which rises by `step`; one page of one table. (alloc held, takes lock) */
-int qed_link(struct qed *s, uint64_t offset, unsigned n, uint64_t entry, uint64_t step, uint64_t l2_offset,
+int qed_find(struct qed *s, uint64_t offset, uint64_t bytes, struct qed_map *m,
              const struct request *r);
-int qed_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes, struct status *out);
+/* Points n clusters from offset's on at `entry`, which rises by `step`; one page of one table.
+ * (alloc held, takes lock) */
+int qed_link(struct qed *s, uint64_t offset, unsigned n, uint64_t entry, uint64_t step,
+             uint64_t l2_offset, const struct request *r);
+int qed_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                     struct status *out);
 
 /* ---- io.c ---- */
 int qed_read(struct node *n, const struct request *r);
@@ -77,7 +85,8 @@ void qed_clean_later(void *arg);
 
 /* ---- check.c ---- */
 int qed_check(struct node *n, struct check_result *res, unsigned fix);
-/* Repairs an image with the need-check bit; 0 also when something is left that cannot be repaired. (alloc held) */
+/* Repairs an image with the need-check bit; 0 also when something is left that cannot be repaired.
+ * (alloc held) */
 int qed_repair(struct qed *s, struct error **err);
 
 /* ---- create.c ---- */

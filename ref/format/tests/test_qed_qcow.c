@@ -1,6 +1,6 @@
 /*
- * QED and qcow on simulated disks: random programs beside a shadow, hostile headers, check and repair, the need-check bit,
- * compressed clusters, growing.
+ * QED and qcow on simulated disks: random programs beside a shadow, hostile headers, check and
+ * repair, the need-check bit, compressed clusters, growing.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -104,7 +104,8 @@ static void step(struct program *p)
     }
 }
 
-static void run_program(struct rig *r, const char *driver, bool backing, uint64_t seed, bool compressed)
+static void run_program(struct rig *r, const char *driver, bool backing, uint64_t seed,
+                        bool compressed)
 {
     char options[64];
     struct program p = {.shadow = mem_zalloc(SIZE), .compressed = compressed};
@@ -255,7 +256,8 @@ static void qcow_bad_entries(struct rig *r)
 
 #define L1 65536
 
-/* An image with the cluster at 0 written and one more L2 entry, for the cluster at 64k, as given. */
+/* An image with the cluster at 0 written and one more L2 entry, for the cluster at 64k, as given.
+ */
 static void damaged(struct rig *r, uint64_t entry, bool dirty)
 {
     make(r, &driver_qed, 0, "size=1M");
@@ -359,7 +361,11 @@ static void qed_grows(struct rig *r)
     blk_unref(b);
 }
 
-#define RUN(name) static void test_##name(void **state) { rig_run(drivers, name); }
+#define RUN(name)                                                                                  \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        rig_run(drivers, name);                                                                    \
+    }
 RUN(qed_programs)
 RUN(qcow_programs)
 RUN(qed_hostile)

@@ -1,6 +1,6 @@
 /*
- * The copy engine over simulated disks: what is written where, under many schedules, with a failure, a pause and a
- * cancel at each of its steps; and where data is split at zeroes.
+ * The copy engine over simulated disks: what is written where, under many schedules, with a
+ * failure, a pause and a cancel at each of its steps; and where data is split at zeroes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -59,10 +59,16 @@ static void open_disks(struct fixture *f)
     memset(memdisk_of(f->to)->data, 0xee, SIZE);
     f->source = on(f, f->from, PERM_CONSISTENT_READ);
     f->target = on(f, f->to, PERM_CONSISTENT_READ | PERM_WRITE);
-    f->s = (struct copy_source){ .b = f->source, .bytes = SIZE };
+    f->s = (struct copy_source){.b = f->source, .bytes = SIZE};
     f->c = (struct copy){
-        .w = f->m.w, .sources = &f->s, .n_sources = 1, .target = f->target, .total = SIZE, .min_sparse = 4 * KiB,
-        .in_order = true, .workers = 5,
+        .w = f->m.w,
+        .sources = &f->s,
+        .n_sources = 1,
+        .target = f->target,
+        .total = SIZE,
+        .min_sparse = 4 * KiB,
+        .in_order = true,
+        .workers = 5,
     };
     f->steps = 0;
     f->j = copy_job_new(&f->c, NULL, 0, NULL);
@@ -115,16 +121,16 @@ static void pause_body(void *arg)
     for (f->act_at = 1; f->act_at <= 6; f->act_at++) {
         open_disks(f);
         f->act = 'p';
-        f->j->watch = (struct job_watch){ .progress = act, .opaque = f };
+        f->j->watch = (struct job_watch){.progress = act, .opaque = f};
         job_start(f->j);
         while (f->j->status != JOB_PAUSED && f->j->status != JOB_NULL) {
-            co_yield(f->m.w);
+            co_yield (f->m.w);
         }
         if (f->j->status == JOB_PAUSED) {
             int64_t done = f->j->done;
             assert_int_equal(blk_in_flight(f->target) + blk_in_flight(f->source), 0);
             for (int i = 0; i < 50; i++) {
-                co_yield(f->m.w);
+                co_yield (f->m.w);
             }
             assert_int_equal(f->j->done, done);
             assert_int_equal(job_user_resume(f->j, NULL), 0);
@@ -141,7 +147,7 @@ static void cancel_body(void *arg)
     for (f->act_at = 1; f->act_at <= 6; f->act_at++) {
         open_disks(f);
         f->act = 'c';
-        f->j->watch = (struct job_watch){ .progress = act, .opaque = f };
+        f->j->watch = (struct job_watch){.progress = act, .opaque = f};
         job_start(f->j);
         int ret = job_wait(f->j);
         assert_true(ret == -ECANCELED || (ret == 0 && f->steps < f->act_at));
@@ -159,7 +165,8 @@ static void fail_body(void *arg)
         memdisk_of(side ? f->to : f->from)->fail = -EIO;
         memdisk_of(side ? f->to : f->from)->fail_op = side ? REQ_WRITE : REQ_READ;
         assert_int_equal(job_run(f->j, &err), -EIO);
-        assert_non_null(strstr(err->msg, side ? "error while writing at byte " : "error while reading"));
+        assert_non_null(
+            strstr(err->msg, side ? "error while writing at byte " : "error while reading"));
         error_free(err);
         close_disks(f);
     }
@@ -176,10 +183,22 @@ static void run(void (*body)(void *arg))
     }
 }
 
-static void test_copies(void **state) { run(copy_body); }
-static void test_pauses(void **state) { run(pause_body); }
-static void test_cancels(void **state) { run(cancel_body); }
-static void test_fails(void **state) { run(fail_body); }
+static void test_copies(void **state)
+{
+    run(copy_body);
+}
+static void test_pauses(void **state)
+{
+    run(pause_body);
+}
+static void test_cancels(void **state)
+{
+    run(cancel_body);
+}
+static void test_fails(void **state)
+{
+    run(fail_body);
+}
 
 static void expect_split(const char *blocks, int64_t offset, int64_t min_sparse, const char *runs)
 {
@@ -220,8 +239,9 @@ static void test_split(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_split), cmocka_unit_test(test_copies), cmocka_unit_test(test_pauses),
-        cmocka_unit_test(test_cancels), cmocka_unit_test(test_fails),
+        cmocka_unit_test(test_split),  cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_pauses), cmocka_unit_test(test_cancels),
+        cmocka_unit_test(test_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

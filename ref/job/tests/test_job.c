@@ -1,6 +1,6 @@
 /*
- * The state machine of jobs: every transition, every command in every state, and a toy job that is paused, cancelled
- * and failed at each of its steps.
+ * The state machine of jobs: every transition, every command in every state, and a toy job that is
+ * paused, cancelled and failed at each of its steps.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,14 +16,14 @@
 #define STEPS 6
 
 struct toy {
-    int fail_at, workers;             /* step that fails, -1: none */
+    int fail_at, workers; /* step that fails, -1: none */
     bool fail_prepare, ready_first, completed;
     int steps, running;
-    struct strbuf log;                /* first letters of callbacks and states */
+    struct strbuf log; /* first letters of callbacks and states */
     struct waitq done;
     struct job *j;
-    int act_at;                       /* the controller acts at this progress */
-    int act;                          /* 'p'ause, 'c'ancel, 0 */
+    int act_at; /* the controller acts at this progress */
+    int act;    /* 'p'ause, 'c'ancel, 0 */
     bool acted;
 };
 
@@ -95,9 +95,18 @@ static int toy_prepare(struct job *j, struct error **err)
     note(j, 'P');
     return ((struct toy *)j->opaque)->fail_prepare ? error_set(err, EBUSY, "not prepared") : 0;
 }
-static void toy_commit(struct job *j) { note(j, 'C'); }
-static void toy_abort(struct job *j) { note(j, 'A'); }
-static void toy_clean(struct job *j) { note(j, 'L'); }
+static void toy_commit(struct job *j)
+{
+    note(j, 'C');
+}
+static void toy_abort(struct job *j)
+{
+    note(j, 'A');
+}
+static void toy_clean(struct job *j)
+{
+    note(j, 'L');
+}
 static int toy_complete(struct job *j, struct error **err)
 {
     ((struct toy *)j->opaque)->completed = true;
@@ -109,15 +118,21 @@ static bool toy_cancel(struct job *j)
 }
 
 static const struct job_driver toy_driver = {
-    .type = JOB_MIRROR, .run = toy_run, .prepare = toy_prepare, .commit = toy_commit, .abort = toy_abort,
-    .clean = toy_clean, .complete = toy_complete, .cancel = toy_cancel,
+    .type = JOB_MIRROR,
+    .run = toy_run,
+    .prepare = toy_prepare,
+    .commit = toy_commit,
+    .abort = toy_abort,
+    .clean = toy_clean,
+    .complete = toy_complete,
+    .cancel = toy_cancel,
 };
 
 static int setup(void **state)
 {
     struct fixture *f = mem_zalloc(sizeof(*f));
     f->p = process_new();
-    struct world_config cfg = { .simulated_time = true };
+    struct world_config cfg = {.simulated_time = true};
     f->w = world_new(f->p, &cfg);
     f->toy.fail_at = -1;
     *state = f;
@@ -151,15 +166,15 @@ static void drop(struct job *j)
     job_unref(j);
 }
 
-#define TEST(name)                                             \
-    static void name##_body(void *arg);                        \
-    static void name(void **state)                             \
-    {                                                          \
-        struct fixture *f = *state;                            \
-        assert_int_equal(world_exec(f->w, name##_body, f), 0); \
-        world_settle(f->w);                                    \
-        assert_int_equal(world_live(f->w), 0);                 \
-    }                                                          \
+#define TEST(name)                                                                                 \
+    static void name##_body(void *arg);                                                            \
+    static void name(void **state)                                                                 \
+    {                                                                                              \
+        struct fixture *f = *state;                                                                \
+        assert_int_equal(world_exec(f->w, name##_body, f), 0);                                     \
+        world_settle(f->w);                                                                        \
+        assert_int_equal(world_live(f->w), 0);                                                     \
+    }                                                                                              \
     static void name##_body(void *arg)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
@@ -167,15 +182,23 @@ static void drop(struct job *j)
 static void test_transitions(void **state)
 {
     static const char *const allowed[JOB_STATUS_COUNT] = {
-        [JOB_UNDEFINED] = "created", [JOB_CREATED] = "running aborting",
-        [JOB_RUNNING] = "paused ready waiting aborting", [JOB_PAUSED] = "running",
-        [JOB_READY] = "standby waiting aborting", [JOB_STANDBY] = "ready", [JOB_WAITING] = "pending aborting",
-        [JOB_PENDING] = "aborting concluded", [JOB_ABORTING] = "concluded", [JOB_CONCLUDED] = "null", [JOB_NULL] = "",
+        [JOB_UNDEFINED] = "created",
+        [JOB_CREATED] = "running aborting",
+        [JOB_RUNNING] = "paused ready waiting aborting",
+        [JOB_PAUSED] = "running",
+        [JOB_READY] = "standby waiting aborting",
+        [JOB_STANDBY] = "ready",
+        [JOB_WAITING] = "pending aborting",
+        [JOB_PENDING] = "aborting concluded",
+        [JOB_ABORTING] = "concluded",
+        [JOB_CONCLUDED] = "null",
+        [JOB_NULL] = "",
     };
     for (int from = 0; from < JOB_STATUS_COUNT; from++) {
         for (int to = 0; to < JOB_STATUS_COUNT; to++) {
             bool listed = strstr(allowed[from], job_status_names[to]) != NULL;
-            assert_int_equal(job_transition_allowed((enum job_status)from, (enum job_status)to), listed);
+            assert_int_equal(job_transition_allowed((enum job_status)from, (enum job_status)to),
+                             listed);
         }
     }
 }
@@ -186,14 +209,15 @@ TEST(test_verbs_in_states)
     struct job *j = make(f, JOB_MANUAL_FINALIZE | JOB_MANUAL_DISMISS);
     struct error *err = NULL;
     assert_int_equal(job_complete(j, &err), -EPERM);
-    assert_string_equal(err->msg, "Job 'j0' in state 'created' cannot accept command verb 'complete'");
+    assert_string_equal(err->msg,
+                        "Job 'j0' in state 'created' cannot accept command verb 'complete'");
     error_clear(&err);
     assert_int_equal(job_user_resume(j, &err), -EINVAL);
     assert_string_equal(err->msg, "Can't resume a job that was not paused");
     error_clear(&err);
     job_start(j);
     while (j->status != JOB_PENDING) {
-        co_yield(f->w);
+        co_yield (f->w);
     }
     assert_int_equal(job_user_pause(j, NULL), -EPERM);
     assert_int_equal(job_dismiss(j, NULL), -EPERM);
@@ -219,7 +243,7 @@ TEST(test_ids)
     assert_null(job_new(f->w, "0j", &toy_driver, NULL, 0, &err));
     assert_string_equal(err->msg, "Invalid job ID '0j'");
     error_clear(&err);
-    assert_int_equal(job_cancel(j, false, NULL), 0);      /* before it was started */
+    assert_int_equal(job_cancel(j, false, NULL), 0); /* before it was started */
     assert_int_equal(job_wait(j), -ECANCELED);
     assert_string_equal(f->toy.log.s, "AL");
     drop(j);
@@ -252,18 +276,18 @@ TEST(test_pause_and_cancel_everywhere)
             t->act = i & 1 ? 'c' : 'p';
             t->act_at = i / 2 + 1;
             struct job *j = make(f, 0);
-            j->watch = (struct job_watch){ .progress = act, .opaque = t };
+            j->watch = (struct job_watch){.progress = act, .opaque = t};
             job_start(j);
             while (!t->acted) {
-                co_yield(f->w);
+                co_yield (f->w);
             }
             if (t->act == 'p' && t->act_at < total) {
                 while (j->status != JOB_PAUSED) {
-                    co_yield(f->w);
+                    co_yield (f->w);
                 }
                 int steps = t->steps;
                 for (int k = 0; k < 20; k++) {
-                    co_yield(f->w);
+                    co_yield (f->w);
                 }
                 assert_int_equal(t->steps, steps);
             }
@@ -284,10 +308,10 @@ TEST(test_cancel_while_paused)
     struct fixture *f = arg;
     for (f->toy.workers = 0; f->toy.workers < 3; f->toy.workers++) {
         struct job *j = make(f, 0);
-        job_user_pause(j, NULL);                           /* pauses before run() */
+        job_user_pause(j, NULL); /* pauses before run() */
         job_start(j);
         while (j->status != JOB_PAUSED) {
-            co_yield(f->w);
+            co_yield (f->w);
         }
         assert_int_equal(f->toy.steps, 0);
         assert_int_equal(job_cancel(j, false, NULL), 0);
@@ -323,23 +347,24 @@ TEST(test_ready_standby_complete)
     struct job *j = make(f, 0);
     job_start(j);
     while (j->status != JOB_READY || f->toy.steps < STEPS) {
-        co_yield(f->w);
+        co_yield (f->w);
     }
     assert_int_equal(job_user_pause(j, NULL), 0);
     while (j->status != JOB_STANDBY) {
-        co_yield(f->w);
+        co_yield (f->w);
     }
     assert_int_equal(job_complete(j, NULL), -EPERM);
     assert_int_equal(job_user_resume(j, NULL), 0);
     while (j->status != JOB_READY) {
-        co_yield(f->w);
+        co_yield (f->w);
     }
     assert_int_equal(job_complete(j, NULL), 0);
     assert_int_equal(job_wait(j), 0);
     drop(j);
 }
 
-/* A soft cancel of a ready job is a good end, a forced one is not; a pending job can still be cancelled. */
+/* A soft cancel of a ready job is a good end, a forced one is not; a pending job can still be
+ * cancelled. */
 TEST(test_soft_cancel)
 {
     struct fixture *f = arg;
@@ -348,7 +373,7 @@ TEST(test_soft_cancel)
         struct job *j = make(f, 0);
         job_start(j);
         while (j->status != JOB_READY || f->toy.steps < STEPS) {
-            co_yield(f->w);
+            co_yield (f->w);
         }
         assert_int_equal(job_cancel(j, force, NULL), 0);
         assert_int_equal(job_wait(j), force ? -ECANCELED : 0);
@@ -358,7 +383,7 @@ TEST(test_soft_cancel)
     struct job *j = make(f, JOB_MANUAL_FINALIZE);
     job_start(j);
     while (j->status != JOB_PENDING) {
-        co_yield(f->w);
+        co_yield (f->w);
     }
     assert_int_equal(job_cancel(j, true, NULL), 0);
     assert_int_equal(job_wait(j), -ECANCELED);
@@ -384,9 +409,9 @@ TEST(test_speed)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_transitions), T(test_verbs_in_states), T(test_ids),
+        cmocka_unit_test(test_transitions),  T(test_verbs_in_states),     T(test_ids),
         T(test_pause_and_cancel_everywhere), T(test_cancel_while_paused), T(test_failures),
-        T(test_ready_standby_complete), T(test_soft_cancel), T(test_speed),
+        T(test_ready_standby_complete),      T(test_soft_cancel),         T(test_speed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

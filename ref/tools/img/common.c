@@ -25,7 +25,8 @@ int img_usage_error(struct tool *t, const char *fmt, ...)
     return 1;
 }
 
-int img_getopt(struct tool *t, int argc, char **argv, const char *short_options, const struct option *long_options)
+int img_getopt(struct tool *t, int argc, char **argv, const char *short_options,
+               const struct option *long_options)
 {
     opterr = 0;
     int c = getopt_long(argc, argv, short_options, long_options, NULL);
@@ -67,23 +68,26 @@ int64_t img_parse_size(const char *text)
     return value > INT64_MAX ? -ERANGE : (int64_t)value;
 }
 
-int64_t img_size_between(struct tool *t, const char *what, const char *text, int64_t min, int64_t max)
+int64_t img_size_between(struct tool *t, const char *what, const char *text, int64_t min,
+                         int64_t max)
 {
     int64_t size = img_parse_size(text);
     if (size == -ERANGE || (size >= 0 && (size < min || size > max))) {
-        tool_error(t, "Invalid %s specified. Must be between %lld and %lld.", what, (long long)min, (long long)max);
+        tool_error(t, "Invalid %s specified. Must be between %lld and %lld.", what, (long long)min,
+                   (long long)max);
         return -ERANGE;
     }
     return size >= 0 ? size : img_size_argument(t, what, text);
 }
 
 static const struct opt_desc snapshot_table[] = {
-    { .name = "snapshot.id", .type = OPT_STRING },
-    { .name = "snapshot.name", .type = OPT_STRING },
-    { .name = NULL },
+    {.name = "snapshot.id", .type = OPT_STRING},
+    {.name = "snapshot.name", .type = OPT_STRING},
+    {.name = NULL},
 };
 
-bool img_parse_snapshot(struct tool *t, const char *text, const char **id_or_name, struct value **opts)
+bool img_parse_snapshot(struct tool *t, const char *text, const char **id_or_name,
+                        struct value **opts)
 {
     struct error *err = NULL;
     if (strncmp(text, "snapshot.", 9)) {
@@ -100,14 +104,16 @@ bool img_parse_snapshot(struct tool *t, const char *text, const char **id_or_nam
     return false;
 }
 
-bool img_load_snapshot(struct tool *t, struct blk *b, const char *id_or_name, const struct value *opts)
+bool img_load_snapshot(struct tool *t, struct blk *b, const char *id_or_name,
+                       const struct value *opts)
 {
     struct error *err = NULL;
     int ret = 0;
     if (opts) {
-        ret = snapshot_load(blk_node(b), dict_get_str(opts, "snapshot.id"), dict_get_str(opts, "snapshot.name"), &err);
+        ret = snapshot_load(blk_node(b), dict_get_str(opts, "snapshot.id"),
+                            dict_get_str(opts, "snapshot.name"), &err);
     } else if (id_or_name) {
-        ret = snapshot_load(blk_node(b), id_or_name, NULL, NULL);     /* an id, else a name */
+        ret = snapshot_load(blk_node(b), id_or_name, NULL, NULL); /* an id, else a name */
         ret = ret < 0 ? snapshot_load(blk_node(b), NULL, id_or_name, &err) : 0;
     }
     if (ret < 0) {
@@ -121,7 +127,8 @@ int64_t img_size_argument(struct tool *t, const char *what, const char *text)
 {
     int64_t size = img_parse_size(text);
     if (size == -ERANGE) {
-        tool_error(t, "Invalid %s specified. Must be between 0 and %lld.", what, (long long)INT64_MAX);
+        tool_error(t, "Invalid %s specified. Must be between 0 and %lld.", what,
+                   (long long)INT64_MAX);
     } else if (size < 0) {
         tool_error(t, "Invalid %s specified. You may use k, M, G, T, P or E suffixes for", what);
         tool_error(t, "kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.");
@@ -144,8 +151,9 @@ bool img_parse_cache(const char *mode, unsigned *flags, bool *writethrough)
     return parse_cache_mode(mode, flags, writethrough);
 }
 
-struct blk *img_open_file(struct tool *t, struct value *options, const char *filename, const char *fmt, unsigned flags,
-                          bool writethrough, bool quiet, bool force_share)
+struct blk *img_open_file(struct tool *t, struct value *options, const char *filename,
+                          const char *fmt, unsigned flags, bool writethrough, bool quiet,
+                          bool force_share)
 {
     struct error *err = NULL;
     if (!options) {
@@ -167,7 +175,8 @@ struct blk *img_open_file(struct tool *t, struct value *options, const char *fil
     return b;
 }
 
-static struct blk *open_options(struct tool *t, const char *text, unsigned flags, bool writethrough, bool force_share)
+static struct blk *open_options(struct tool *t, const char *text, unsigned flags, bool writethrough,
+                                bool force_share)
 {
     struct error *err = NULL;
     struct value *options = opts_parse(text, NULL, &err);
@@ -194,8 +203,8 @@ static struct blk *open_options(struct tool *t, const char *text, unsigned flags
     return b;
 }
 
-struct blk *img_open(struct tool *t, bool image_opts, const char *filename, const char *fmt, unsigned flags,
-                     bool writethrough, bool quiet, bool force_share)
+struct blk *img_open(struct tool *t, bool image_opts, const char *filename, const char *fmt,
+                     unsigned flags, bool writethrough, bool quiet, bool force_share)
 {
     if (image_opts) {
         if (fmt) {
@@ -252,7 +261,7 @@ static void report_progress(void *arg, int signo)
 
 void img_progress_start(struct img_progress *p, struct tool *t, bool enabled, float min_step)
 {
-    *p = (struct img_progress){ .t = t, .enabled = enabled, .shown = -1 };
+    *p = (struct img_progress){.t = t, .enabled = enabled, .shown = -1};
     if (!enabled) {
         host_on_signal(t->w, SIGUSR1, report_progress, p);
     }
@@ -262,7 +271,8 @@ void img_progress_start(struct img_progress *p, struct tool *t, bool enabled, fl
 void img_progress(struct img_progress *p, float percent)
 {
     p->current = percent;
-    if (p->enabled && (percent - p->shown >= 1 || percent < p->shown || percent == 0 || percent == 100)) {
+    if (p->enabled &&
+        (percent - p->shown >= 1 || percent < p->shown || percent == 0 || percent == 100)) {
         p->shown = percent;
         printf("    (%3.2f/100%%)\r", percent);
         fflush(stdout);

@@ -1,28 +1,30 @@
 /*
- * `qemu-img --help`: synopses from the command table, the parameters in our words, the formats from the driver list.
+ * `qemu-img --help`: synopses from the command table, the parameters in our words, the formats from
+ * the driver list.
  */
 #include "ref/tools/img/help.h"
 
 #include "ref/tools/cli.h"
 #include "ref/tools/img/img.h"
 
-static const char head[] =
-    "usage: qemu-img [standard options] command [command options]\n"
-    "Creates, converts, examines and repairs disk images\n"
-    "\n"
-    "    '-h', '--help'       show this help\n"
-    "    '-V', '--version'    show the version\n"
-    "    '-T', '--trace'      refused: this build has no trace events\n"
-    "\n"
-    "Command syntax:\n";
+static const char head[] = "usage: qemu-img [standard options] command [command options]\n"
+                           "Creates, converts, examines and repairs disk images\n"
+                           "\n"
+                           "    '-h', '--help'       show this help\n"
+                           "    '-V', '--version'    show the version\n"
+                           "    '-T', '--trace'      refused: this build has no trace events\n"
+                           "\n"
+                           "Command syntax:\n";
 
 static const char parameters[] =
     "\n"
     "Command parameters:\n"
-    "  'filename'    an image: a path, PROTOCOL:..., json:{...}; with --image-opts a list of options\n"
+    "  'filename'    an image: a path, PROTOCOL:..., json:{...}; with --image-opts a list of "
+    "options\n"
     "  'objectdef'   TYPE,id=ID,...: an object that images refer to by its id\n"
     "  'fmt'         the image's format; probed where it is not given\n"
-    "  'cache'       none, writeback, writethrough, directsync or unsafe (convert starts with unsafe)\n"
+    "  'cache'       none, writeback, writethrough, directsync or unsafe (convert starts with "
+    "unsafe)\n"
     "  'size'        bytes; suffixes k, M, G, T, P, E are powers of 1024\n"
     "  'options'     name=value,...; `-o help` lists the names that the format has\n"
     "  'snapshot_param'  an internal snapshot: NAME_OR_ID, or snapshot.id=ID,snapshot.name=NAME\n"

@@ -1,8 +1,9 @@
 /*
  * qemu-img's frame: the command table, option parsing, opening, printing.
  *
- * Each command is one file img_<name>.c with one function `int img_<name>(struct tool *t, int argc, char **argv)`,
- * argv[0] being the command's name; it returns the exit status.  Messages, prefixes and exit codes are QEMU 7.2.0's.
+ * Each command is one file img_<name>.c with one function `int img_<name>(struct tool *t, int argc,
+ * char **argv)`, argv[0] being the command's name; it returns the exit status.  Messages, prefixes
+ * and exit codes are QEMU 7.2.0's.
  */
 #ifndef BLKREF_TOOLS_IMG_IMG_H
 #define BLKREF_TOOLS_IMG_IMG_H
@@ -15,26 +16,47 @@
 struct img_command {
     const char *name;
     int (*run)(struct tool *t, int argc, char **argv);
-    const char *synopsis;         /* for --help: what stands behind the name */
+    const char *synopsis; /* for --help: what stands behind the name */
 };
 /* Ends with name == NULL; one line a command in img.c. */
 extern const struct img_command img_commands[];
 
 /* Values of long options without a letter. */
 enum {
-    IMG_OPT_OBJECT = 256, IMG_OPT_IMAGE_OPTS, IMG_OPT_TARGET_IMAGE_OPTS, IMG_OPT_OUTPUT, IMG_OPT_BACKING_CHAIN,
-    IMG_OPT_PATTERN, IMG_OPT_FLUSH_INTERVAL, IMG_OPT_NO_DRAIN, IMG_OPT_SIZE, IMG_OPT_PREALLOCATION, IMG_OPT_SHRINK,
-    IMG_OPT_SALVAGE, IMG_OPT_TARGET_IS_ZERO, IMG_OPT_ADD, IMG_OPT_REMOVE, IMG_OPT_CLEAR, IMG_OPT_ENABLE,
-    IMG_OPT_DISABLE, IMG_OPT_MERGE, IMG_OPT_BITMAPS, IMG_OPT_FORCE, IMG_OPT_SKIP_BROKEN, IMG_OPT_START_OFFSET,
+    IMG_OPT_OBJECT = 256,
+    IMG_OPT_IMAGE_OPTS,
+    IMG_OPT_TARGET_IMAGE_OPTS,
+    IMG_OPT_OUTPUT,
+    IMG_OPT_BACKING_CHAIN,
+    IMG_OPT_PATTERN,
+    IMG_OPT_FLUSH_INTERVAL,
+    IMG_OPT_NO_DRAIN,
+    IMG_OPT_SIZE,
+    IMG_OPT_PREALLOCATION,
+    IMG_OPT_SHRINK,
+    IMG_OPT_SALVAGE,
+    IMG_OPT_TARGET_IS_ZERO,
+    IMG_OPT_ADD,
+    IMG_OPT_REMOVE,
+    IMG_OPT_CLEAR,
+    IMG_OPT_ENABLE,
+    IMG_OPT_DISABLE,
+    IMG_OPT_MERGE,
+    IMG_OPT_BITMAPS,
+    IMG_OPT_FORCE,
+    IMG_OPT_SKIP_BROKEN,
+    IMG_OPT_START_OFFSET,
     IMG_OPT_MAX_LENGTH,
 };
 
 /*
- * getopt_long() with options after operands (GNU permutation); short_options starts with ':'.  Returns the option, -1
- * at the end, or '?' after it has printed "unrecognized option 'X'" or "missing argument for option 'X'" (status 1).
- * Handles -h/--help itself: prints the help and returns 'h', then the command returns 0.
+ * getopt_long() with options after operands (GNU permutation); short_options starts with ':'.
+ * Returns the option, -1 at the end, or '?' after it has printed "unrecognized option 'X'" or
+ * "missing argument for option 'X'" (status 1). Handles -h/--help itself: prints the help and
+ * returns 'h', then the command returns 0.
  */
-int img_getopt(struct tool *t, int argc, char **argv, const char *short_options, const struct option *long_options);
+int img_getopt(struct tool *t, int argc, char **argv, const char *short_options,
+               const struct option *long_options);
 
 /* "qemu-img: MSG" and "Try 'qemu-img --help' for more information"; returns 1. */
 int img_usage_error(struct tool *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -42,30 +64,39 @@ int img_usage_error(struct tool *t, const char *fmt, ...) __attribute__((format(
 enum img_output { OUTPUT_HUMAN, OUTPUT_JSON };
 /* false after "--output must be used with human or json as argument." */
 bool img_parse_output(struct tool *t, const char *arg, enum img_output *out);
-/* Size argument as `qemu-img` takes it: -EINVAL/-ERANGE, or the value; messages are the caller's. */
+/* Size argument as `qemu-img` takes it: -EINVAL/-ERANGE, or the value; messages are the caller's.
+ */
 int64_t img_parse_size(const char *text);
 /* As above with the messages of a bad `what` ("image size", "start offset"); < 0 when bad. */
 int64_t img_size_argument(struct tool *t, const char *what, const char *text);
-/* As above for a value from min to max ("Invalid WHAT specified. Must be between 1 and 2147483647."). */
-int64_t img_size_between(struct tool *t, const char *what, const char *text, int64_t min, int64_t max);
-/* Parses a -l argument into *id_or_name (borrowed) or, for "snapshot.*=...", into *opts; false after messages. */
-bool img_parse_snapshot(struct tool *t, const char *text, const char **id_or_name, struct value **opts);
-/* Makes b's node show the snapshot that img_parse_snapshot() named (none: nothing happens); false after a message. */
-bool img_load_snapshot(struct tool *t, struct blk *b, const char *id_or_name, const struct value *opts);
-/* Prints the create options of a format, and of the protocol of filename (may be NULL); exit status. */
+/* As above for a value from min to max ("Invalid WHAT specified. Must be between 1 and
+ * 2147483647."). */
+int64_t img_size_between(struct tool *t, const char *what, const char *text, int64_t min,
+                         int64_t max);
+/* Parses a -l argument into *id_or_name (borrowed) or, for "snapshot.*=...", into *opts; false
+ * after messages. */
+bool img_parse_snapshot(struct tool *t, const char *text, const char **id_or_name,
+                        struct value **opts);
+/* Makes b's node show the snapshot that img_parse_snapshot() named (none: nothing happens); false
+ * after a message. */
+bool img_load_snapshot(struct tool *t, struct blk *b, const char *id_or_name,
+                       const struct value *opts);
+/* Prints the create options of a format, and of the protocol of filename (may be NULL); exit
+ * status. */
 int img_options_help(struct tool *t, const char *filename, const char *fmt);
 /* Collects an --object argument; false after a message. */
 bool img_add_object(struct tool *t, const char *text);
 
 /*
- * Opens an image as the tools do: `image_opts`: name is dotted options (fmt must be NULL), else a filename with optional
- * format.  NULL after a message ("Could not open 'X': ...").
+ * Opens an image as the tools do: `image_opts`: name is dotted options (fmt must be NULL), else a
+ * filename with optional format.  NULL after a message ("Could not open 'X': ...").
  */
-struct blk *img_open(struct tool *t, bool image_opts, const char *filename, const char *fmt, unsigned flags,
-                     bool writethrough, bool quiet, bool force_share);
+struct blk *img_open(struct tool *t, bool image_opts, const char *filename, const char *fmt,
+                     unsigned flags, bool writethrough, bool quiet, bool force_share);
 /* As above, with further options (consumed), for convert's -l and rebase. */
-struct blk *img_open_file(struct tool *t, struct value *options, const char *filename, const char *fmt, unsigned flags,
-                          bool writethrough, bool quiet, bool force_share);
+struct blk *img_open_file(struct tool *t, struct value *options, const char *filename,
+                          const char *fmt, unsigned flags, bool writethrough, bool quiet,
+                          bool force_share);
 /* Parses a -t / -T cache mode; false when invalid (no message). */
 bool img_parse_cache(const char *mode, unsigned *flags, bool *writethrough);
 /* printf to stdout unless quiet. */
@@ -74,7 +105,8 @@ void img_print(bool quiet, const char *fmt, ...) __attribute__((format(printf, 2
 bool img_add_options(struct tool *t, char **options, const char *arg);
 
 /*
- * -p: "    (12.34/100%)\r" lines; without it SIGUSR1 and SIGINFO print one to stderr.  Percent 0 to 100.
+ * -p: "    (12.34/100%)\r" lines; without it SIGUSR1 and SIGINFO print one to stderr.  Percent 0 to
+ * 100.
  */
 struct img_progress {
     struct tool *t;

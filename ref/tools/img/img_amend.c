@@ -18,11 +18,11 @@ struct amend_request {
 static int parse(struct tool *t, struct amend_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "force", no_argument, 0, IMG_OPT_FORCE },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"force", no_argument, 0, IMG_OPT_FORCE},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(t, argc, argv, ":ho:f:t:pq", long_options)) != -1) {
@@ -111,7 +111,8 @@ static int amend(struct tool *t, struct amend_request *r, struct node *n)
     }
     if (opts_validate_text(drv->amend_options, r->options, &err) < 0) {
         struct error *creation = NULL;
-        if (drv->create_options && opts_validate_text(drv->create_options, r->options, &creation) == 0) {
+        if (drv->create_options &&
+            opts_validate_text(drv->create_options, r->options, &creation) == 0) {
             error_hint(&err, "This option is only supported for image creation\n");
         }
         error_clear(&creation);
@@ -134,7 +135,7 @@ static int amend(struct tool *t, struct amend_request *r, struct node *n)
 
 int img_amend(struct tool *t, int argc, char **argv)
 {
-    struct amend_request r = { .cache = "writeback", .flags = OPEN_RDWR | OPEN_RESIZE };
+    struct amend_request r = {.cache = "writeback", .flags = OPEN_RDWR | OPEN_RESIZE};
     int ended = parse(t, &r, argc, argv), status = ended - 1;
     if (ended) {
         goto out;
@@ -154,7 +155,8 @@ int img_amend(struct tool *t, int argc, char **argv)
         tool_error(t, "Invalid cache option: %s", r.cache);
         goto out;
     }
-    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet, false);
+    struct blk *b =
+        img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet, false);
     if (!b) {
         goto out;
     }

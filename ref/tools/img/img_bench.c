@@ -1,7 +1,8 @@
 /*
  * qemu-img bench: many equal requests, some at once, and how long they took.
  *
- * A coroutine for each request in parallel; every so many writes a flush, before which the queue is drained (or not).
+ * A coroutine for each request in parallel; every so many writes a flush, before which the queue is
+ * drained (or not).
  */
 #include <errno.h>
 #include <limits.h>
@@ -44,7 +45,8 @@ static bool parse_number(struct bench *k, const char *what, int max, int *out)
 
 static bool parse_bytes(struct bench *k, const char *what, int64_t max, int64_t *out)
 {
-    *out = max == INT64_MAX ? img_size_argument(k->t, what, optarg) : img_size_between(k->t, what, optarg, 0, max);
+    *out = max == INT64_MAX ? img_size_argument(k->t, what, optarg)
+                            : img_size_between(k->t, what, optarg, 0, max);
     return *out >= 0;
 }
 
@@ -123,13 +125,13 @@ static bool check(struct bench *k)
 static int parse(struct bench *k, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "flush-interval", required_argument, 0, IMG_OPT_FLUSH_INTERVAL },
-        { "pattern", required_argument, 0, IMG_OPT_PATTERN },
-        { "no-drain", no_argument, 0, IMG_OPT_NO_DRAIN },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "force-share", no_argument, 0, 'U' },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"flush-interval", required_argument, 0, IMG_OPT_FLUSH_INTERVAL},
+        {"pattern", required_argument, 0, IMG_OPT_PATTERN},
+        {"no-drain", no_argument, 0, IMG_OPT_NO_DRAIN},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"force-share", no_argument, 0, 'U'},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(k->t, argc, argv, ":hc:d:f:ni:o:qs:S:t:wU", long_options)) != -1) {
@@ -173,7 +175,8 @@ static void send(struct bench *k)
     }
     k->in_flight++;
     iov_single(&q, k->buf, (size_t)k->bs);
-    int ret = k->write ? blk_pwritev(k->b, offset, k->bs, &q, 0, NULL) : blk_preadv(k->b, offset, k->bs, &q, 0, NULL);
+    int ret = k->write ? blk_pwritev(k->b, offset, k->bs, &q, 0, NULL)
+                       : blk_preadv(k->b, offset, k->bs, &q, 0, NULL);
     k->in_flight--;
     k->ret = k->ret ? k->ret : ret;
     waitq_wake_all(k->t->w, &k->changed);
@@ -204,8 +207,10 @@ static void worker(void *arg)
 
 static bool run(struct bench *k)
 {
-    printf("Sending %d %s requests, %lld bytes each, %d in parallel (starting at offset %lld, step size %lld)\n",
-           k->count, k->write ? "write" : "read", (long long)k->bs, k->depth, (long long)k->offset, (long long)k->step);
+    printf("Sending %d %s requests, %lld bytes each, %d in parallel (starting at offset %lld, step "
+           "size %lld)\n",
+           k->count, k->write ? "write" : "read", (long long)k->bs, k->depth, (long long)k->offset,
+           (long long)k->step);
     if (k->flush_interval) {
         printf("Sending flush every %d requests\n", k->flush_interval);
     }
@@ -222,13 +227,15 @@ static bool run(struct bench *k)
         tool_error(k->t, "Failed request: %s", strerror(-k->ret));
         return false;
     }
-    printf("Run completed in %3.3f seconds.\n", (double)(clock_now(k->t->w, CLOCK_REAL) - begin) / 1e9);
+    printf("Run completed in %3.3f seconds.\n",
+           (double)(clock_now(k->t->w, CLOCK_REAL) - begin) / 1e9);
     return true;
 }
 
 static bool bench(struct bench *k)
 {
-    k->b = img_open(k->t, k->image_opts, k->filename, k->fmt, k->flags, k->writethrough, k->quiet, k->force_share);
+    k->b = img_open(k->t, k->image_opts, k->filename, k->fmt, k->flags, k->writethrough, k->quiet,
+                    k->force_share);
     if (!k->b) {
         return false;
     }
@@ -248,7 +255,8 @@ static bool bench(struct bench *k)
 
 int img_bench(struct tool *t, int argc, char **argv)
 {
-    struct bench k = { .t = t, .count = 75000, .depth = 64, .bs = 4096, .drain = true, .cache = "writeback" };
+    struct bench k = {
+        .t = t, .count = 75000, .depth = 64, .bs = 4096, .drain = true, .cache = "writeback"};
     int ended = parse(&k, argc, argv);
     if (ended) {
         return ended - 1;

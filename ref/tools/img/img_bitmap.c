@@ -1,15 +1,23 @@
 /*
  * qemu-img bitmap: actions on persistent dirty bitmaps, in the order of the command line.
  *
- * Leaves out: the bitmaps; every action is refused with the message for images that cannot store them.
+ * Leaves out: the bitmaps; every action is refused with the message for images that cannot store
+ * them.
  */
 #include <errno.h>
 
 #include "ref/base/mem.h"
 #include "ref/tools/img/img.h"
 
-enum bitmap_action { ACTION_ADD, ACTION_REMOVE, ACTION_CLEAR, ACTION_ENABLE, ACTION_DISABLE, ACTION_MERGE };
-static const char *const action_names[] = { "add", "remove", "clear", "enable", "disable", "merge" };
+enum bitmap_action {
+    ACTION_ADD,
+    ACTION_REMOVE,
+    ACTION_CLEAR,
+    ACTION_ENABLE,
+    ACTION_DISABLE,
+    ACTION_MERGE
+};
+static const char *const action_names[] = {"add", "remove", "clear", "enable", "disable", "merge"};
 
 #define MAX_ACTIONS 64
 
@@ -20,11 +28,12 @@ struct bitmap_request {
     int count;
     struct {
         enum bitmap_action action;
-        const char *source;               /* of a merge */
+        const char *source; /* of a merge */
     } actions[MAX_ACTIONS];
 };
 
-static bool add_action(struct tool *t, struct bitmap_request *r, enum bitmap_action action, const char *source)
+static bool add_action(struct tool *t, struct bitmap_request *r, enum bitmap_action action,
+                       const char *source)
 {
     if (r->count == MAX_ACTIONS) {
         tool_error(t, "More than %d bitmap actions at once", MAX_ACTIONS);
@@ -77,16 +86,16 @@ static bool take_option(struct tool *t, struct bitmap_request *r, int c)
 static int parse(struct tool *t, struct bitmap_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "add", no_argument, 0, IMG_OPT_ADD },
-        { "remove", no_argument, 0, IMG_OPT_REMOVE },
-        { "clear", no_argument, 0, IMG_OPT_CLEAR },
-        { "enable", no_argument, 0, IMG_OPT_ENABLE },
-        { "disable", no_argument, 0, IMG_OPT_DISABLE },
-        { "merge", required_argument, 0, IMG_OPT_MERGE },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"add", no_argument, 0, IMG_OPT_ADD},
+        {"remove", no_argument, 0, IMG_OPT_REMOVE},
+        {"clear", no_argument, 0, IMG_OPT_CLEAR},
+        {"enable", no_argument, 0, IMG_OPT_ENABLE},
+        {"disable", no_argument, 0, IMG_OPT_DISABLE},
+        {"merge", required_argument, 0, IMG_OPT_MERGE},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(t, argc, argv, ":b:f:F:g:h", long_options)) != -1) {
@@ -120,12 +129,13 @@ static int parse(struct tool *t, struct bitmap_request *r, int argc, char **argv
 
 int img_bitmap(struct tool *t, int argc, char **argv)
 {
-    struct bitmap_request r = { .count = 0 };
+    struct bitmap_request r = {.count = 0};
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
     }
-    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, OPEN_RDWR, false, false, false), *source = b;
+    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, OPEN_RDWR, false, false, false),
+               *source = b;
     if (!b) {
         return 1;
     }
@@ -133,7 +143,9 @@ int img_bitmap(struct tool *t, int argc, char **argv)
         source = img_open(t, false, r.source_file, r.source_fmt, 0, false, false, false);
     }
     if (source) {
-        tool_error(t, "Operation %s on bitmap %s failed: Can't store persistent bitmaps to %s: Operation not supported",
+        tool_error(t,
+                   "Operation %s on bitmap %s failed: Can't store persistent bitmaps to %s: "
+                   "Operation not supported",
                    action_names[r.actions[0].action], r.bitmap, blk_node(b)->node_name);
     }
     if (source && source != b) {

@@ -1,7 +1,8 @@
 /*
  * qemu-img check.
  *
- * Exit status: 0 clean, 1 the check could not run, 2 corruptions, 3 leaks only, 63 the format has no check.
+ * Exit status: 0 clean, 1 the check could not run, 2 corruptions, 3 leaks only, 63 the format has
+ * no check.
  */
 #include <errno.h>
 
@@ -23,7 +24,8 @@ static int parse_fix(struct tool *t, struct check_request *r, const char *word)
     } else if (!strcmp(word, "all")) {
         r->fix = FIX_LEAKS | FIX_ERRORS;
     } else {
-        return 1 + img_usage_error(t, "Unknown option value for -r (expecting 'leaks' or 'all'): %s", word);
+        return 1 + img_usage_error(
+                       t, "Unknown option value for -r (expecting 'leaks' or 'all'): %s", word);
     }
     r->flags |= OPEN_RDWR;
     return 0;
@@ -32,14 +34,14 @@ static int parse_fix(struct tool *t, struct check_request *r, const char *word)
 static int parse(struct tool *t, struct check_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "format", required_argument, 0, 'f' },
-        { "repair", required_argument, 0, 'r' },
-        { "output", required_argument, 0, IMG_OPT_OUTPUT },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "force-share", no_argument, 0, 'U' },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"format", required_argument, 0, 'f'},
+        {"repair", required_argument, 0, 'r'},
+        {"output", required_argument, 0, IMG_OPT_OUTPUT},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"force-share", no_argument, 0, 'U'},
+        {0, 0, 0, 0},
     };
     const char *cache = "writeback";
     int c;
@@ -92,23 +94,24 @@ static int parse(struct tool *t, struct check_request *r, int argc, char **argv)
     return 0;
 }
 
-static void print_json(const struct check_request *r, const char *format, const struct check_result *res)
+static void print_json(const struct check_request *r, const char *format,
+                       const struct check_result *res)
 {
     const struct {
         const char *key;
         int64_t value;
         bool always;
     } members[] = {
-        { "check-errors", res->check_errors, true },
-        { "corruptions", res->corruptions, false },
-        { "leaks", res->leaks, false },
-        { "corruptions-fixed", res->corruptions_fixed, false },
-        { "leaks-fixed", res->leaks_fixed, false },
-        { "image-end-offset", res->image_end_offset, false },
-        { "total-clusters", res->total_clusters, false },
-        { "allocated-clusters", res->allocated_clusters, false },
-        { "fragmented-clusters", res->fragmented_clusters, false },
-        { "compressed-clusters", res->compressed_clusters, false },
+        {"check-errors", res->check_errors, true},
+        {"corruptions", res->corruptions, false},
+        {"leaks", res->leaks, false},
+        {"corruptions-fixed", res->corruptions_fixed, false},
+        {"leaks-fixed", res->leaks_fixed, false},
+        {"image-end-offset", res->image_end_offset, false},
+        {"total-clusters", res->total_clusters, false},
+        {"allocated-clusters", res->allocated_clusters, false},
+        {"fragmented-clusters", res->fragmented_clusters, false},
+        {"compressed-clusters", res->compressed_clusters, false},
     };
     struct value *d = value_dict();
     dict_put_str(d, "filename", r->filename);
@@ -130,25 +133,30 @@ static void print_human(bool quiet, const struct check_result *res)
         img_print(quiet, "No errors were found on the image.\n");
     } else {
         if (res->corruptions) {
-            img_print(quiet, "\n%d errors were found on the image.\n"
-                             "Data may be corrupted, or further writes to the image may corrupt it.\n",
+            img_print(quiet,
+                      "\n%d errors were found on the image.\n"
+                      "Data may be corrupted, or further writes to the image may corrupt it.\n",
                       res->corruptions);
         }
         if (res->leaks) {
-            img_print(quiet, "\n%d leaked clusters were found on the image.\n"
-                             "This means waste of disk space, but no harm to data.\n",
+            img_print(quiet,
+                      "\n%d leaked clusters were found on the image.\n"
+                      "This means waste of disk space, but no harm to data.\n",
                       res->leaks);
         }
         if (res->check_errors) {
-            img_print(quiet, "\n%d internal errors have occurred during the check.\n", res->check_errors);
+            img_print(quiet, "\n%d internal errors have occurred during the check.\n",
+                      res->check_errors);
         }
     }
     if (res->total_clusters && res->allocated_clusters) {
-        img_print(quiet, "%lld/%lld = %0.2f%% allocated, %0.2f%% fragmented, %0.2f%% compressed clusters\n",
-                  (long long)res->allocated_clusters, (long long)res->total_clusters,
-                  (double)res->allocated_clusters * 100.0 / (double)res->total_clusters,
-                  (double)res->fragmented_clusters * 100.0 / (double)res->allocated_clusters,
-                  (double)res->compressed_clusters * 100.0 / (double)res->allocated_clusters);
+        img_print(
+            quiet,
+            "%lld/%lld = %0.2f%% allocated, %0.2f%% fragmented, %0.2f%% compressed clusters\n",
+            (long long)res->allocated_clusters, (long long)res->total_clusters,
+            (double)res->allocated_clusters * 100.0 / (double)res->total_clusters,
+            (double)res->fragmented_clusters * 100.0 / (double)res->allocated_clusters,
+            (double)res->compressed_clusters * 100.0 / (double)res->allocated_clusters);
     }
     if (res->image_end_offset) {
         img_print(quiet, "Image end offset: %lld\n", (long long)res->image_end_offset);
@@ -166,7 +174,8 @@ static int check_once(struct tool *t, struct node *n, struct check_result *res, 
 }
 
 /* A repair may uncover what it hid: fixed images are checked again, and that result counts. */
-static int repair_and_check(struct tool *t, const struct check_request *r, struct node *n, struct check_result *res)
+static int repair_and_check(struct tool *t, const struct check_request *r, struct node *n,
+                            struct check_result *res)
 {
     int ret = check_once(t, n, res, r->fix);
     if (ret < 0 || (!res->corruptions_fixed && !res->leaks_fixed)) {
@@ -175,9 +184,12 @@ static int repair_and_check(struct tool *t, const struct check_request *r, struc
     int corruptions_fixed = res->corruptions_fixed, leaks_fixed = res->leaks_fixed;
     bool before_repair = res->check_errors;
     if (r->output == OUTPUT_HUMAN) {
-        img_print(r->quiet, "%sThe following inconsistencies were found and repaired:\n\n    %d leaked clusters\n"
-                            "    %d corruptions\n\n%s",
-                  "", leaks_fixed, corruptions_fixed, before_repair ? "" : "Double checking the fixed image now...\n");
+        img_print(
+            r->quiet,
+            "%sThe following inconsistencies were found and repaired:\n\n    %d leaked clusters\n"
+            "    %d corruptions\n\n%s",
+            "", leaks_fixed, corruptions_fixed,
+            before_repair ? "" : "Double checking the fixed image now...\n");
     }
     ret = check_once(t, n, res, 0);
     res->corruptions_fixed = corruptions_fixed;
@@ -195,13 +207,14 @@ static int exit_status(const struct check_result *res)
 
 int img_check(struct tool *t, int argc, char **argv)
 {
-    struct check_request r = { .output = OUTPUT_HUMAN, .flags = OPEN_CHECK };
+    struct check_request r = {.output = OUTPUT_HUMAN, .flags = OPEN_CHECK};
     struct check_result res;
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
     }
-    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet, r.force_share);
+    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet,
+                             r.force_share);
     if (!b) {
         return 1;
     }

@@ -19,10 +19,10 @@ struct commit_request {
 static int parse(struct tool *t, struct commit_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(t, argc, argv, ":f:ht:b:dpqr:", long_options)) != -1) {
@@ -39,7 +39,7 @@ static int parse(struct tool *t, struct commit_request *r, int argc, char **argv
             break;
         case 'b':
             r->base = optarg;
-            r->drop = true;           /* what is between would be wrong after emptying the top */
+            r->drop = true; /* what is between would be wrong after emptying the top */
             break;
         case 'd':
             r->drop = true;
@@ -89,7 +89,7 @@ static int run(struct tool *t, const struct commit_request *r, struct node *top,
         return 1;
     }
     img_progress_start(&progress, t, r->progress && !r->quiet, 1);
-    j->watch = (struct job_watch){ .progress = show_progress, .opaque = &progress };
+    j->watch = (struct job_watch){.progress = show_progress, .opaque = &progress};
     int ret = job_run(j, &err);
     if (ret == 0) {
         img_progress(&progress, 100);
@@ -97,7 +97,7 @@ static int run(struct tool *t, const struct commit_request *r, struct node *top,
     if (ret == 0 && !r->drop) {
         ret = node_make_empty(top, &err);
         if (ret == -ENOTSUP) {
-            error_clear(&err);      /* a format that gives nothing back stays as it is */
+            error_clear(&err); /* a format that gives nothing back stays as it is */
             ret = 0;
         }
     } else if (ret < 0) {
@@ -114,7 +114,8 @@ static int run(struct tool *t, const struct commit_request *r, struct node *top,
 }
 
 /*
- * What is committed into: below real filters, but not below a raw image, which guards the format that was guessed.
+ * What is committed into: below real filters, but not below a raw image, which guards the format
+ * that was guessed.
  */
 static struct node *below(struct node *top)
 {
@@ -146,7 +147,7 @@ static int commit(struct tool *t, const struct commit_request *r, struct blk *b)
 
 int img_commit(struct tool *t, int argc, char **argv)
 {
-    struct commit_request r = { .cache = "writeback", .flags = OPEN_RDWR | OPEN_UNMAP };
+    struct commit_request r = {.cache = "writeback", .flags = OPEN_RDWR | OPEN_UNMAP};
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
@@ -155,7 +156,8 @@ int img_commit(struct tool *t, int argc, char **argv)
         tool_error(t, "Invalid cache option: %s", r.cache);
         return 1;
     }
-    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet, false);
+    struct blk *b =
+        img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet, false);
     if (!b) {
         return 1;
     }

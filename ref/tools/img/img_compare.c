@@ -1,7 +1,8 @@
 /*
  * qemu-img compare.
  *
- * Exit status: 0 equal, 1 different, 2 an image could not be opened, 3 allocation status, 4 data could not be read.
+ * Exit status: 0 equal, 1 different, 2 an image could not be opened, 3 allocation status, 4 data
+ * could not be read.
  */
 #include <errno.h>
 
@@ -19,11 +20,11 @@ struct compare_request {
 static int parse(struct tool *t, struct compare_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "force-share", no_argument, 0, 'U' },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"force-share", no_argument, 0, 'U'},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(t, argc, argv, ":hf:F:T:pqsU", long_options)) != -1) {
@@ -79,7 +80,7 @@ struct comparison {
     struct tool *t;
     const struct compare_request *r;
     struct blk *b[2];
-    int64_t length[2], total;         /* total: the longer one */
+    int64_t length[2], total; /* total: the longer one */
     uint8_t *buf[2];
     struct img_progress progress;
 };
@@ -88,8 +89,8 @@ static int read_part(struct comparison *c, int i, int64_t offset, int64_t bytes)
 {
     int ret = blk_pread(c->b[i], offset, c->buf[i], bytes);
     if (ret < 0) {
-        tool_error(c->t, "Error while reading offset %lld of %s: %s", (long long)offset, c->r->names[i],
-                   strerror(-ret));
+        tool_error(c->t, "Error while reading offset %lld of %s: %s", (long long)offset,
+                   c->r->names[i], strerror(-ret));
         return 4;
     }
     return 0;
@@ -140,16 +141,19 @@ static int get_status(struct comparison *c, int i, int64_t offset, int64_t bytes
     return 0;
 }
 
-static int compare_both(struct comparison *c, int64_t offset, int64_t *bytes, const struct status st[2])
+static int compare_both(struct comparison *c, int64_t offset, int64_t *bytes,
+                        const struct status st[2])
 {
     bool zero[2], allocated[2];
     for (int i = 0; i < 2; i++) {
         zero[i] = st[i].flags & STATUS_ZERO;
         allocated[i] = st[i].flags & STATUS_ALLOCATED;
     }
-    if (c->r->strict && (st[0].flags & ~(unsigned)(STATUS_OFFSET_VALID | STATUS_RAW | STATUS_COMPRESSED)) !=
-                            (st[1].flags & ~(unsigned)(STATUS_OFFSET_VALID | STATUS_RAW | STATUS_COMPRESSED))) {
-        img_print(c->r->quiet, "Strict mode: Offset %lld block status mismatch!\n", (long long)offset);
+    if (c->r->strict &&
+        (st[0].flags & ~(unsigned)(STATUS_OFFSET_VALID | STATUS_RAW | STATUS_COMPRESSED)) !=
+            (st[1].flags & ~(unsigned)(STATUS_OFFSET_VALID | STATUS_RAW | STATUS_COMPRESSED))) {
+        img_print(c->r->quiet, "Strict mode: Offset %lld block status mismatch!\n",
+                  (long long)offset);
         return 1;
     }
     if (zero[0] && zero[1]) {
@@ -222,7 +226,8 @@ static int compare(struct comparison *c)
     for (int i = 0; i < 2; i++) {
         c->length[i] = blk_length(c->b[i]);
         if (c->length[i] < 0) {
-            tool_error(c->t, "Can't get size of %s: %s", c->r->names[i], strerror((int)-c->length[i]));
+            tool_error(c->t, "Can't get size of %s: %s", c->r->names[i],
+                       strerror((int)-c->length[i]));
             return 4;
         }
     }
@@ -246,16 +251,17 @@ static int compare(struct comparison *c)
 
 int img_compare(struct tool *t, int argc, char **argv)
 {
-    struct compare_request r = { .cache = "writeback" };
+    struct compare_request r = {.cache = "writeback"};
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
     }
-    struct comparison c = { .t = t, .r = &r };
+    struct comparison c = {.t = t, .r = &r};
     int status = 2;
     r.progress = r.progress && !r.quiet;
     for (int i = 0; i < 2; i++) {
-        c.b[i] = img_open(t, r.image_opts, r.names[i], r.formats[i], r.flags, r.writethrough, r.quiet, r.force_share);
+        c.b[i] = img_open(t, r.image_opts, r.names[i], r.formats[i], r.flags, r.writethrough,
+                          r.quiet, r.force_share);
         if (!c.b[i]) {
             goto out;
         }

@@ -1,5 +1,6 @@
 /*
- * qemu-img convert: options, opening the sources, making and opening the target; the copying is ref/job/copy.c's.
+ * qemu-img convert: options, opening the sources, making and opening the target; the copying is
+ * ref/job/copy.c's.
  *
  * Leaves out: persistent bitmaps (--bitmaps is refused for every source).
  */
@@ -22,9 +23,9 @@ struct convert {
     struct value *snapshot_opts;
     char **names;
     int64_t rate;
-    bool image_opts, target_image_opts, no_create, target_is_zero, bitmaps, skip_broken, force_share, quiet, progress,
-        workers_given;
-    struct value *create;             /* options of the new image */
+    bool image_opts, target_image_opts, no_create, target_is_zero, bitmaps, skip_broken,
+        force_share, quiet, progress, workers_given;
+    struct value *create; /* options of the new image */
     const struct block_driver *drv;
     struct copy copy;
 };
@@ -38,8 +39,11 @@ static bool parse_sparse(struct convert *v, const char *text)
         return false;
     }
     if (size % 512 || size > MAX_SPARSE) {
-        tool_error(v->t, "Invalid buffer size for sparse output specified. Valid sizes are multiples of %d up to %d. "
-                   "Select 0 to disable sparse detection (fully allocates output).", 512, (int)MAX_SPARSE);
+        tool_error(v->t,
+                   "Invalid buffer size for sparse output specified. Valid sizes are multiples of "
+                   "%d up to %d. "
+                   "Select 0 to disable sparse detection (fully allocates output).",
+                   512, (int)MAX_SPARSE);
         return false;
     }
     v->copy.min_sparse = size;
@@ -53,7 +57,8 @@ static bool parse_workers(struct convert *v, const char *text)
     errno = 0;
     long n = strtol(text, &end, 10);
     if (errno || end == text || *end || n < 1 || n > COPY_MAX_WORKERS) {
-        tool_error(v->t, "Invalid number of coroutines. Allowed number of coroutines is between 1 and %d",
+        tool_error(v->t,
+                   "Invalid number of coroutines. Allowed number of coroutines is between 1 and %d",
                    COPY_MAX_WORKERS);
         return false;
     }
@@ -166,21 +171,22 @@ static const char *conflict(const struct convert *v, bool sparse_given)
 static int parse(struct convert *v, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "source-image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "force-share", no_argument, 0, 'U' },
-        { "target-image-opts", no_argument, 0, IMG_OPT_TARGET_IMAGE_OPTS },
-        { "salvage", no_argument, 0, IMG_OPT_SALVAGE },
-        { "target-is-zero", no_argument, 0, IMG_OPT_TARGET_IS_ZERO },
-        { "bitmaps", no_argument, 0, IMG_OPT_BITMAPS },
-        { "skip-broken-bitmaps", no_argument, 0, IMG_OPT_SKIP_BROKEN },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"source-image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"force-share", no_argument, 0, 'U'},
+        {"target-image-opts", no_argument, 0, IMG_OPT_TARGET_IMAGE_OPTS},
+        {"salvage", no_argument, 0, IMG_OPT_SALVAGE},
+        {"target-is-zero", no_argument, 0, IMG_OPT_TARGET_IS_ZERO},
+        {"bitmaps", no_argument, 0, IMG_OPT_BITMAPS},
+        {"skip-broken-bitmaps", no_argument, 0, IMG_OPT_SKIP_BROKEN},
+        {0, 0, 0, 0},
     };
     int c;
     bool sparse_given = false;
-    while ((c = img_getopt(v->t, argc, argv, ":hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", long_options)) != -1) {
+    while ((c = img_getopt(v->t, argc, argv, ":hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", long_options)) !=
+           -1) {
         if (c == 'h') {
             return 1;
         }
@@ -235,7 +241,8 @@ static bool open_sources(struct convert *v)
     v->copy.sources = mem_array((size_t)v->copy.n_sources, sizeof(*v->copy.sources));
     for (int i = 0; i < v->copy.n_sources; i++) {
         struct copy_source *s = &v->copy.sources[i];
-        s->b = img_open(t, v->image_opts, v->names[i], v->fmt, flags, writethrough, v->quiet, v->force_share);
+        s->b = img_open(t, v->image_opts, v->names[i], v->fmt, flags, writethrough, v->quiet,
+                        v->force_share);
         if (!s->b || !unshare(v, s->b)) {
             return false;
         }
@@ -326,7 +333,8 @@ static bool prepare_create(struct convert *v)
     }
     v->backing = dict_get_str(v->create, "backing_file");
     if (v->backing && v->copy.n_sources > 1) {
-        tool_error(t, "Having a backing file for the target makes no sense when concatenating multiple input images");
+        tool_error(t, "Having a backing file for the target makes no sense when concatenating "
+                      "multiple input images");
         return false;
     }
     if (v->backing && !dict_get_str(v->create, "backing_fmt")) {
@@ -344,7 +352,8 @@ static bool check_compression(struct convert *v)
     const char *wrong = NULL;
     if (!v->drv->write_compressed) {
         wrong = "Compression not supported for this file format";
-    } else if ((encryption && !strcmp(encryption, "on")) || (v->create && dict_has(v->create, "encrypt.format"))) {
+    } else if ((encryption && !strcmp(encryption, "on")) ||
+               (v->create && dict_has(v->create, "encrypt.format"))) {
         wrong = "Compression and encryption not supported at the same time";
     } else if (prealloc && strcmp(prealloc, "off")) {
         wrong = "Compression and preallocation not supported at the same time";
@@ -358,7 +367,7 @@ static bool check_compression(struct convert *v)
 /* What the new image needs to be opened: the key it was just encrypted with. */
 static struct value *target_options(const struct convert *v)
 {
-    static const char *const keys[] = { "key-secret", "encrypt.key-secret", "encrypt.format" };
+    static const char *const keys[] = {"key-secret", "encrypt.key-secret", "encrypt.format"};
     struct value *options = value_dict();
     for (size_t i = 0; v->create && i < ARRAY_SIZE(keys); i++) {
         const char *text = dict_get_str(v->create, keys[i]);
@@ -394,11 +403,11 @@ static bool open_target(struct convert *v)
         return false;
     }
     if (v->no_create) {
-        v->copy.target = img_open(v->t, v->target_image_opts, v->out_name, v->out_fmt, flags, writethrough, v->quiet,
-                                  false);
+        v->copy.target = img_open(v->t, v->target_image_opts, v->out_name, v->out_fmt, flags,
+                                  writethrough, v->quiet, false);
     } else {
-        v->copy.target = img_open_file(v->t, target_options(v), v->out_name, v->out_fmt, flags, writethrough, v->quiet,
-                                       false);
+        v->copy.target = img_open_file(v->t, target_options(v), v->out_name, v->out_fmt, flags,
+                                       writethrough, v->quiet, false);
     }
     if (!v->copy.target) {
         return false;
@@ -426,7 +435,9 @@ static bool look_at_target(struct convert *v)
     if (cow) {
         v->copy.zero_init = false;
         v->copy.overlay = v->backing != NULL;
-        v->copy.base = v->backing ? node_backing_chain_next(node_skip_filters(blk_node(v->copy.sources[0].b))) : NULL;
+        v->copy.base =
+            v->backing ? node_backing_chain_next(node_skip_filters(blk_node(v->copy.sources[0].b)))
+                       : NULL;
         v->copy.backing_bytes = MAX(node_length(cow->node), 0);
     }
     if (!v->copy.compressed) {
@@ -461,7 +472,7 @@ static bool copy(struct convert *v)
         return fail(v, err);
     }
     img_progress_start(&progress, v->t, v->progress && !v->quiet, 1);
-    j->watch = (struct job_watch){ .progress = show_progress, .opaque = &progress };
+    j->watch = (struct job_watch){.progress = show_progress, .opaque = &progress};
     int ret = job_run(j, &err);
     if (ret == 0) {
         img_progress(&progress, 100);
@@ -476,12 +487,14 @@ static int convert(struct convert *v)
         return 1;
     }
     if (v->backing && v->copy.n_sources > 1) {
-        tool_error(v->t, "Having a backing file for the target makes no sense when concatenating multiple input images");
+        tool_error(v->t, "Having a backing file for the target makes no sense when concatenating "
+                         "multiple input images");
         return 1;
     }
     if (v->target_is_zero && v->backing) {
-        tool_error(v->t, "Cannot use --target-is-zero when the destination image has a backing file");
-        return 0;                     /* as QEMU 7.2 does */
+        tool_error(v->t,
+                   "Cannot use --target-is-zero when the destination image has a backing file");
+        return 0; /* as QEMU 7.2 does */
     }
     if (v->copy.compressed && !v->no_create && !check_compression(v)) {
         return 1;
@@ -499,7 +512,7 @@ int img_convert(struct tool *t, int argc, char **argv)
         .t = t,
         .cache = "unsafe",
         .source_cache = "writeback",
-        .copy = { .w = t->w, .min_sparse = 4 * KiB, .in_order = true, .workers = 8 },
+        .copy = {.w = t->w, .min_sparse = 4 * KiB, .in_order = true, .workers = 8},
     };
     int ended = parse(&v, argc, argv), status = ended - 1;
     if (!ended) {

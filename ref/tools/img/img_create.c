@@ -58,9 +58,9 @@ struct create_request {
 static int parse(struct tool *t, struct create_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(t, argc, argv, ":F:b:f:ho:qu", long_options)) != -1) {
@@ -112,7 +112,7 @@ static int parse(struct tool *t, struct create_request *r, int argc, char **argv
 
 int img_create(struct tool *t, int argc, char **argv)
 {
-    struct create_request r = { .recipe = { .format = "raw", .size = -1 } };
+    struct create_request r = {.recipe = {.format = "raw", .size = -1}};
     struct error *err = NULL;
     int ended = parse(t, &r, argc, argv);
     int status = ended - 1;

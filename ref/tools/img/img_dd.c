@@ -11,7 +11,7 @@ struct dd {
     struct tool *t;
     const char *fmt, *out_fmt, *in_name, *out_name;
     bool image_opts, force_share, has_count;
-    int64_t bs, count, skip;          /* bytes; blocks */
+    int64_t bs, count, skip; /* bytes; blocks */
     struct blk *in, *out;
     int64_t in_length, out_length;
     const struct block_driver *drv;
@@ -48,11 +48,11 @@ static bool take_operand(struct dd *d, const char *operand)
 static int parse(struct dd *d, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "force-share", no_argument, 0, 'U' },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"force-share", no_argument, 0, 'U'},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(d->t, argc, argv, ":hf:O:U", long_options)) != -1) {
@@ -105,7 +105,9 @@ static bool find_drivers(struct dd *d)
         tool_report(d->t, err);
         return false;
     }
-    const char *kind = !d->drv->create_options ? "Format" : !protocol->create_options ? "Protocol" : NULL;
+    const char *kind = !d->drv->create_options     ? "Format"
+                       : !protocol->create_options ? "Protocol"
+                                                   : NULL;
     if (kind) {
         tool_error(d->t, "%s driver '%s' does not support image creation", kind,
                    d->drv->create_options ? protocol->name : d->drv->name);
@@ -180,7 +182,7 @@ static bool dd(struct dd *d)
     }
     if (d->skip > INT64_MAX / d->bs || d->in_length < d->skip * d->bs) {
         tool_error(d->t, "%s: cannot skip to specified offset", d->in_name);
-        return true;                  /* and yet it ends well */
+        return true; /* and yet it ends well */
     }
     uint8_t *buf = node_try_blockalign(blk_node(d->in), (size_t)d->bs);
     if (!buf) {
@@ -194,7 +196,7 @@ static bool dd(struct dd *d)
 
 int img_dd(struct tool *t, int argc, char **argv)
 {
-    struct dd d = { .t = t, .out_fmt = "raw", .bs = 512 };
+    struct dd d = {.t = t, .out_fmt = "raw", .bs = 512};
     int ended = parse(&d, argc, argv);
     if (ended) {
         return ended - 1;

@@ -15,14 +15,14 @@ struct info_request {
 static int parse(struct tool *t, struct info_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "format", required_argument, 0, 'f' },
-        { "output", required_argument, 0, IMG_OPT_OUTPUT },
-        { "backing-chain", no_argument, 0, IMG_OPT_BACKING_CHAIN },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "force-share", no_argument, 0, 'U' },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"format", required_argument, 0, 'f'},
+        {"output", required_argument, 0, IMG_OPT_OUTPUT},
+        {"backing-chain", no_argument, 0, IMG_OPT_BACKING_CHAIN},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"force-share", no_argument, 0, 'U'},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(t, argc, argv, ":hf:U", long_options)) != -1) {
@@ -68,8 +68,8 @@ static bool already_seen(const struct value *seen, const char *name)
 }
 
 /*
- * A list of image_info() values from the top down; each image of the chain is opened alone, so that a damaged
- * backing file does not hide what stands above it.  NULL after a message.
+ * A list of image_info() values from the top down; each image of the chain is opened alone, so that
+ * a damaged backing file does not hide what stands above it.  NULL after a message.
  */
 static struct value *collect(struct tool *t, const struct info_request *r)
 {
@@ -83,8 +83,8 @@ static struct value *collect(struct tool *t, const struct info_request *r)
             goto fail;
         }
         dict_put_bool(seen, filename, true);
-        struct blk *b = img_open(t, image_opts, filename, fmt, OPEN_NO_BACKING | OPEN_NO_IO, false, false,
-                                 r->force_share);
+        struct blk *b = img_open(t, image_opts, filename, fmt, OPEN_NO_BACKING | OPEN_NO_IO, false,
+                                 false, r->force_share);
         if (!b) {
             goto fail;
         }
@@ -129,7 +129,7 @@ static void print(const struct info_request *r, const struct value *list)
 
 int img_info(struct tool *t, int argc, char **argv)
 {
-    struct info_request r = { .output = OUTPUT_HUMAN };
+    struct info_request r = {.output = OUTPUT_HUMAN};
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;

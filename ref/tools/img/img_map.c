@@ -11,7 +11,7 @@ struct map_request {
     const char *filename, *fmt;
     enum img_output output;
     bool image_opts, force_share;
-    int64_t start, max;           /* -1: to the end */
+    int64_t start, max; /* -1: to the end */
 };
 
 struct map_entry {
@@ -24,15 +24,15 @@ struct map_entry {
 static int parse(struct tool *t, struct map_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "format", required_argument, 0, 'f' },
-        { "output", required_argument, 0, IMG_OPT_OUTPUT },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "force-share", no_argument, 0, 'U' },
-        { "start-offset", required_argument, 0, 's' },
-        { "max-length", required_argument, 0, 'l' },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"format", required_argument, 0, 'f'},
+        {"output", required_argument, 0, IMG_OPT_OUTPUT},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"force-share", no_argument, 0, 'U'},
+        {"start-offset", required_argument, 0, 's'},
+        {"max-length", required_argument, 0, 'l'},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(t, argc, argv, ":f:s:l:hU", long_options)) != -1) {
@@ -118,15 +118,16 @@ static int print_human(struct tool *t, const struct map_entry *e)
             tool_error(t, "File contains external, encrypted or compressed clusters.");
             return -1;
         }
-        printf("%#-16llx%#-16llx%#-16llx%s\n", (unsigned long long)e->start, (unsigned long long)e->length,
-               (unsigned long long)e->offset, e->file->filename);
+        printf("%#-16llx%#-16llx%#-16llx%s\n", (unsigned long long)e->start,
+               (unsigned long long)e->length, (unsigned long long)e->offset, e->file->filename);
     }
     return 0;
 }
 
 static void print_json(const struct map_entry *e, const struct map_entry *next)
 {
-    printf("{ \"start\": %lld, \"length\": %lld, \"depth\": %d, \"present\": %s, \"zero\": %s, \"data\": %s",
+    printf("{ \"start\": %lld, \"length\": %lld, \"depth\": %d, \"present\": %s, \"zero\": %s, "
+           "\"data\": %s",
            (long long)e->start, (long long)e->length, e->depth, e->present ? "true" : "false",
            e->zero ? "true" : "false", e->data ? "true" : "false");
     if (e->has_offset) {
@@ -135,7 +136,8 @@ static void print_json(const struct map_entry *e, const struct map_entry *next)
     printf("}%s", next ? ",\n" : "");
 }
 
-static int print_entry(struct tool *t, enum img_output output, const struct map_entry *e, const struct map_entry *next)
+static int print_entry(struct tool *t, enum img_output output, const struct map_entry *e,
+                       const struct map_entry *next)
 {
     if (output == OUTPUT_HUMAN) {
         return print_human(t, e);
@@ -146,7 +148,7 @@ static int print_entry(struct tool *t, enum img_output output, const struct map_
 
 static int walk(struct tool *t, const struct map_request *r, struct blk *b)
 {
-    struct map_entry current = { .length = 0 }, next;
+    struct map_entry current = {.length = 0}, next;
     int64_t length = blk_length(b);
     if (length < 0) {
         tool_error(t, "Failed to get size for '%s'", r->filename);
@@ -188,7 +190,7 @@ static int walk(struct tool *t, const struct map_request *r, struct blk *b)
 
 int img_map(struct tool *t, int argc, char **argv)
 {
-    struct map_request r = { .output = OUTPUT_HUMAN, .max = -1 };
+    struct map_request r = {.output = OUTPUT_HUMAN, .max = -1};
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;

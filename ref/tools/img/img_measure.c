@@ -14,7 +14,7 @@ struct measure_request {
     struct value *snapshot_opts;
     char *options;
     enum img_output output;
-    int64_t size;                     /* -1: not given */
+    int64_t size; /* -1: not given */
     bool image_opts, force_share;
 };
 
@@ -49,13 +49,13 @@ static bool take_option(struct tool *t, struct measure_request *r, int c)
 static int parse(struct tool *t, struct measure_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "output", required_argument, 0, IMG_OPT_OUTPUT },
-        { "size", required_argument, 0, IMG_OPT_SIZE },
-        { "force-share", no_argument, 0, 'U' },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"output", required_argument, 0, IMG_OPT_OUTPUT},
+        {"size", required_argument, 0, IMG_OPT_SIZE},
+        {"force-share", no_argument, 0, 'U'},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(t, argc, argv, ":hf:l:o:O:U", long_options)) != -1) {
@@ -100,7 +100,8 @@ static void print(const struct measure_request *r, const struct value *v)
 }
 
 /* Options of the image to be made; NULL after messages. */
-static struct value *create_options(struct tool *t, const struct measure_request *r, const struct block_driver *drv)
+static struct value *create_options(struct tool *t, const struct measure_request *r,
+                                    const struct block_driver *drv)
 {
     struct error *err = NULL;
     const struct block_driver *protocol = driver_find(t->w, "file");
@@ -155,13 +156,14 @@ static int measure(struct tool *t, const struct measure_request *r, struct blk *
 
 int img_measure(struct tool *t, int argc, char **argv)
 {
-    struct measure_request r = { .out_fmt = "raw", .size = -1 };
+    struct measure_request r = {.out_fmt = "raw", .size = -1};
     struct blk *b = NULL;
     int ended = parse(t, &r, argc, argv), status = ended ? ended - 1 : 1;
     if (!ended && r.filename) {
         b = img_open(t, r.image_opts, r.filename, r.fmt, 0, false, false, r.force_share);
     }
-    if (!ended && (!r.filename || b) && (!b || img_load_snapshot(t, b, r.snapshot, r.snapshot_opts))) {
+    if (!ended && (!r.filename || b) &&
+        (!b || img_load_snapshot(t, b, r.snapshot, r.snapshot_opts))) {
         status = measure(t, &r, b);
     }
     if (b) {

@@ -1,8 +1,8 @@
 /*
  * qemu-img rebase: another backing file for an image.
  *
- * Safe mode first writes into the image what it reads from the old backing file and would not read from the new one;
- * unsafe mode (-u) changes only the name.
+ * Safe mode first writes into the image what it reads from the old backing file and would not read
+ * from the new one; unsafe mode (-u) changes only the name.
  */
 #include <errno.h>
 
@@ -18,8 +18,8 @@ struct rebase {
     const char *filename, *fmt, *cache, *source_cache, *backing, *backing_fmt;
     unsigned flags, source_flags;
     bool image_opts, quiet, progress_wanted, unsafe, force_share, writethrough;
-    struct blk *image, *old, *new;    /* old, new: NULL when there is none */
-    struct node *shared;              /* the new backing file, when it is in the image's chain already */
+    struct blk *image, *old, *new; /* old, new: NULL when there is none */
+    struct node *shared; /* the new backing file, when it is in the image's chain already */
     int64_t length, old_length, new_length;
     uint8_t *old_buf, *new_buf;
     struct img_progress progress;
@@ -62,11 +62,11 @@ static bool take_option(struct rebase *r, int c)
 static int parse(struct rebase *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "force-share", no_argument, 0, 'U' },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"force-share", no_argument, 0, 'U'},
+        {0, 0, 0, 0},
     };
     int c;
     bool writethrough;
@@ -119,7 +119,8 @@ static bool open_old(struct rebase *r, struct node *n)
     }
     r->old_length = blk_length(r->old);
     if (r->old_length < 0) {
-        tool_error(r->t, "Could not get size of '%s': %s", below->filename, strerror((int)-r->old_length));
+        tool_error(r->t, "Could not get size of '%s': %s", below->filename,
+                   strerror((int)-r->old_length));
         return false;
     }
     return true;
@@ -137,7 +138,8 @@ static struct blk *open_backing_file(struct rebase *r, const char *name, struct 
     return blk_open(r->t->w, name, NULL, options, r->source_flags, err);
 }
 
-/* The new backing file, by its name relative to the image; one that the image stands on already is used as it is. */
+/* The new backing file, by its name relative to the image; one that the image stands on already is
+ * used as it is. */
 static bool open_new(struct rebase *r, struct node *n)
 {
     struct error *err = NULL;
@@ -162,20 +164,24 @@ static bool open_new(struct rebase *r, struct node *n)
     }
     mem_free(full);
     if (!r->new) {
-        error_prepend(&err, r->shared ? "Could not reuse backing file '%s': " : "Could not open new backing file '%s': ",
+        error_prepend(&err,
+                      r->shared ? "Could not reuse backing file '%s': "
+                                : "Could not open new backing file '%s': ",
                       r->backing);
         return fail(r, err);
     }
     r->new_length = blk_length(r->new);
     if (r->new_length < 0) {
-        tool_error(r->t, "Could not get size of '%s': %s", r->backing, strerror((int)-r->new_length));
+        tool_error(r->t, "Could not get size of '%s': %s", r->backing,
+                   strerror((int)-r->new_length));
         return false;
     }
     return true;
 }
 
 /* Reads a backing file (may be NULL), zeroes behind its end. */
-static bool read_backing(struct rebase *r, struct blk *b, int64_t length, int64_t offset, uint8_t *buf, int64_t bytes)
+static bool read_backing(struct rebase *r, struct blk *b, int64_t length, int64_t offset,
+                         uint8_t *buf, int64_t bytes)
 {
     int64_t n = b && offset < length ? MIN(bytes, length - offset) : 0;
     memset(buf + n, 0, (size_t)(bytes - n));
@@ -215,7 +221,8 @@ static bool write_differences(struct rebase *r, int64_t offset, int64_t bytes)
     return true;
 }
 
-/* Length of what need not be compared from offset on: 0 when it has to be, < 0 after a message; *n: how far it goes. */
+/* Length of what need not be compared from offset on: 0 when it has to be, < 0 after a message; *n:
+ * how far it goes. */
 static int skip(struct rebase *r, int64_t offset, int64_t *n)
 {
     int ret = node_is_allocated(node_skip_filters(blk_node(r->image)), offset, *n, n);
@@ -252,7 +259,8 @@ static bool copy_differences(struct rebase *r)
             n = MIN(n, r->old_length - offset);
         }
         if (!read_backing(r, r->old, r->old_length, offset, r->old_buf, n) ||
-            !read_backing(r, r->new, r->new_length, offset, r->new_buf, n) || !write_differences(r, offset, n)) {
+            !read_backing(r, r->new, r->new_length, offset, r->new_buf, n) ||
+            !write_differences(r, offset, n)) {
             return false;
         }
         img_progress(&r->progress, 100.0f * (float)(offset + n) / (float)r->length);
@@ -284,15 +292,20 @@ static bool safe(struct rebase *r, struct node *n)
 static bool change_name(struct rebase *r, struct node *n)
 {
     bool any = r->backing && *r->backing;
-    int ret = node_change_backing_file(n, any ? r->backing : NULL, any ? r->backing_fmt : NULL, true);
+    int ret =
+        node_change_backing_file(n, any ? r->backing : NULL, any ? r->backing_fmt : NULL, true);
     if (ret == 0) {
         return true;
     }
     const char *name = r->backing ? r->backing : "(null)";
     if (ret == -ENOSPC) {
-        tool_error(r->t, "Could not change the backing file to '%s': No space left in the file header", name);
+        tool_error(r->t,
+                   "Could not change the backing file to '%s': No space left in the file header",
+                   name);
     } else if (ret == -EINVAL && any && !r->backing_fmt) {
-        tool_error(r->t, "Could not change the backing file to '%s': backing format must be specified", name);
+        tool_error(r->t,
+                   "Could not change the backing file to '%s': backing format must be specified",
+                   name);
     } else {
         tool_error(r->t, "Could not change the backing file to '%s': %s", name, strerror(-ret));
     }
@@ -317,7 +330,7 @@ static bool rebase(struct rebase *r)
 
 int img_rebase(struct tool *t, int argc, char **argv)
 {
-    struct rebase r = { .t = t, .cache = "writeback", .source_cache = "writeback" };
+    struct rebase r = {.t = t, .cache = "writeback", .source_cache = "writeback"};
     int ended = parse(&r, argc, argv);
     if (ended) {
         return ended - 1;

@@ -9,7 +9,7 @@
 
 struct resize_request {
     const char *filename, *fmt, *size_text;
-    int sign;                         /* -1, 0 (absolute), +1 */
+    int sign; /* -1, 0 (absolute), +1 */
     int64_t size;
     enum prealloc prealloc;
     bool image_opts, quiet, shrink;
@@ -18,7 +18,7 @@ struct resize_request {
 /* "+1M", "-1M" or "1M"; messages as for the option "size". */
 static int parse_new_size(struct tool *t, struct resize_request *r, const char *text)
 {
-    static const struct opt_desc table[] = { { .name = "size", .type = OPT_SIZE }, { .name = NULL } };
+    static const struct opt_desc table[] = {{.name = "size", .type = OPT_SIZE}, {.name = NULL}};
     struct error *err = NULL;
     uint64_t size = 0;
     if (*text == '+' || *text == '-') {
@@ -52,12 +52,12 @@ static int parse_prealloc(struct tool *t, struct resize_request *r, const char *
 static int parse(struct tool *t, struct resize_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "preallocation", required_argument, 0, IMG_OPT_PREALLOCATION },
-        { "shrink", no_argument, 0, IMG_OPT_SHRINK },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"preallocation", required_argument, 0, IMG_OPT_PREALLOCATION},
+        {"shrink", no_argument, 0, IMG_OPT_SHRINK},
+        {0, 0, 0, 0},
     };
     int c;
     /* The size comes last and may start with '-': it is taken off before options are looked for. */
@@ -119,7 +119,8 @@ static int64_t target_size(struct tool *t, const struct resize_request *r, int64
     }
     if (size < current && !r->shrink) {
         tool_error(t, "Use the --shrink option to perform a shrink operation.");
-        world_warn(t->w, "Shrinking an image will delete all data beyond the shrunken image's end. Before performing "
+        world_warn(t->w, "Shrinking an image will delete all data beyond the shrunken image's end. "
+                         "Before performing "
                          "such an operation, make sure there is no important data there.");
         return -EINVAL;
     }
@@ -128,13 +129,14 @@ static int64_t target_size(struct tool *t, const struct resize_request *r, int64
 
 int img_resize(struct tool *t, int argc, char **argv)
 {
-    struct resize_request r = { .prealloc = PREALLOC_OFF };
+    struct resize_request r = {.prealloc = PREALLOC_OFF};
     struct error *err = NULL;
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
     }
-    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, OPEN_RDWR | OPEN_RESIZE, false, r.quiet, false);
+    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, OPEN_RDWR | OPEN_RESIZE, false,
+                             r.quiet, false);
     if (!b) {
         return 1;
     }

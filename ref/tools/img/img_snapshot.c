@@ -12,7 +12,7 @@
 
 struct snapshot_request {
     const char *filename, *fmt, *name;
-    int action;                       /* 'l', 'a', 'c', 'd'; 0: none was given */
+    int action; /* 'l', 'a', 'c', 'd'; 0: none was given */
     bool image_opts, force_share, quiet;
 };
 
@@ -29,11 +29,11 @@ static int set_action(struct tool *t, struct snapshot_request *r, int action)
 static int parse(struct tool *t, struct snapshot_request *r, int argc, char **argv)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, 0, 'h' },
-        { "object", required_argument, 0, IMG_OPT_OBJECT },
-        { "image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS },
-        { "force-share", no_argument, 0, 'U' },
-        { 0, 0, 0, 0 },
+        {"help", no_argument, 0, 'h'},
+        {"object", required_argument, 0, IMG_OPT_OBJECT},
+        {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
+        {"force-share", no_argument, 0, 'U'},
+        {0, 0, 0, 0},
     };
     int c;
     while ((c = img_getopt(t, argc, argv, ":la:c:d:hqU", long_options)) != -1) {
@@ -96,7 +96,7 @@ static int list(struct tool *t, struct node *n)
 
 static int create(struct tool *t, struct node *n, const char *name)
 {
-    struct snapshot_info sn = { .icount = 0 };
+    struct snapshot_info sn = {.icount = 0};
     int64_t now = clock_now(t->w, CLOCK_HOST);
     snprintf(sn.name, sizeof(sn.name), "%s", name);
     sn.date_sec = (uint64_t)(now / 1000000000);
@@ -119,7 +119,7 @@ static int apply(struct tool *t, struct node *n, const char *name)
     return ret;
 }
 
-static int delete(struct tool *t, struct node *n, const char *name)
+static int delete (struct tool *t, struct node *n, const char *name)
 {
     struct error *err = NULL;
     struct snapshot_info sn;
@@ -137,13 +137,14 @@ static int delete(struct tool *t, struct node *n, const char *name)
 
 int img_snapshot(struct tool *t, int argc, char **argv)
 {
-    struct snapshot_request r = { .action = 0 };
+    struct snapshot_request r = {.action = 0};
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
     }
     unsigned flags = OPEN_UNMAP | (r.action && r.action != 'l' ? OPEN_RDWR : 0);
-    struct blk *b = img_open(t, r.image_opts, r.filename, NULL, flags, false, r.quiet, r.force_share);
+    struct blk *b =
+        img_open(t, r.image_opts, r.filename, NULL, flags, false, r.quiet, r.force_share);
     if (!b) {
         return 1;
     }
@@ -160,7 +161,7 @@ int img_snapshot(struct tool *t, int argc, char **argv)
         ret = apply(t, n, r.name);
         break;
     case 'd':
-        ret = delete(t, n, r.name);
+        ret = delete (t, n, r.name);
         break;
     }
     blk_unref(b);

@@ -34,7 +34,8 @@ static void finish(struct aio *a, int ret)
             if (a->dump) {
                 io_dump(a->v.buf, a->offset, bytes);
             }
-            io_report_done(a->s, &a->report, a->write ? "wrote" : "read", a->offset, bytes, bytes, 1);
+            io_report_done(a->s, &a->report, a->write ? "wrote" : "read", a->offset, bytes, bytes,
+                           1);
         }
     }
     if (!a->zero) {
@@ -74,7 +75,7 @@ static int start(const struct aio *parsed)
     a->s->pending++;
     a->report.start = clock_now(a->s->w, CLOCK_REAL);
     co_spawn(a->s->w, a->write ? "aio_write" : "aio_read", run, a);
-    co_yield(a->s->w);
+    co_yield (a->s->w);
     return 0;
 }
 
@@ -124,7 +125,7 @@ static int parse_options(struct aio *a, int argc, char **argv)
 
 int io_cmd_aio_read(struct io_session *s, int argc, char **argv)
 {
-    struct aio a = { .s = s, .pattern = -1 };
+    struct aio a = {.s = s, .pattern = -1};
     int ret = parse_options(&a, argc, argv);
     if (ret < 0) {
         return ret;
@@ -142,7 +143,7 @@ int io_cmd_aio_read(struct io_session *s, int argc, char **argv)
 
 int io_cmd_aio_write(struct io_session *s, int argc, char **argv)
 {
-    struct aio a = { .s = s, .pattern = IO_PATTERN, .write = true };
+    struct aio a = {.s = s, .pattern = IO_PATTERN, .write = true};
     int ret = parse_options(&a, argc, argv);
     if (ret < 0) {
         return ret;

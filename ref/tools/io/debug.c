@@ -34,7 +34,7 @@ int io_cmd_resume(struct io_session *s, int argc, char **argv)
     if (ret < 0) {
         printf("Could not resume request: %s\n", strerror(-ret));
     }
-    co_yield(s->w);
+    co_yield (s->w);
     return ret;
 }
 

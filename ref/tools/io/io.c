@@ -13,29 +13,28 @@
 #include "ref/engine/host.h"
 #include "ref/tools/cli.h"
 
-static const char usage[] =
-    "Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\n"
-    "Exercises a disk image, command by command\n"
-    "\n"
-    "  --object OBJECTDEF   define an object that images refer to\n"
-    "  --image-opts         the file is a list of options\n"
-    "  -c, --cmd STRING     run a command; may be given several times\n"
-    "  -f, --format FMT     the image's format\n"
-    "  -r, --read-only      open read-only\n"
-    "  -s, --snapshot       changes go to a temporary file\n"
-    "  -n, --nocache        no host cache, short for -t none\n"
-    "  -C, --copy-on-read   copy on read\n"
-    "  -m, --misalign       buffers off their alignment\n"
-    "  -k, --native-aio     kernel AIO (better: -i)\n"
-    "  -i, --aio=MODE       threads, native or io_uring\n"
-    "  -t, --cache=MODE     cache mode of the image\n"
-    "  -d, --discard=MODE   discard mode of the image\n"
-    "  -T, --trace          refused: this build has no trace events\n"
-    "  -U, --force-share    open although others may be writing\n"
-    "  -h, --help           show this text\n"
-    "  -V, --version        show the version\n"
-    "\n"
-    "'qemu-io -c help' lists the commands.\n";
+static const char usage[] = "Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\n"
+                            "Exercises a disk image, command by command\n"
+                            "\n"
+                            "  --object OBJECTDEF   define an object that images refer to\n"
+                            "  --image-opts         the file is a list of options\n"
+                            "  -c, --cmd STRING     run a command; may be given several times\n"
+                            "  -f, --format FMT     the image's format\n"
+                            "  -r, --read-only      open read-only\n"
+                            "  -s, --snapshot       changes go to a temporary file\n"
+                            "  -n, --nocache        no host cache, short for -t none\n"
+                            "  -C, --copy-on-read   copy on read\n"
+                            "  -m, --misalign       buffers off their alignment\n"
+                            "  -k, --native-aio     kernel AIO (better: -i)\n"
+                            "  -i, --aio=MODE       threads, native or io_uring\n"
+                            "  -t, --cache=MODE     cache mode of the image\n"
+                            "  -d, --discard=MODE   discard mode of the image\n"
+                            "  -T, --trace          refused: this build has no trace events\n"
+                            "  -U, --force-share    open although others may be writing\n"
+                            "  -h, --help           show this text\n"
+                            "  -V, --version        show the version\n"
+                            "\n"
+                            "'qemu-io -c help' lists the commands.\n";
 
 struct command_line {
     const char *format, *file;
@@ -90,7 +89,9 @@ static int take_option(struct tool *t, struct command_line *l, int c)
     case 'i':
         return parse_aio_mode(optarg, &l->flags) ? 0 : bad_option(t, "aio", optarg);
     case 't':
-        return parse_cache_mode(optarg, &l->flags, &l->writethrough) ? 0 : bad_option(t, "cache", optarg);
+        return parse_cache_mode(optarg, &l->flags, &l->writethrough)
+                   ? 0
+                   : bad_option(t, "cache", optarg);
     case 'U':
         l->force_share = true;
         break;
@@ -130,28 +131,29 @@ static int take_option(struct tool *t, struct command_line *l, int c)
 static int parse_command_line(struct tool *t, struct command_line *l)
 {
     static const struct option long_options[] = {
-        { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'V' },
-        { "cmd", required_argument, NULL, 'c' },
-        { "format", required_argument, NULL, 'f' },
-        { "read-only", no_argument, NULL, 'r' },
-        { "snapshot", no_argument, NULL, 's' },
-        { "nocache", no_argument, NULL, 'n' },
-        { "copy-on-read", no_argument, NULL, 'C' },
-        { "misalign", no_argument, NULL, 'm' },
-        { "native-aio", no_argument, NULL, 'k' },
-        { "aio", required_argument, NULL, 'i' },
-        { "discard", required_argument, NULL, 'd' },
-        { "cache", required_argument, NULL, 't' },
-        { "trace", required_argument, NULL, 'T' },
-        { "force-share", no_argument, NULL, 'U' },
-        { "object", required_argument, NULL, OPT_OBJECT },
-        { "image-opts", no_argument, NULL, OPT_IMAGE_OPTS },
-        { NULL, 0, NULL, 0 },
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {"cmd", required_argument, NULL, 'c'},
+        {"format", required_argument, NULL, 'f'},
+        {"read-only", no_argument, NULL, 'r'},
+        {"snapshot", no_argument, NULL, 's'},
+        {"nocache", no_argument, NULL, 'n'},
+        {"copy-on-read", no_argument, NULL, 'C'},
+        {"misalign", no_argument, NULL, 'm'},
+        {"native-aio", no_argument, NULL, 'k'},
+        {"aio", required_argument, NULL, 'i'},
+        {"discard", required_argument, NULL, 'd'},
+        {"cache", required_argument, NULL, 't'},
+        {"trace", required_argument, NULL, 'T'},
+        {"force-share", no_argument, NULL, 'U'},
+        {"object", required_argument, NULL, OPT_OBJECT},
+        {"image-opts", no_argument, NULL, OPT_IMAGE_OPTS},
+        {NULL, 0, NULL, 0},
     };
     int c;
     opterr = 0;
-    while ((c = getopt_long(t->argc, t->argv, ":hVc:d:f:rsnCmki:t:T:U", long_options, NULL)) != -1) {
+    while ((c = getopt_long(t->argc, t->argv, ":hVc:d:f:rsnCmki:t:T:U", long_options, NULL)) !=
+           -1) {
         if (take_option(t, l, c) < 0) {
             return -1;
         }
@@ -233,7 +235,7 @@ static char *read_line(struct line_reader *r)
 /* Runs commands from standard input; returns the last failure, 0 when there was none. */
 static int prompt(struct io_session *s)
 {
-    struct line_reader r = { .w = s->w, .held = STRBUF_INIT };
+    struct line_reader r = {.w = s->w, .held = STRBUF_INIT};
     int status = 0;
     char *line;
     while (!s->quit) {
@@ -269,8 +271,8 @@ static int run_commands(struct io_session *s, const struct command_line *l)
 
 void io_body(struct tool *t)
 {
-    struct command_line l = { .writethrough = true, .flags = OPEN_UNMAP };
-    struct io_session s = { .w = t->w };
+    struct command_line l = {.writethrough = true, .flags = OPEN_UNMAP};
+    struct io_session s = {.w = t->w};
     list_init(&s.tags);
     if (parse_command_line(t, &l) == 0) {
         s.misalign = l.misalign;

@@ -1,8 +1,9 @@
 /*
  * qemu-io's frame: the session, the command table, parsing and printing.
  *
- * Models: the commands of qemu-io 7.2 with their messages; the monitor's `qemu-io` runs the same commands on a
- * node of its own.  Our extension: -L TAG on read, write, aio_read, aio_write and discard labels the request.
+ * Models: the commands of qemu-io 7.2 with their messages; the monitor's `qemu-io` runs the same
+ * commands on a node of its own.  Our extension: -L TAG on read, write, aio_read, aio_write and
+ * discard labels the request.
  */
 #ifndef BLKREF_TOOLS_IO_IO_H
 #define BLKREF_TOOLS_IO_IO_H
@@ -13,28 +14,29 @@
 #include "ref/block/backend.h"
 #include "ref/tools/tool.h"
 
-#define IO_MAX_BYTES 2147483136LL      /* largest request: INT_MAX rounded down to sectors */
-#define IO_PATTERN 0xcd                /* what writes without -P write */
+#define IO_MAX_BYTES 2147483136LL /* largest request: INT_MAX rounded down to sectors */
+#define IO_PATTERN   0xcd         /* what writes without -P write */
 
 struct io_session {
     struct world *w;
-    struct blk *blk;              /* NULL: no file open */
-    bool misalign;                /* -m: buffers start off their alignment */
+    struct blk *blk; /* NULL: no file open */
+    bool misalign;   /* -m: buffers start off their alignment */
     bool quit;
-    unsigned pending;             /* aio requests under way */
-    struct waitq idle;            /* woken when pending falls to 0 */
-    struct list tags;             /* request tags in use, kept until the session ends */
+    unsigned pending;  /* aio requests under way */
+    struct waitq idle; /* woken when pending falls to 0 */
+    struct list tags;  /* request tags in use, kept until the session ends */
 };
 
 struct io_command {
     const char *name, *alias;
-    int (*run)(struct io_session *s, int argc, char **argv);   /* 0 or -errno; prints its own messages */
-    int min_args, max_args;       /* without the name; max -1: no bound */
-    unsigned perm;                /* what the backend must have */
-    bool no_file;                 /* works without an open file */
-    const char *args;             /* synopsis */
+    int (*run)(struct io_session *s, int argc,
+               char **argv); /* 0 or -errno; prints its own messages */
+    int min_args, max_args;  /* without the name; max -1: no bound */
+    unsigned perm;           /* what the backend must have */
+    bool no_file;            /* works without an open file */
+    const char *args;        /* synopsis */
     const char *summary;
-    const char *help;             /* further help, or NULL */
+    const char *help; /* further help, or NULL */
 };
 
 /* NULL when there is no such command. */
@@ -44,22 +46,23 @@ const struct io_command *io_table(size_t *n);
 int io_run_line(struct io_session *s, const char *line);
 /* Prints the synopsis of the command (wrong usage); returns -EINVAL. */
 int io_usage(const char *command);
-/* getopt() over one command's words, started anew with `restart`; prints "CMD: invalid option -- 'x'". */
+/* getopt() over one command's words, started anew with `restart`; prints "CMD: invalid option --
+ * 'x'". */
 int io_getopt(int argc, char **argv, const char *options, bool *restart);
 
 /* ---- parsing: print the message and return < 0 on bad input ---- */
 int64_t io_parse_number(const char *text);
-int io_parse_pattern(const char *text);      /* 0 to 255 */
+int io_parse_pattern(const char *text); /* 0 to 255 */
 /* ---- printing ---- */
 /* "1.500 KiB", "64 KiB", "512 bytes". */
 void io_size_text(char out[40], double value);
 struct io_report {
-    int64_t start;               /* CLOCK_REAL, ns */
-    bool machine, quiet;         /* -C, -q */
+    int64_t start;       /* CLOCK_REAL, ns */
+    bool machine, quiet; /* -C, -q */
 };
 /* The two lines behind a finished request ("wrote N/N bytes at offset O" ...). */
-void io_report_done(struct io_session *s, const struct io_report *r, const char *verb, int64_t offset, int64_t count,
-                    int64_t total, int ops);
+void io_report_done(struct io_session *s, const struct io_report *r, const char *verb,
+                    int64_t offset, int64_t count, int64_t total, int ops);
 void io_dump(const uint8_t *buf, int64_t offset, int64_t len);
 /* Aligned memory for requests, filled with `byte`; NULL after a message. */
 uint8_t *io_alloc(struct io_session *s, size_t len, int byte);
@@ -69,8 +72,8 @@ const char *io_tag(struct io_session *s, const char *tag);
 void io_wait_idle(struct io_session *s);
 
 /* Opens; NULL name: everything is in options (consumed).  0 or -errno after a message. */
-int io_open_file(struct io_session *s, const char *name, unsigned flags, bool writethrough, bool force_share,
-                 struct value *options);
+int io_open_file(struct io_session *s, const char *name, unsigned flags, bool writethrough,
+                 bool force_share, struct value *options);
 
 #define IO_COMMAND(name) int io_cmd_##name(struct io_session *s, int argc, char **argv)
 IO_COMMAND(abort);

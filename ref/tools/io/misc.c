@@ -10,12 +10,12 @@
 
 int io_cmd_flush(struct io_session *s, int argc, char **argv)
 {
-    return blk_flush(s->blk, NULL);     /* says nothing, as the exit status does */
+    return blk_flush(s->blk, NULL); /* says nothing, as the exit status does */
 }
 
 int io_cmd_discard(struct io_session *s, int argc, char **argv)
 {
-    struct io_report report = { .machine = false };
+    struct io_report report = {.machine = false};
     const char *tag = NULL;
     bool restart = true;
     int c;
@@ -130,8 +130,8 @@ int io_cmd_alloc(struct io_session *s, int argc, char **argv)
     }
     char text[40];
     io_size_text(text, (double)offset);
-    printf("%lld/%lld bytes allocated at offset %s\n", (long long)allocated, (long long)(MAX(pos, offset) - offset),
-           text);
+    printf("%lld/%lld bytes allocated at offset %s\n", (long long)allocated,
+           (long long)(MAX(pos, offset) - offset), text);
     return 0;
 }
 
@@ -175,8 +175,8 @@ int io_cmd_map(struct io_session *s, int argc, char **argv)
         }
         io_size_text(size, (double)n);
         io_size_text(at, (double)pos);
-        printf("%s (0x%llx) bytes %s allocated at offset %s (0x%llx)\n", size, (unsigned long long)n,
-               allocated ? "   " : "not", at, (unsigned long long)pos);
+        printf("%s (0x%llx) bytes %s allocated at offset %s (0x%llx)\n", size,
+               (unsigned long long)n, allocated ? "   " : "not", at, (unsigned long long)pos);
         pos += n;
     }
     return 0;
@@ -199,7 +199,7 @@ int io_cmd_info(struct io_session *s, int argc, char **argv)
 {
     struct node *n = blk_node(s->blk);
     struct error *err = NULL;
-    struct image_info info = { .cluster_size = 0 };
+    struct image_info info = {.cluster_size = 0};
     printf("format name: %s\n", n->drv->name);
     if (n->drv->protocol) {
         printf("format name: %s\n", n->drv->protocol);

@@ -56,8 +56,8 @@ int io_verify(const uint8_t *buf, int pattern, int64_t offset, int64_t skip, int
 {
     for (int64_t i = 0; i < len; i++) {
         if (buf[skip + i] != pattern) {
-            printf("Pattern verification failed at offset %lld, %lld bytes\n", (long long)(offset + skip),
-                   (long long)len);
+            printf("Pattern verification failed at offset %lld, %lld bytes\n",
+                   (long long)(offset + skip), (long long)len);
             return -EINVAL;
         }
     }
@@ -85,7 +85,8 @@ static int parse_range(struct transfer *x, char **operands)
         return -EINVAL;
     }
     if (x->count > IO_MAX_BYTES && !(x->flags & REQ_NO_FALLBACK)) {
-        printf("length cannot exceed %lld%s, given %s\n", IO_MAX_BYTES, x->zero ? " without -n" : "", operands[1]);
+        printf("length cannot exceed %lld%s, given %s\n", IO_MAX_BYTES,
+               x->zero ? " without -n" : "", operands[1]);
         return -EINVAL;
     }
     if (x->vmstate && x->offset % 512) {
@@ -158,7 +159,8 @@ static int settle_verification(struct transfer *x)
     if (!x->has_len) {
         x->verify_len = x->count - x->verify_start;
     }
-    if (x->verify_len < 0 || x->verify_start > x->count || x->verify_len > x->count - x->verify_start) {
+    if (x->verify_len < 0 || x->verify_start > x->count ||
+        x->verify_len > x->count - x->verify_start) {
         printf("pattern verification range exceeds end of read data\n");
         return -EINVAL;
     }
@@ -179,7 +181,7 @@ static int transfer_vmstate(struct io_session *s, struct transfer *x, uint8_t *b
 
 int io_cmd_read(struct io_session *s, int argc, char **argv)
 {
-    struct transfer x = { .pattern = -1 };
+    struct transfer x = {.pattern = -1};
     int ret = parse_read(s, &x, argc, argv);
     if (ret < 0) {
         return ret;
@@ -222,7 +224,7 @@ int io_cmd_read(struct io_session *s, int argc, char **argv)
 
 int io_cmd_readv(struct io_session *s, int argc, char **argv)
 {
-    struct io_report report = { .machine = false };
+    struct io_report report = {.machine = false};
     struct io_vector v;
     int pattern = -1, c, ret;
     bool dump = false, restart = true;
@@ -379,12 +381,13 @@ static int submit_write(struct io_session *s, struct transfer *x, uint8_t *buf)
         return blk_pwrite_zeroes(s->blk, x->offset, x->count, x->flags, x->tag);
     }
     iov_single(&q, buf, (size_t)x->count);
-    return blk_pwritev(s->blk, x->offset, x->count, &q, x->flags | (x->compressed ? REQ_COMPRESSED : 0), x->tag);
+    return blk_pwritev(s->blk, x->offset, x->count, &q,
+                       x->flags | (x->compressed ? REQ_COMPRESSED : 0), x->tag);
 }
 
 int io_cmd_write(struct io_session *s, int argc, char **argv)
 {
-    struct transfer x = { .pattern = -1 };
+    struct transfer x = {.pattern = -1};
     uint8_t *buf = NULL;
     int ret = parse_write(s, &x, argc, argv);
     if (ret < 0) {
@@ -420,7 +423,7 @@ int io_cmd_write(struct io_session *s, int argc, char **argv)
 
 int io_cmd_writev(struct io_session *s, int argc, char **argv)
 {
-    struct io_report report = { .machine = false };
+    struct io_report report = {.machine = false};
     struct io_vector v;
     int pattern = IO_PATTERN, c, ret;
     unsigned flags = 0;

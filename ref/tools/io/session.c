@@ -7,8 +7,8 @@
 #include "ref/base/options.h"
 #include "ref/tools/io/io.h"
 
-int io_open_file(struct io_session *s, const char *name, unsigned flags, bool writethrough, bool force_share,
-                 struct value *options)
+int io_open_file(struct io_session *s, const char *name, unsigned flags, bool writethrough,
+                 bool force_share, struct value *options)
 {
     struct error *err = NULL;
     if (s->blk) {
@@ -94,7 +94,8 @@ int io_cmd_open(struct io_session *s, int argc, char **argv)
             flags |= OPEN_NATIVE_AIO;
             break;
         case 't':
-            ret = parse_cache_mode(optarg, &flags, &writethrough) ? 0 : bad_mode(s, "cache", optarg);
+            ret =
+                parse_cache_mode(optarg, &flags, &writethrough) ? 0 : bad_mode(s, "cache", optarg);
             break;
         case 'd':
             ret = parse_discard_mode(optarg, &flags) ? 0 : bad_mode(s, "discard", optarg);
@@ -122,7 +123,8 @@ int io_cmd_open(struct io_session *s, int argc, char **argv)
     if (!read_only) {
         flags |= OPEN_RDWR;
     }
-    return io_open_file(s, optind < argc ? argv[optind] : NULL, flags, writethrough, force_share, options);
+    return io_open_file(s, optind < argc ? argv[optind] : NULL, flags, writethrough, force_share,
+                        options);
 }
 
 struct reopen_request {
@@ -195,7 +197,8 @@ static int do_reopen(struct io_session *s, struct reopen_request *r)
     }
     /* Write permissions are taken anew by the next command that needs them. */
     if (r->has_access && r->read_only) {
-        blk_set_perm(s->blk, root->perm & ~(PERM_WRITE | PERM_WRITE_UNCHANGED | PERM_RESIZE), root->shared, NULL);
+        blk_set_perm(s->blk, root->perm & ~(PERM_WRITE | PERM_WRITE_UNCHANGED | PERM_RESIZE),
+                     root->shared, NULL);
     }
     struct value *options = r->options;
     r->options = NULL;
@@ -212,7 +215,7 @@ static int do_reopen(struct io_session *s, struct reopen_request *r)
 
 int io_cmd_reopen(struct io_session *s, int argc, char **argv)
 {
-    struct reopen_request r = { .options = value_dict() };
+    struct reopen_request r = {.options = value_dict()};
     int ret = parse_reopen(s, &r, argc, argv);
     if (ret == 0) {
         ret = merge_switches(s, &r);

@@ -24,18 +24,17 @@ static const char read_help[] =
     " -s, -- start of the part to verify (with -P)\n"
     " -v, -- dump the data\n"
     "\n";
-static const char readv_help[] =
-    "\n"
-    " Reads a range of bytes into several buffers.\n"
-    "\n"
-    " Example:\n"
-    " 'readv -v 512 1k 1k' - shows 2 kilobytes from offset 512\n"
-    "\n"
-    " -C, -- statistics as comma-separated values\n"
-    " -P, -- verify that all bytes have this value\n"
-    " -v, -- dump the data\n"
-    " -q, -- print no statistics\n"
-    "\n";
+static const char readv_help[] = "\n"
+                                 " Reads a range of bytes into several buffers.\n"
+                                 "\n"
+                                 " Example:\n"
+                                 " 'readv -v 512 1k 1k' - shows 2 kilobytes from offset 512\n"
+                                 "\n"
+                                 " -C, -- statistics as comma-separated values\n"
+                                 " -P, -- verify that all bytes have this value\n"
+                                 " -v, -- dump the data\n"
+                                 " -q, -- print no statistics\n"
+                                 "\n";
 static const char write_help[] =
     "\n"
     " Writes a range of bytes, each 0xcd unless said otherwise.\n"
@@ -56,21 +55,21 @@ static const char write_help[] =
     " -u, -- with -z: the range may be unmapped\n"
     " -z, -- write zeroes by the driver's own means\n"
     "\n";
-static const char writev_help[] =
-    "\n"
-    " Writes a range of bytes from several buffers.\n"
-    "\n"
-    " Example:\n"
-    " 'writev 512 1k 1k' - writes 2 kilobytes at offset 512\n"
-    "\n"
-    " -P, -- write this byte\n"
-    " -C, -- statistics as comma-separated values\n"
-    " -f, -- with Force Unit Access\n"
-    " -q, -- print no statistics\n"
-    "\n";
+static const char writev_help[] = "\n"
+                                  " Writes a range of bytes from several buffers.\n"
+                                  "\n"
+                                  " Example:\n"
+                                  " 'writev 512 1k 1k' - writes 2 kilobytes at offset 512\n"
+                                  "\n"
+                                  " -P, -- write this byte\n"
+                                  " -C, -- statistics as comma-separated values\n"
+                                  " -f, -- with Force Unit Access\n"
+                                  " -q, -- print no statistics\n"
+                                  "\n";
 static const char aio_read_help[] =
     "\n"
-    " Starts a read and does not wait for it: aio_flush does.  Failures show in its output, not in the status of the\n"
+    " Starts a read and does not wait for it: aio_flush does.  Failures show in its output, not in "
+    "the status of the\n"
     " command.\n"
     "\n"
     " -C, -- statistics as comma-separated values\n"
@@ -82,7 +81,8 @@ static const char aio_read_help[] =
     "\n";
 static const char aio_write_help[] =
     "\n"
-    " Starts a write and does not wait for it: aio_flush does.  Failures show in its output, not in the status of the\n"
+    " Starts a write and does not wait for it: aio_flush does.  Failures show in its output, not "
+    "in the status of the\n"
     " command.\n"
     "\n"
     " -C, -- statistics as comma-separated values\n"
@@ -132,55 +132,66 @@ static const char reopen_help[] =
     " -c, -- cache mode\n"
     " -o, -- options of the block driver (see 'open')\n"
     "\n";
-static const char sigraise_help[] =
-    "\n"
-    " Sends this process a signal.\n"
-    "\n"
-    " Example:\n"
-    " 'sigraise 15' - ends it with SIGTERM\n"
-    "\n";
+static const char sigraise_help[] = "\n"
+                                    " Sends this process a signal.\n"
+                                    "\n"
+                                    " Example:\n"
+                                    " 'sigraise 15' - ends it with SIGTERM\n"
+                                    "\n";
 
 #define W (PERM_WRITE)
 
 /* In the order of `help`. */
 static const struct io_command table[] = {
-    { "abort", NULL, io_cmd_abort, 0, 0, 0, true, NULL, "simulate a program crash using abort(3)", NULL },
-    { "aio_flush", NULL, io_cmd_aio_flush, 0, 0, 0, false, NULL, "completes all outstanding aio requests", NULL },
-    { "aio_read", NULL, io_cmd_aio_read, 2, -1, 0, false, "[-Ciqv] [-P pattern] off len [len..]",
-      "asynchronously reads a number of bytes", aio_read_help },
-    { "aio_write", NULL, io_cmd_aio_write, 2, -1, W, false, "[-Cfiquz] [-P pattern] off len [len..]",
-      "asynchronously writes a number of bytes", aio_write_help },
-    { "alloc", "a", io_cmd_alloc, 1, 2, 0, false, "offset [count]", "checks if offset is allocated in the file", NULL },
-    { "break", NULL, io_cmd_break, 2, 2, 0, false, "event tag",
-      "sets a breakpoint on event and tags the stopped request as tag", NULL },
-    { "close", "c", io_cmd_close, 0, 0, 0, false, NULL, "close the current open file", NULL },
-    { "discard", "d", io_cmd_discard, 2, -1, W, false, "[-Cq] off len",
-      "discards a number of bytes at a specified offset", discard_help },
-    { "flush", "f", io_cmd_flush, 0, 0, 0, false, NULL, "flush all in-core file state to disk", NULL },
-    { "help", "?", io_cmd_help, 0, 1, 0, true, "[command]", "help for one or all commands", NULL },
-    { "info", "i", io_cmd_info, 0, 0, 0, false, NULL, "prints information about the current file", NULL },
-    { "length", "l", io_cmd_length, 0, 0, 0, false, NULL, "gets the length of the current file", NULL },
-    { "map", NULL, io_cmd_map, 0, 0, 0, false, "", "prints the allocated areas of a file", NULL },
-    { "open", "o", io_cmd_open, 1, -1, 0, true, "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]",
-      "open the file specified by path", open_help },
-    { "quit", "q", io_cmd_quit, 0, -1, 0, true, NULL, "exit the program", NULL },
-    { "read", "r", io_cmd_read, 2, -1, 0, false, "[-abCqv] [-P pattern [-s off] [-l len]] off len",
-      "reads a number of bytes at a specified offset", read_help },
-    { "readv", NULL, io_cmd_readv, 2, -1, 0, false, "[-Cqv] [-P pattern] off len [len..]",
-      "reads a number of bytes at a specified offset", readv_help },
-    { "remove_break", NULL, io_cmd_remove_break, 1, 1, 0, false, "tag", "remove a breakpoint by tag", NULL },
-    { "reopen", NULL, io_cmd_reopen, 0, -1, 0, false, "[(-r|-w)] [-c cache] [-o options]",
-      "reopens an image with new options", reopen_help },
-    { "resume", NULL, io_cmd_resume, 1, 1, 0, false, "tag", "resumes the request tagged as tag", NULL },
-    { "sigraise", NULL, io_cmd_sigraise, 1, 1, 0, true, "signal", "raises a signal", sigraise_help },
-    { "sleep", NULL, io_cmd_sleep, 1, 1, 0, true, NULL, "waits for the given value in milliseconds", NULL },
-    { "truncate", "t", io_cmd_truncate, 1, 3, W | PERM_RESIZE, false, "[-m prealloc_mode] off",
-      "truncates the current file at the given offset", NULL },
-    { "wait_break", NULL, io_cmd_wait_break, 1, 1, 0, false, "tag", "waits for the suspension of a request", NULL },
-    { "write", "w", io_cmd_write, 2, -1, W, false, "[-bcCfnquz] [-P pattern | -s source_file] off len",
-      "writes a number of bytes at a specified offset", write_help },
-    { "writev", NULL, io_cmd_writev, 2, -1, W, false, "[-Cfq] [-P pattern] off len [len..]",
-      "writes a number of bytes at a specified offset", writev_help },
+    {"abort", NULL, io_cmd_abort, 0, 0, 0, true, NULL, "simulate a program crash using abort(3)",
+     NULL},
+    {"aio_flush", NULL, io_cmd_aio_flush, 0, 0, 0, false, NULL,
+     "completes all outstanding aio requests", NULL},
+    {"aio_read", NULL, io_cmd_aio_read, 2, -1, 0, false, "[-Ciqv] [-P pattern] off len [len..]",
+     "asynchronously reads a number of bytes", aio_read_help},
+    {"aio_write", NULL, io_cmd_aio_write, 2, -1, W, false, "[-Cfiquz] [-P pattern] off len [len..]",
+     "asynchronously writes a number of bytes", aio_write_help},
+    {"alloc", "a", io_cmd_alloc, 1, 2, 0, false, "offset [count]",
+     "checks if offset is allocated in the file", NULL},
+    {"break", NULL, io_cmd_break, 2, 2, 0, false, "event tag",
+     "sets a breakpoint on event and tags the stopped request as tag", NULL},
+    {"close", "c", io_cmd_close, 0, 0, 0, false, NULL, "close the current open file", NULL},
+    {"discard", "d", io_cmd_discard, 2, -1, W, false, "[-Cq] off len",
+     "discards a number of bytes at a specified offset", discard_help},
+    {"flush", "f", io_cmd_flush, 0, 0, 0, false, NULL, "flush all in-core file state to disk",
+     NULL},
+    {"help", "?", io_cmd_help, 0, 1, 0, true, "[command]", "help for one or all commands", NULL},
+    {"info", "i", io_cmd_info, 0, 0, 0, false, NULL, "prints information about the current file",
+     NULL},
+    {"length", "l", io_cmd_length, 0, 0, 0, false, NULL, "gets the length of the current file",
+     NULL},
+    {"map", NULL, io_cmd_map, 0, 0, 0, false, "", "prints the allocated areas of a file", NULL},
+    {"open", "o", io_cmd_open, 1, -1, 0, true,
+     "[-rsCnkU] [-t cache] [-d discard] [-o options] [path]", "open the file specified by path",
+     open_help},
+    {"quit", "q", io_cmd_quit, 0, -1, 0, true, NULL, "exit the program", NULL},
+    {"read", "r", io_cmd_read, 2, -1, 0, false, "[-abCqv] [-P pattern [-s off] [-l len]] off len",
+     "reads a number of bytes at a specified offset", read_help},
+    {"readv", NULL, io_cmd_readv, 2, -1, 0, false, "[-Cqv] [-P pattern] off len [len..]",
+     "reads a number of bytes at a specified offset", readv_help},
+    {"remove_break", NULL, io_cmd_remove_break, 1, 1, 0, false, "tag", "remove a breakpoint by tag",
+     NULL},
+    {"reopen", NULL, io_cmd_reopen, 0, -1, 0, false, "[(-r|-w)] [-c cache] [-o options]",
+     "reopens an image with new options", reopen_help},
+    {"resume", NULL, io_cmd_resume, 1, 1, 0, false, "tag", "resumes the request tagged as tag",
+     NULL},
+    {"sigraise", NULL, io_cmd_sigraise, 1, 1, 0, true, "signal", "raises a signal", sigraise_help},
+    {"sleep", NULL, io_cmd_sleep, 1, 1, 0, true, NULL, "waits for the given value in milliseconds",
+     NULL},
+    {"truncate", "t", io_cmd_truncate, 1, 3, W | PERM_RESIZE, false, "[-m prealloc_mode] off",
+     "truncates the current file at the given offset", NULL},
+    {"wait_break", NULL, io_cmd_wait_break, 1, 1, 0, false, "tag",
+     "waits for the suspension of a request", NULL},
+    {"write", "w", io_cmd_write, 2, -1, W, false,
+     "[-bcCfnquz] [-P pattern | -s source_file] off len",
+     "writes a number of bytes at a specified offset", write_help},
+    {"writev", NULL, io_cmd_writev, 2, -1, W, false, "[-Cfq] [-P pattern] off len [len..]",
+     "writes a number of bytes at a specified offset", writev_help},
 };
 
 const struct io_command *io_table(size_t *n)
@@ -270,10 +281,11 @@ static bool check_arguments(const struct io_command *c, int n)
         fprintf(stderr, "bad argument count %d to %s, expected at least %d arguments\n", n, c->name,
                 c->min_args);
     } else if (c->min_args == c->max_args) {
-        fprintf(stderr, "bad argument count %d to %s, expected %d arguments\n", n, c->name, c->min_args);
+        fprintf(stderr, "bad argument count %d to %s, expected %d arguments\n", n, c->name,
+                c->min_args);
     } else {
-        fprintf(stderr, "bad argument count %d to %s, expected between %d and %d arguments\n", n, c->name,
-                c->min_args, c->max_args);
+        fprintf(stderr, "bad argument count %d to %s, expected between %d and %d arguments\n", n,
+                c->name, c->min_args, c->max_args);
     }
     return false;
 }

@@ -21,7 +21,8 @@ int64_t io_parse_number(const char *text)
         return ret;
     }
     if (ret < 0) {
-        printf("Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- %s\n", text);
+        printf("Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- %s\n",
+               text);
         return ret;
     }
     return (int64_t)value;
@@ -39,7 +40,7 @@ int io_parse_pattern(const char *text)
 
 void io_size_text(char out[40], double value)
 {
-    static const char *const units[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     const char *zeroes;
     if (value < 1024) {
         snprintf(out, 40, "%f bytes", value);
@@ -60,28 +61,32 @@ void io_size_text(char out[40], double value)
     }
 }
 
-void io_report_done(struct io_session *s, const struct io_report *r, const char *verb, int64_t offset, int64_t count,
-                    int64_t total, int ops)
+void io_report_done(struct io_session *s, const struct io_report *r, const char *verb,
+                    int64_t offset, int64_t count, int64_t total, int ops)
 {
     int64_t ns = clock_now(s->w, CLOCK_REAL) - r->start;
     double seconds = ns > 0 ? (double)ns / 1e9 : 1e-9;
-    unsigned long whole = (unsigned long)(ns / 1000000000), hundredths = (unsigned long)(ns / 10000000 % 100);
+    unsigned long whole = (unsigned long)(ns / 1000000000),
+                  hundredths = (unsigned long)(ns / 10000000 % 100);
     char size[40], rate[40], time[40];
     if (r->quiet) {
         return;
     }
     if (r->machine || whole >= 60) {
-        snprintf(time, sizeof(time), "%lu:%02lu:%02lu.%02lu", whole / 3600, whole / 60 % 60, whole % 60, hundredths);
+        snprintf(time, sizeof(time), "%lu:%02lu:%02lu.%02lu", whole / 3600, whole / 60 % 60,
+                 whole % 60, hundredths);
     } else {
         snprintf(time, sizeof(time), "%02lu.%02lu sec", whole, hundredths);
     }
     if (r->machine) {
-        printf("%lld,%d,%s,%.3f,%.3f\n", (long long)total, ops, time, (double)total / seconds, ops / seconds);
+        printf("%lld,%d,%s,%.3f,%.3f\n", (long long)total, ops, time, (double)total / seconds,
+               ops / seconds);
         return;
     }
     io_size_text(size, (double)total);
     io_size_text(rate, (double)total / seconds);
-    printf("%s %lld/%lld bytes at offset %lld\n", verb, (long long)total, (long long)count, (long long)offset);
+    printf("%s %lld/%lld bytes at offset %lld\n", verb, (long long)total, (long long)count,
+           (long long)offset);
     printf("%s, %d ops; %s (%s/sec and %.4f ops/sec)\n", size, ops, time, rate, ops / seconds);
 }
 
@@ -129,8 +134,7 @@ struct kept_tag {
 const char *io_tag(struct io_session *s, const char *tag)
 {
     struct kept_tag *k;
-    LIST_FOREACH(k, &s->tags, link)
-    {
+    LIST_FOREACH (k, &s->tags, link) {
         if (!strcmp(k->text, tag)) {
             return k->text;
         }

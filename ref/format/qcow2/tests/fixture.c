@@ -12,7 +12,10 @@
 #include "specs/runtime/qcow2_check.h"
 
 static const struct driver_entry entries[] = {
-    { .drv = &driver_sim }, { .drv = &driver_raw }, { .drv = &driver_qcow2 }, { .drv = NULL },
+    {.drv = &driver_sim},
+    {.drv = &driver_raw},
+    {.drv = &driver_qcow2},
+    {.drv = NULL},
 };
 
 struct call {
@@ -40,12 +43,19 @@ void qt_run(const struct profile *profile, uint64_t seed, void (*fn)(struct qt *
     qt_run_policy(profile, seed, 0, fn, arg);
 }
 
-void qt_run_policy(const struct profile *profile, uint64_t seed, unsigned policy, void (*fn)(struct qt *t), void *arg)
+void qt_run_policy(const struct profile *profile, uint64_t seed, unsigned policy,
+                   void (*fn)(struct qt *t), void *arg)
 {
-    struct qt t = { .r = { .process = process_new() }, .profile = profile, .seed = seed, .arg = arg };
-    struct world_config cfg = { .profile = profile, .report = collect, .report_opaque = &t, .simulated_time = true,
-                                .io = IO_SYNC, .io_set = true, .seed = seed + 1,
-                                .deny_names_in_images = policy & QT_DENY_NAMES, .leak_as_qemu = policy & QT_LEAK };
+    struct qt t = {.r = {.process = process_new()}, .profile = profile, .seed = seed, .arg = arg};
+    struct world_config cfg = {.profile = profile,
+                               .report = collect,
+                               .report_opaque = &t,
+                               .simulated_time = true,
+                               .io = IO_SYNC,
+                               .io_set = true,
+                               .seed = seed + 1,
+                               .deny_names_in_images = policy & QT_DENY_NAMES,
+                               .leak_as_qemu = policy & QT_LEAK};
     if (seed) {
         sched_seeded_init(&t.sched, seed, 300);
         cfg.policy = &t.sched.base;
@@ -56,7 +66,7 @@ void qt_run_policy(const struct profile *profile, uint64_t seed, unsigned policy
     t.r.pool = disk_pool_new(0);
     t.r.log = disk_log_new(t.r.pool);
     fault_plan_init(&t.r.plan);
-    struct call c = { &t, fn };
+    struct call c = {&t, fn};
     assert_int_equal(world_exec(t.r.w, enter, &c), 0);
     world_settle(t.r.w);
     assert_int_equal(world_live(t.r.w), 0);
@@ -101,8 +111,8 @@ static int read_disk(void *opaque, uint64_t offset, void *buf, size_t len)
 
 void qt_judge(struct disk *d, bool allow_leaks, const char *what)
 {
-    struct spec_image image = { read_disk, d, (uint64_t)disk_size(d) };
-    struct spec_report r = { 0 };
+    struct spec_image image = {read_disk, d, (uint64_t)disk_size(d)};
+    struct spec_report r = {0};
     assert_int_equal(spec_qcow2_check(&image, NULL, NULL, &r), 0);
     uint64_t bad = r.count[SPEC_CORRUPTION] + (allow_leaks ? 0 : r.count[SPEC_LEAK]);
     for (size_t i = 0; bad && i < r.nr_findings && i < 5; i++) {

@@ -1,5 +1,6 @@
 /*
- * Fixture of qcow2 tests: a world of a profile and a schedule, qcow2 images on simulated disks, a shadow, the spec checker.
+ * Fixture of qcow2 tests: a world of a profile and a schedule, qcow2 images on simulated disks, a
+ * shadow, the spec checker.
  */
 #ifndef BLKREF_FORMAT_QCOW2_TESTS_FIXTURE_H
 #define BLKREF_FORMAT_QCOW2_TESTS_FIXTURE_H
@@ -18,7 +19,7 @@
 struct qt {
     struct rig r;
     const struct profile *profile;
-    uint64_t seed;            /* of programs and, when not 0, of the schedule */
+    uint64_t seed; /* of programs and, when not 0, of the schedule */
     struct sched_seeded sched;
     void *arg;
 };
@@ -27,7 +28,8 @@ struct qt {
 void qt_run(const struct profile *profile, uint64_t seed, void (*fn)(struct qt *t), void *arg);
 /* The same with a policy of the world: names in images open nothing, failures leak as QEMU's do. */
 enum { QT_DENY_NAMES = 1, QT_LEAK = 2 };
-void qt_run_policy(const struct profile *profile, uint64_t seed, unsigned policy, void (*fn)(struct qt *t), void *arg);
+void qt_run_policy(const struct profile *profile, uint64_t seed, unsigned policy,
+                   void (*fn)(struct qt *t), void *arg);
 /* Makes a qcow2 image on disk i with create options (text, with size). */
 void qt_create(struct qt *t, int i, const char *options);
 struct blk *qt_open(struct qt *t, int i, const char *options);

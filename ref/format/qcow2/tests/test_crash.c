@@ -1,8 +1,10 @@
 /*
- * Power cuts: every state that a cut may leave of a short program is judged by the spec checker and read as a guest.
+ * Power cuts: every state that a cut may leave of a short program is judged by the spec checker and
+ * read as a guest.
  *
- * Each sector has the set of values it may lawfully have: what was flushed last and what was written since.  A sector
- * that the program never wrote, or that shares a cluster with a write, must keep its value.
+ * Each sector has the set of values it may lawfully have: what was flushed last and what was
+ * written since.  A sector that the program never wrote, or that shares a cluster with a write,
+ * must keep its value.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,8 +14,8 @@
 #include <stdio.h>
 #include "ref/format/qcow2/tests/fixture.h"
 
-#define SECTORS 192             /* of the guest's disk */
-#define SIZE (SECTORS * 512)
+#define SECTORS   192 /* of the guest's disk */
+#define SIZE      (SECTORS * 512)
 #define MAX_MARKS 40
 
 /* values[s][v]: sector s may read as v; at each mark (flush) of the program. */
@@ -24,7 +26,7 @@ struct lawful {
 struct story {
     const char *create, *open;
     bool backing;
-    struct lawful at[MAX_MARKS + 1];     /* lawful between mark i - 1 and the end of mark i */
+    struct lawful at[MAX_MARKS + 1]; /* lawful between mark i - 1 and the end of mark i */
     unsigned marks;
     uint8_t now[SECTORS];
 };
@@ -66,7 +68,8 @@ static void tell(struct qt *t, struct story *y, struct blk *b, struct rng *rng)
         assert_int_equal(rig_fill(b, at * 512, n * 512, value), 0);
     }
     for (unsigned i = at; i < at + n; i++) {
-        /* A new cluster may show zeroes where its data did not arrive, or what it had for somebody else. */
+        /* A new cluster may show zeroes where its data did not arrive, or what it had for somebody
+         * else. */
         allow(&y->at[y->marks], i, value);
         allow(&y->at[y->marks], i, 0);
         y->now[i] = value;
@@ -77,7 +80,7 @@ static void check_state(struct qt *t, struct story *y, const struct crash_state 
 {
     qt_judge(st->set->disk[0], true, id);
     struct disk *copy = disk_clone(st->set->disk[0]);
-    struct sim_disk d = { .disk = copy };
+    struct sim_disk d = {.disk = copy};
     sim_register(t->r.w, "crashed", &d);
     struct blk *b = rig_open(&t->r, "sim:crashed", "driver=qcow2", 0);
     uint8_t *buf = mem_alloc(SIZE);
@@ -93,7 +96,8 @@ static void check_state(struct qt *t, struct story *y, const struct crash_state 
             }
         }
         if (!(l->may[s][v / 64] >> v % 64 & 1)) {
-            fail_msg("%s %s: sector %u reads %02x after mark %d", y->create, id, s, v, (int)st->marks);
+            fail_msg("%s %s: sector %u reads %02x after mark %d", y->create, id, s, v,
+                     (int)st->marks);
         }
     }
     mem_free(buf);
@@ -126,7 +130,7 @@ static void cut(struct qt *t)
 {
     struct story *y = t->arg;
     struct rng rng;
-    struct disk_set base = { .n = 1 };
+    struct disk_set base = {.n = 1};
     rng_seed(&rng, t->seed + 1000);
     char options[200];
     memset(y->now, y->backing ? 0x77 : 0, sizeof(y->now));
@@ -136,7 +140,8 @@ static void cut(struct qt *t)
         assert_int_equal(rig_fill(under, 0, SIZE, 0x77), 0);
         blk_unref(under);
     }
-    snprintf(options, sizeof(options), "%s%s", y->create, y->backing ? ",backing_file=sim:d1,backing_fmt=qcow2" : "");
+    snprintf(options, sizeof(options), "%s%s", y->create,
+             y->backing ? ",backing_file=sim:d1,backing_fmt=qcow2" : "");
     qt_create(t, 0, options);
     struct blk *b = qt_open(t, 0, y->open);
     y->marks = 0;
@@ -169,14 +174,14 @@ static void cut(struct qt *t)
 }
 
 static const struct story stories[] = {
-    { .create = "size=96k,cluster_size=4k" },
-    { .create = "size=96k,cluster_size=512", .open = "discard=unmap,pass-discard-other=on" },
-    { .create = "size=96k,cluster_size=2k,refcount_bits=1" },
-    { .create = "size=96k,cluster_size=16k,extended_l2=on" },
-    { .create = "size=96k,cluster_size=4k,compat=v2" },
-    { .create = "size=96k,cluster_size=4k", .backing = true },
-    { .create = "size=96k,cluster_size=64k,extended_l2=on", .backing = true },
-    { .create = "size=96k,cluster_size=4k,lazy_refcounts=on", .backing = true },
+    {.create = "size=96k,cluster_size=4k"},
+    {.create = "size=96k,cluster_size=512", .open = "discard=unmap,pass-discard-other=on"},
+    {.create = "size=96k,cluster_size=2k,refcount_bits=1"},
+    {.create = "size=96k,cluster_size=16k,extended_l2=on"},
+    {.create = "size=96k,cluster_size=4k,compat=v2"},
+    {.create = "size=96k,cluster_size=4k", .backing = true},
+    {.create = "size=96k,cluster_size=64k,extended_l2=on", .backing = true},
+    {.create = "size=96k,cluster_size=4k,lazy_refcounts=on", .backing = true},
 };
 
 static void test_cuts(void **state)
@@ -193,6 +198,6 @@ static void test_cuts(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_cuts) };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cuts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /*
- * Random programs on qcow2 images against a shadow of the guest's disk, on both profiles and many geometries, alone
- * and by several coroutines under seeded schedules; the spec checker judges each image at the end.
+ * Random programs on qcow2 images against a shadow of the guest's disk, on both profiles and many
+ * geometries, alone and by several coroutines under seeded schedules; the spec checker judges each
+ * image at the end.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +12,7 @@
 #include <stdio.h>
 #include "ref/format/qcow2/tests/fixture.h"
 
-#define SIZE (768 * KiB)
+#define SIZE    (768 * KiB)
 #define SECTORS (SIZE / 512)
 
 struct geometry {
@@ -20,16 +21,18 @@ struct geometry {
 };
 
 static const struct geometry geometries[] = {
-    { "size=768k", NULL, false },
-    { "size=768k,cluster_size=512", "l2-cache-size=1024,refcount-cache-size=2048,cache-clean-interval=0", false },
-    { "size=768k,cluster_size=4k,refcount_bits=64", "l2-cache-entry-size=512,l2-cache-size=1024", true },
-    { "size=768k,cluster_size=16k,extended_l2=on", NULL, true },
-    { "size=768k,extended_l2=on", "discard=unmap,pass-discard-other=on", false },
-    { "size=768k,compat=v2,cluster_size=1k", "discard=unmap,pass-discard-other=on", false },
-    { "size=768k,cluster_size=4k,lazy_refcounts=on", NULL, true },
-    { "size=768k,cluster_size=8k,refcount_bits=1,compression_type=zstd", NULL, false },
-    { "size=768k,cluster_size=8k,data_file=sim:d2", NULL, false },
-    { "size=768k,cluster_size=8k,data_file=sim:d2,data_file_raw=on", NULL, false },
+    {"size=768k", NULL, false},
+    {"size=768k,cluster_size=512",
+     "l2-cache-size=1024,refcount-cache-size=2048,cache-clean-interval=0", false},
+    {"size=768k,cluster_size=4k,refcount_bits=64", "l2-cache-entry-size=512,l2-cache-size=1024",
+     true},
+    {"size=768k,cluster_size=16k,extended_l2=on", NULL, true},
+    {"size=768k,extended_l2=on", "discard=unmap,pass-discard-other=on", false},
+    {"size=768k,compat=v2,cluster_size=1k", "discard=unmap,pass-discard-other=on", false},
+    {"size=768k,cluster_size=4k,lazy_refcounts=on", NULL, true},
+    {"size=768k,cluster_size=8k,refcount_bits=1,compression_type=zstd", NULL, false},
+    {"size=768k,cluster_size=8k,data_file=sim:d2", NULL, false},
+    {"size=768k,cluster_size=8k,data_file=sim:d2,data_file_raw=on", NULL, false},
 };
 
 static struct blk *make(struct qt *t, const struct geometry *g, uint8_t *shadow)
@@ -43,7 +46,8 @@ static struct blk *make(struct qt *t, const struct geometry *g, uint8_t *shadow)
         blk_unref(b);
         memset(shadow, 0x77, 400 * KiB);
     }
-    snprintf(options, sizeof(options), "%s%s", g->create, g->backing ? ",backing_file=sim:d1,backing_fmt=qcow2" : "");
+    snprintf(options, sizeof(options), "%s%s", g->create,
+             g->backing ? ",backing_file=sim:d1,backing_fmt=qcow2" : "");
     qt_create(t, 0, options);
     return qt_open(t, 0, g->open);
 }
@@ -64,7 +68,8 @@ static void compare(struct blk *b, const uint8_t *shadow)
 static void random_op(struct qt *t, struct rng *rng, struct blk *b, uint8_t *shadow)
 {
     struct qcow2 *s = qcow2_state(blk_node(b));
-    uint64_t n = 1 + rng_below(rng, rng_below(rng, 4) ? 40 : 400), at = rng_below(rng, SECTORS - n + 1);
+    uint64_t n = 1 + rng_below(rng, rng_below(rng, 4) ? 40 : 400),
+             at = rng_below(rng, SECTORS - n + 1);
     int64_t offset = (int64_t)at * 512, bytes = (int64_t)n * 512;
     uint8_t value = (uint8_t)(1 + rng_below(rng, 255));
     unsigned kind = (unsigned)rng_below(rng, 20);
@@ -72,7 +77,8 @@ static void random_op(struct qt *t, struct rng *rng, struct blk *b, uint8_t *sha
         assert_int_equal(rig_fill(b, offset, bytes, value), 0);
         memset(shadow + offset, value, (size_t)bytes);
     } else if (kind < 14) {
-        assert_int_equal(blk_pwrite_zeroes(b, offset, bytes, kind % 2 ? REQ_MAY_UNMAP : 0, NULL), 0);
+        assert_int_equal(blk_pwrite_zeroes(b, offset, bytes, kind % 2 ? REQ_MAY_UNMAP : 0, NULL),
+                         0);
         memset(shadow + offset, 0, (size_t)bytes);
     } else if (kind < 16) {
         assert_int_equal(blk_discard(b, offset, bytes, NULL), 0);
@@ -90,7 +96,7 @@ static void random_op(struct qt *t, struct rng *rng, struct blk *b, uint8_t *sha
         uint8_t *buf = mem_alloc((size_t)bytes);
         memset(buf, value, (size_t)bytes);
         int ret = blk_pwrite(b, offset, buf, bytes, REQ_COMPRESSED);
-        assert_true(ret == 0 || ret == -EIO);      /* in use already */
+        assert_true(ret == 0 || ret == -EIO); /* in use already */
         if (ret == 0) {
             memset(shadow + offset, value, (size_t)bytes);
         }
@@ -182,8 +188,9 @@ static void work(void *arg)
 }
 
 /*
- * One more has the upper half to itself, in whole clusters: frees them and takes them again.  Each has its own value, so
- * whoever reads meanwhile may see that, or zeroes, but never what another cluster holds.
+ * One more has the upper half to itself, in whole clusters: frees them and takes them again.  Each
+ * has its own value, so whoever reads meanwhile may see that, or zeroes, but never what another
+ * cluster holds.
  */
 static void churn(void *arg)
 {
@@ -218,7 +225,8 @@ static void peek(void *arg)
         assert_int_equal(blk_pread(c->b, offset, buf, cs), 0);
         for (int64_t j = 0; j < cs; j++) {
             if (buf[j] != 0 && buf[j] != value && buf[j] != 0x77) {
-                fail_msg("offset %d reads %02x, which is another cluster's", (int)(offset + j), buf[j]);
+                fail_msg("offset %d reads %02x, which is another cluster's", (int)(offset + j),
+                         buf[j]);
             }
         }
     }
@@ -231,11 +239,11 @@ static void peek(void *arg)
 static void crowded(struct qt *t)
 {
     const struct geometry *g = t->arg;
-    struct crowd c = { .t = t, .shadow = mem_alloc(SIZE), .waiter = co_self(t->r.w) };
+    struct crowd c = {.t = t, .shadow = mem_alloc(SIZE), .waiter = co_self(t->r.w)};
     struct worker k[WORKERS + 2];
     c.b = make(t, g, c.shadow);
     for (unsigned i = 0; i < WORKERS + 2; i++) {
-        k[i] = (struct worker){ .c = &c, .id = i };
+        k[i] = (struct worker){.c = &c, .id = i};
         rng_seed(&k[i].rng, t->seed * 100 + i);
         co_spawn(t->r.w, "worker", i < WORKERS ? work : i == WORKERS ? churn : peek, &k[i]);
     }
@@ -251,14 +259,16 @@ static void crowded(struct qt *t)
     mem_free(c.shadow);
 }
 
-/* Few that do nothing but free, take again and read: a cluster must not be reused under a reader. */
+/* Few that do nothing but free, take again and read: a cluster must not be reused under a reader.
+ */
 static void reuse(struct qt *t)
 {
-    struct crowd c = { .t = t, .shadow = mem_alloc(SIZE), .waiter = co_self(t->r.w), .done = WORKERS - 2 };
+    struct crowd c = {
+        .t = t, .shadow = mem_alloc(SIZE), .waiter = co_self(t->r.w), .done = WORKERS - 2};
     struct worker k[4];
     c.b = make(t, t->arg, c.shadow);
     for (unsigned i = 0; i < 4; i++) {
-        k[i] = (struct worker){ .c = &c, .id = i };
+        k[i] = (struct worker){.c = &c, .id = i};
         rng_seed(&k[i].rng, t->seed * 100 + i);
         co_spawn(t->r.w, "worker", i ? peek : churn, &k[i]);
     }
@@ -271,7 +281,7 @@ static void reuse(struct qt *t)
 
 static void test_reuse(void **state)
 {
-    static const struct geometry g = { "size=768k,cluster_size=4k", NULL, false };
+    static const struct geometry g = {"size=768k,cluster_size=4k", NULL, false};
     for (uint64_t seed = 1; seed <= 60; seed++) {
         qt_run(&profile_optimized, seed, reuse, (void *)&g);
     }
@@ -281,7 +291,8 @@ static void test_concurrent(void **state)
 {
     for (size_t i = 0; i < ARRAY_SIZE(geometries); i++) {
         for (uint64_t seed = 1; seed <= 12; seed++) {
-            qt_run(seed % 4 ? &profile_optimized : &profile_reference, seed, crowded, (void *)&geometries[i]);
+            qt_run(seed % 4 ? &profile_optimized : &profile_reference, seed, crowded,
+                   (void *)&geometries[i]);
         }
     }
 }
@@ -361,10 +372,8 @@ static void test_vmstate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_programs),
-        cmocka_unit_test(test_concurrent),
-        cmocka_unit_test(test_reuse),
-        cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_programs), cmocka_unit_test(test_concurrent),
+        cmocka_unit_test(test_reuse),    cmocka_unit_test(test_resize),
         cmocka_unit_test(test_vmstate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

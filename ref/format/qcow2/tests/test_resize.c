@@ -1,6 +1,6 @@
 /*
- * Emptying, growing with preallocation, and growth of the refcount table: what is read afterwards, where things
- * lie.  Leaves out: full preallocation, which simulated disks do not have.
+ * Emptying, growing with preallocation, and growth of the refcount table: what is read afterwards,
+ * where things lie.  Leaves out: full preallocation, which simulated disks do not have.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -44,7 +44,7 @@ static void empty(struct qt *t)
 static void empty_snapshot(struct qt *t)
 {
     struct blk *b = overlay(t);
-    struct snapshot_info sn = { .name = "s" };
+    struct snapshot_info sn = {.name = "s"};
     assert_int_equal(snapshot_create(blk_node(b), &sn), 0);
     assert_int_equal(node_make_empty(blk_node(b), NULL), 0);
     rig_check(b, 0, MiB, 1);
@@ -76,7 +76,8 @@ static void empty_fails(struct qt *t)
 static void test_empty(void **state)
 {
     static const char *const labels[] = {
-        "l1_update", "empty_image_prepare", "reftable_update", "refblock_alloc", "refblock_alloc_hookup",
+        "l1_update",      "empty_image_prepare",   "reftable_update",
+        "refblock_alloc", "refblock_alloc_hookup",
     };
     qt_run(&profile_reference, 0, empty, NULL);
     qt_run(&profile_optimized, 0, empty, NULL);
@@ -95,16 +96,19 @@ static void grow_partial(struct qt *t)
     blk_unref(b);
     for (int i = 0; i < 4; i++) {
         char options[200];
-        struct snapshot_info sn = { .name = "s" };
+        struct snapshot_info sn = {.name = "s"};
         bool ext = i & 1, snap = i & 2;
-        snprintf(options, sizeof(options), "size=31k,backing_file=sim:d1,backing_fmt=qcow2,extended_l2=%s", ext ? "on" : "off");
+        snprintf(options, sizeof(options),
+                 "size=31k,backing_file=sim:d1,backing_fmt=qcow2,extended_l2=%s",
+                 ext ? "on" : "off");
         qt_create(t, 0, options);
         b = qt_open(t, 0, NULL);
         if (snap) {
             assert_int_equal(rig_fill(b, 1024, 3072, 1), 0);
             assert_int_equal(snapshot_create(blk_node(b), &sn), 0);
         }
-        assert_int_equal(blk_truncate(b, 96 * KiB, true, PREALLOC_METADATA, REQ_ZERO_GROWN, NULL), 0);
+        assert_int_equal(blk_truncate(b, 96 * KiB, true, PREALLOC_METADATA, REQ_ZERO_GROWN, NULL),
+                         0);
         rig_check(b, 0, 31 * KiB, 1);
         rig_check(b, 31 * KiB, 65 * KiB, 0);
         blk_unref(b);
@@ -112,7 +116,8 @@ static void grow_partial(struct qt *t)
     }
 }
 
-/* A zero cluster that keeps its host cluster still reads as zeroes when the disk grows inside it. */
+/* A zero cluster that keeps its host cluster still reads as zeroes when the disk grows inside it.
+ */
 static void grow_zero(struct qt *t)
 {
     qt_create(t, 0, "size=96k");
@@ -132,7 +137,8 @@ static void test_grow(void **state)
     qt_run(&profile_optimized, 0, grow_zero, NULL);
 }
 
-/* The clusters of the old refcount table are used again at once: sizes are those of QEMU's files. */
+/* The clusters of the old refcount table are used again at once: sizes are those of QEMU's files.
+ */
 static void reftable(struct qt *t)
 {
     qt_create(t, 0, "size=8M,cluster_size=512,refcount_bits=64");
@@ -143,17 +149,21 @@ static void reftable(struct qt *t)
     qt_judge(t->r.disk[0], false, "grown refcount table");
 }
 
-static void test_reftable(void **state) { qt_run(&profile_optimized, 0, reftable, NULL); }
+static void test_reftable(void **state)
+{
+    qt_run(&profile_optimized, 0, reftable, NULL);
+}
 
-/* A snapshot that refcounts have no room for: its L1 table is given back, or left as QEMU leaves it. */
+/* A snapshot that refcounts have no room for: its L1 table is given back, or left as QEMU leaves
+ * it. */
 static void refused_snapshot(struct qt *t)
 {
-    struct snapshot_info sn = { .name = "s" };
+    struct snapshot_info sn = {.name = "s"};
     qt_create(t, 0, "size=1M,refcount_bits=1");
     struct blk *b = qt_open(t, 0, NULL);
     assert_int_equal(rig_fill(b, 0, C, 1), 0);
     assert_int_equal(snapshot_create(blk_node(b), &sn), -EINVAL);
-    struct check_result res = { 0 };
+    struct check_result res = {0};
     assert_int_equal(node_check(blk_node(b), &res, 0), 0);
     assert_int_equal(res.leaks, t->arg ? 1 : 0);
     blk_unref(b);
@@ -168,7 +178,9 @@ static void test_refused_snapshot(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_empty), cmocka_unit_test(test_grow), cmocka_unit_test(test_reftable),
+        cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_grow),
+        cmocka_unit_test(test_reftable),
         cmocka_unit_test(test_refused_snapshot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /*
- * Internal snapshots of qcow2: random programs of writes, zeroes, discards, snapshots, applying and deleting, against
- * shadows of the disk and of every snapshot; check and the spec checker find nothing on the way.  VM state, sizes,
- * refusals, and looking at a snapshot read-only.
+ * Internal snapshots of qcow2: random programs of writes, zeroes, discards, snapshots, applying and
+ * deleting, against shadows of the disk and of every snapshot; check and the spec checker find
+ * nothing on the way.  VM state, sizes, refusals, and looking at a snapshot read-only.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,8 +20,12 @@
 enum { SNAPSHOTS = 5 };
 
 static const char *const geometries[] = {
-    "size=256k,cluster_size=4k", "size=256k,cluster_size=512", "size=256k,cluster_size=16k,extended_l2=on",
-    "size=256k,cluster_size=4k,compat=v2", "size=256k,cluster_size=4k,refcount_bits=64", "size=256k,cluster_size=4k,lazy_refcounts=on",
+    "size=256k,cluster_size=4k",
+    "size=256k,cluster_size=512",
+    "size=256k,cluster_size=16k,extended_l2=on",
+    "size=256k,cluster_size=4k,compat=v2",
+    "size=256k,cluster_size=4k,refcount_bits=64",
+    "size=256k,cluster_size=4k,lazy_refcounts=on",
     "size=256k,cluster_size=1k,refcount_bits=4",
 };
 
@@ -50,7 +54,8 @@ static void clean(struct qt *t, struct blk *b)
 
 static void guest_step(struct blk *b, struct rng *g, struct model *m)
 {
-    int64_t n = (int64_t)(1 + rng_below(g, 12)) * UNIT, at = (int64_t)rng_below(g, (uint64_t)(SIZE - n) / UNIT) * UNIT;
+    int64_t n = (int64_t)(1 + rng_below(g, 12)) * UNIT,
+            at = (int64_t)rng_below(g, (uint64_t)(SIZE - n) / UNIT) * UNIT;
     uint8_t v = (uint8_t)rng_below(g, 3) ? (uint8_t)(1 + rng_below(g, 255)) : 0;
     if (v) {
         assert_int_equal(rig_fill(b, at, n, v), 0);
@@ -67,7 +72,7 @@ static void snapshot_step(struct blk *b, struct rng *g, struct model *m)
     char name[8];
     snprintf(name, sizeof(name), "s%u", i);
     if (!m->used[i]) {
-        struct snapshot_info sn = { .date_sec = 1, .icount = 7 };
+        struct snapshot_info sn = {.date_sec = 1, .icount = 7};
         snprintf(sn.name, sizeof(sn.name), "%s", name);
         assert_int_equal(snapshot_create(n, &sn), 0);
         memcpy(m->snap[i], m->disk, SIZE);
@@ -118,7 +123,8 @@ static void test_programs(void **state)
 {
     for (size_t i = 0; i < ARRAY_SIZE(geometries); i++) {
         for (uint64_t seed = 0; seed < 4; seed++) {
-            qt_run(seed % 2 ? &profile_reference : &profile_optimized, seed, program, (void *)geometries[i]);
+            qt_run(seed % 2 ? &profile_reference : &profile_optimized, seed, program,
+                   (void *)geometries[i]);
         }
     }
 }
@@ -128,7 +134,7 @@ static void sizes(struct qt *t)
 {
     qt_create(t, 0, "size=1M,cluster_size=4k");
     struct blk *b = qt_open(t, 0, NULL);
-    struct snapshot_info sn = { .name = "small" }, big = { .name = "big" };
+    struct snapshot_info sn = {.name = "small"}, big = {.name = "big"};
     assert_int_equal(rig_fill(b, 0, 1 * MiB, 1), 0);
     assert_int_equal(snapshot_create(blk_node(b), &sn), 0);
     assert_string_equal(sn.id, "1");
@@ -157,6 +163,7 @@ static void test_sizes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_programs), cmocka_unit_test(test_sizes) };
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_programs),
+                                       cmocka_unit_test(test_sizes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
