@@ -155,10 +155,11 @@ lint: $(GEN_H) ## format, clang-tidy, and the folder order of the design
 
 PREFIX ?= /usr/local
 install: all ## programs and man pages under PREFIX
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 share/blkref)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 share/blkref/iotests)
 	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 reports/html.py reports/report.html.j2 $(DESTDIR)$(PREFIX)/share/blkref
+	install -m 644 iotests/runner.py $(DESTDIR)$(PREFIX)/share/blkref/iotests
 
 clean: ## remove build/
 	rm -rf build
