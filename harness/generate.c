@@ -193,8 +193,8 @@ static void amend(struct gen *g, struct op *op)
     static const char *const texts[] = {
         "compat=1.1",       "compat=0.10",      "lazy_refcounts=on", "lazy_refcounts=off",
         "refcount_bits=16", "refcount_bits=32", "refcount_bits=8"};
-    /* Rewriting refcount blocks of a million entries takes QEMU minutes. */
-    size_t n = g->cluster > 256 * KiB ? 4 : ARRAY_SIZE(texts);
+    /* Rewriting refcount blocks of a million entries takes QEMU longer than it may. */
+    size_t n = g->cluster > 64 * KiB ? 4 : ARRAY_SIZE(texts);
     snprintf(op->text, sizeof(op->text), "%s", texts[below(g, n)]);
 }
 
