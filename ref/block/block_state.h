@@ -12,11 +12,12 @@
 struct block_state {
     struct world *w;
     const struct driver_list *drivers;
-    struct list nodes;    /* struct node.all_link, oldest first */
-    struct list backends; /* struct blk.all_link */
-    unsigned names;       /* generated so far */
-    unsigned perm_walks;  /* marks visited nodes, see perm.c */
-    unsigned open_depth;  /* nested opens by one caller, see open.c */
+    struct list nodes;     /* struct node.all_link, oldest first */
+    struct list backends;  /* struct blk.all_link */
+    struct fault_fiu *fiu; /* asked before each request of a protocol; NULL: nobody is */
+    unsigned names;        /* generated so far */
+    unsigned perm_walks;   /* marks visited nodes, see perm.c */
+    unsigned open_depth;   /* nested opens by one caller, see open.c */
 };
 struct block_state *block_state(struct world *w);
 

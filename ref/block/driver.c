@@ -16,6 +16,11 @@ void block_set_drivers(struct world *w, const struct driver_list *list)
     block_state(w)->drivers = list;
 }
 
+void block_set_fiu(struct world *w, struct fault_fiu *f)
+{
+    block_state(w)->fiu = f;
+}
+
 const struct driver_list *block_drivers(struct world *w)
 {
     return block_state(w)->drivers;

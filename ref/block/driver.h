@@ -163,6 +163,10 @@ struct driver_list {
 };
 void block_set_drivers(struct world *w, const struct driver_list *list);
 const struct driver_list *block_drivers(struct world *w);
+struct fault_fiu;
+/* Programs: libfiu may fail the requests of protocols by label (fault/fiu.h); the caller keeps f.
+ */
+void block_set_fiu(struct world *w, struct fault_fiu *f);
 const struct block_driver *driver_find(struct world *w, const char *name);
 /* By "proto:" prefix, else host device probing, else "file". *err when the prefix is unknown. */
 const struct block_driver *driver_for_filename(struct world *w, const char *filename,

@@ -7,6 +7,8 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include "fault/fiu.h"
+#include "ref/block/block_state.h"
 #include "ref/block/io_impl.h"
 
 static void bottom_point(const struct request *r, struct node *n, enum point_kind kind)
@@ -30,6 +32,11 @@ static int call(struct node *n, int (*fn)(struct node *n, const struct request *
     }
     if (n->drv->kind != DRIVER_PROTOCOL) {
         return fn(n, r);
+    }
+    struct fault_fiu *fiu = block_state(n->w)->fiu;
+    int failed = fiu ? fault_fiu_decide(fiu, r->label) : 0;
+    if (failed) {
+        return -failed;
     }
     bottom_point(r, n, POINT_SUBMIT);
     int ret = fn(n, r);

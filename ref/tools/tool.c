@@ -4,6 +4,7 @@
 #include "ref/tools/tool.h"
 
 #include <stdlib.h>
+#include "fault/fiu.h"
 #include "ref/base/mem.h"
 #include "ref/block/driver.h"
 #include "ref/tools/drivers.h"
@@ -79,6 +80,10 @@ int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *
     tool.w = world_new(process, &cfg);
     list_init(&tool.objects);
     block_set_drivers(tool.w, &all_drivers);
+    struct fault_fiu fiu = {0};
+    if (fault_fiu_install(&fiu, false)) {
+        block_set_fiu(tool.w, &fiu);
+    }
 
     struct frame frame = {&tool, body};
     if (world_exec(tool.w, run_body, &frame) < 0) {
@@ -89,6 +94,7 @@ int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *
     }
     fflush(stdout);
     world_free(tool.w);
+    fault_fiu_uninstall(&fiu);
     process_free(process);
     return tool.status;
 }
