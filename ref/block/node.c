@@ -142,7 +142,6 @@ static void free_node(struct node *n)
     mem_free(n->auto_backing_file);
     mem_free(n->backing_format);
     value_free(n->options);
-    value_free(n->explicit_options);
     value_free(n->full_open_options);
     mem_free(n);
 }

@@ -129,7 +129,6 @@ struct node {
     char *filename;                 /* as QEMU prints it: plain, or json:{...} (refresh_filename) */
     char *exact_filename;           /* a plain name that opens the same, or "" */
     struct value *options;          /* effective options */
-    struct value *explicit_options; /* what the user gave for this node alone */
     struct value *full_open_options; /* what json: would need */
 
     /* What the image's header says; may differ from the graph after graph changes. */

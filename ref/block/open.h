@@ -39,7 +39,7 @@ int node_open_backing(struct node *n, struct value *parent_options, const char *
 struct reopen {
     struct node *node;
     unsigned flags;
-    struct value *options, *explicit_options;
+    struct value *options;
     enum detect_zeroes detect_zeroes;
     bool backing_missing;
     void *opaque;
