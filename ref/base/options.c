@@ -188,9 +188,14 @@ static int check_enum(const struct opt_desc *o, const char *name, const char *s,
 const struct opt_desc *opts_find(const struct opt_desc *table, const char *name)
 {
     for (const struct opt_desc *o = table; o->name; o++) {
-        size_t n = strlen(o->name);
-        if (strcmp(o->name, name) == 0 ||
-            (o->type == OPT_DICT && strncmp(o->name, name, n) == 0 && name[n] == '.')) {
+        if (o->name[0] != name[0]) {
+            continue;
+        }
+        if (strcmp(o->name, name) == 0) {
+            return o;
+        }
+        size_t n = o->type == OPT_DICT ? strlen(o->name) : 0;
+        if (n && strncmp(o->name, name, n) == 0 && name[n] == '.') {
             return o;
         }
     }

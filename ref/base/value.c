@@ -342,9 +342,23 @@ static size_t bucket_start(const struct value *d, unsigned bucket)
     return lo;
 }
 
+/* Few entries are looked through sooner than the bucket is computed. */
+static struct entry *find_among_few(const struct value *d, const char *key)
+{
+    for (size_t i = 0; i < d->dict.n; i++) {
+        if (strcmp(d->dict.at[i].key, key) == 0) {
+            return &d->dict.at[i];
+        }
+    }
+    return NULL;
+}
+
 static struct entry *find(const struct value *d, const char *key)
 {
     assert(d->type == VALUE_DICT);
+    if (d->dict.n <= 4) {
+        return find_among_few(d, key);
+    }
     unsigned bucket = bucket_of(key);
     for (size_t i = bucket_start(d, bucket); i < d->dict.n; i++) {
         struct entry *e = &d->dict.at[i];

@@ -64,28 +64,42 @@ static const struct block_driver *driver_for_device(struct world *w, const char 
     return best;
 }
 
-const struct block_driver *driver_for_filename(struct world *w, const char *filename,
-                                               bool allow_prefix, struct error **err)
+static const struct block_driver *driver_for_prefix(struct world *w, const char *filename)
 {
-    const struct block_driver *d = driver_for_device(w, filename);
-    if (d) {
-        return d;
-    }
-    if (!allow_prefix || !path_has_protocol(filename)) {
-        d = driver_find(w, "file");
-        if (!d) {
-            error_set(err, ENOENT, "Unknown protocol 'file'");
-        }
-        return d;
-    }
+    const struct block_driver *d;
     size_t len = strcspn(filename, ":");
     for (size_t i = 0; (d = next_driver(w, &i)) != NULL;) {
         if (d->protocol && strlen(d->protocol) == len && memcmp(d->protocol, filename, len) == 0) {
             return d;
         }
     }
-    error_set(err, ENOENT, "Unknown protocol '%.*s'", (int)len, filename);
     return NULL;
+}
+
+/* A device of the host wins over a prefix, except over those of our own (sim:...). */
+const struct block_driver *driver_for_filename(struct world *w, const char *filename,
+                                               bool allow_prefix, struct error **err)
+{
+    bool prefix = allow_prefix && path_has_protocol(filename);
+    const struct block_driver *d = prefix ? driver_for_prefix(w, filename) : NULL;
+    if (d && d->internal_only) {
+        return d;
+    }
+    const struct block_driver *device = driver_for_device(w, filename);
+    if (device) {
+        return device;
+    }
+    if (!prefix) {
+        d = driver_find(w, "file");
+        if (!d) {
+            error_set(err, ENOENT, "Unknown protocol 'file'");
+        }
+        return d;
+    }
+    if (!d) {
+        error_set(err, ENOENT, "Unknown protocol '%.*s'", (int)strcspn(filename, ":"), filename);
+    }
+    return d;
 }
 
 const struct block_driver *driver_probe(struct world *w, const uint8_t *buf, size_t len,

@@ -396,8 +396,11 @@ static int sim_read(struct node *n, const struct request *r)
         return -ENODEV;
     }
     struct fault_verdict v = decide(e, FAULT_IO_READ, r);
-    int ret = linger(n, &v);
-    e = node_disk(n);
+    int ret = 0;
+    if (v.kind != FAULT_NONE) {
+        ret = linger(n, &v);
+        e = node_disk(n);
+    }
     if (ret < 0 || !e) {
         return ret < 0 ? ret : -ENODEV;
     }

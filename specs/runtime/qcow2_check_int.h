@@ -26,7 +26,7 @@ enum qcow2_kind {
     K_COMPRESSED = 1 << 12,
 };
 
-enum { WINDOW = 65536 };
+enum { WINDOW = 4096 };
 
 /* A piece of the file that is being looked at; one for each level of nested tables. */
 struct window {

@@ -370,7 +370,7 @@ static void test_limits_and_errors(void **state)
     struct spec_report *r = calloc(1, sizeof(*r));
     uint64_t bad = 0;
     struct spec_image image = {failing_read, &bad, END};
-    struct spec_limits few = {3, 1 << 20}, lazy = {1000, 60000};
+    struct spec_limits few = {3, 1 << 20}, lazy = {1000, 6000};
     assert_int_equal(spec_qcow2_check(&image, NULL, NULL, r), -EIO);
     bad = UINT64_MAX;
     assert_int_equal(spec_qcow2_check(&image, &few, NULL, r), -EFBIG);

@@ -140,9 +140,14 @@ static int check_entry(struct qcow2 *s, uint64_t guest_offset, uint64_t l2_offse
 static uint64_t count_subclusters(const struct qcow2 *s, const uint8_t *slice, unsigned index,
                                   unsigned sc, enum subcluster_type t, uint64_t max)
 {
-    uint64_t host = l2_get_entry(s, slice, index) & L2_OFFSET_MASK, n = 0;
+    uint64_t first = l2_get_entry(s, slice, index), host = first & L2_OFFSET_MASK, n = 0;
+    bool hole = s->subclusters == 1 && !has_host(t); /* mostly one value again and again */
     for (; index < s->l2_slice_size && n < max; index++, sc = 0, host += s->cluster_size) {
         uint64_t entry = l2_get_entry(s, slice, index), bitmap = l2_get_bitmap(s, slice, index);
+        if (hole && entry == first) {
+            n++;
+            continue;
+        }
         if (has_host(t) && (entry & L2_OFFSET_MASK) != host) {
             return n;
         }

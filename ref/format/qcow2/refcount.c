@@ -35,9 +35,10 @@ int qcow2_refcount_open(struct qcow2 *s, struct error **err)
     }
     for (uint32_t i = 0; i < s->reftable_size; i++) {
         s->reftable[i] = load_be64(&s->reftable[i]);
-        if (s->reftable[i] & REFT_OFFSET_MASK) {
-            s->reftable_used = i + 1;
-        }
+    }
+    s->reftable_used = s->reftable_size;
+    while (s->reftable_used && !(s->reftable[s->reftable_used - 1] & REFT_OFFSET_MASK)) {
+        s->reftable_used--;
     }
     return 0;
 }

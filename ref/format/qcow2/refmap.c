@@ -30,7 +30,7 @@ static struct refmap_page **slot_of(const struct refmap *m, uint64_t first)
 static bool grow(struct refmap *m)
 {
     struct refmap old = *m;
-    m->nb_slots = old.nb_slots ? old.nb_slots * 2 : 128;
+    m->nb_slots = old.nb_slots ? old.nb_slots * 2 : 16;
     m->slot = mem_try_array(m->nb_slots, sizeof(*m->slot));
     if (!m->slot) {
         *m = old;
