@@ -2,10 +2,11 @@
  * Jobs: long work that can be watched, paused, cancelled and finalized.
  *
  * Models: the state machine of qapi/job.json.  A job is one coroutine that calls its driver's
- * run(), waits to be finalized, and then prepares and commits, or aborts.  run() may use further
- * coroutines (workers).  All of them call job_pause_point() where they can be stopped; a job counts
- * as paused when each of them stands there. Leaves out: transactions of several jobs; block
- * permissions and blockers (the drivers').
+ * run(), which may use further coroutines (workers).  All of them call job_pause_point() where they
+ * can be stopped; a job counts as paused when each of them stands there.  What follows run() is the
+ * transaction's: when all its jobs have run well they are pending, then each prepares, then each
+ * commits; when one fails or is cancelled they all abort.  A job that nobody grouped is alone in
+ * its transaction.  Leaves out: nodes, their permissions and blockers (ref/job/job_nodes.h).
  */
 #ifndef BLKREF_JOB_JOB_H
 #define BLKREF_JOB_JOB_H
@@ -57,18 +58,27 @@ enum job_flag {
 };
 
 struct job;
+struct job_txn;
+/*
+ * One const struct a kind of job.  run, prepare and complete may wait; commit, abort and clean may
+ * wait too but cannot fail, and nothing is cancelled while they run.
+ */
 struct job_driver {
     enum job_type type;
     /* The work.  0, or -errno with err.  In a coroutine; returns early when job_cancelled(). */
     int (*run)(struct job *j, struct error **err);
-    /* After a good run, may still fail. */
+    /* When all of the transaction have run well and are to be finalized; may still fail. */
     int (*prepare)(struct job *j, struct error **err);
-    /* One of these, then clean; they cannot fail.  free releases what the creator handed in. */
+    /*
+     * One of these, then clean.  abort also follows a good prepare (another job's failed), and is
+     * called, like clean, for a job that was cancelled before it was started.
+     */
     void (*commit)(struct job *j);
     void (*abort)(struct job *j);
     void (*clean)(struct job *j);
+    /* With the last reference: releases what the creator handed in. */
     void (*free)(struct job *j);
-    /* job-complete in READY; NULL: not possible. */
+    /* job-complete in READY or STANDBY; NULL: not possible. */
     int (*complete)(struct job *j, struct error **err);
     /* True when a cancel that is not forced means abort (else the job ends well by itself); NULL:
      * true. */
@@ -77,12 +87,49 @@ struct job_driver {
     void (*kick)(struct job *j);
 };
 
-/* Whoever watches a job (monitor, tool); callbacks may not wait. */
+/* What a tool wants to know of its own job; callbacks may not wait. */
 struct job_watch {
     void (*status)(struct job *j, void *opaque);
     void (*progress)(struct job *j, void *opaque);
     void *opaque;
 };
+
+/* What becomes of a job whose I/O failed: qapi's BlockdevOnError without `auto`. */
+enum job_on_error {
+    JOB_ON_ERROR_REPORT,
+    JOB_ON_ERROR_IGNORE,
+    JOB_ON_ERROR_ENOSPC,
+    JOB_ON_ERROR_STOP
+};
+enum job_error_action { JOB_ACTION_REPORT, JOB_ACTION_IGNORE, JOB_ACTION_STOP };
+enum job_io_status { JOB_IO_OK, JOB_IO_FAILED, JOB_IO_NOSPACE };
+
+/*
+ * What happens to any job of a world, as a monitor tells it: JOB_STATUS_CHANGE, BLOCK_JOB_READY,
+ * BLOCK_JOB_PENDING (only where job_finalize() is awaited), BLOCK_JOB_COMPLETED (j->ret < 0:
+ * failed), BLOCK_JOB_CANCELLED, BLOCK_JOB_ERROR.  The last two of a job's life come before its
+ * CONCLUDED.  Internal jobs (id NULL) are told too.
+ */
+enum job_event_kind {
+    JOB_EVENT_STATUS,
+    JOB_EVENT_READY,
+    JOB_EVENT_PENDING,
+    JOB_EVENT_COMPLETED,
+    JOB_EVENT_CANCELLED,
+    JOB_EVENT_ERROR,
+};
+struct job_event {
+    enum job_event_kind kind;
+    struct job *job;
+    bool is_read;                 /* of ERROR */
+    enum job_error_action action; /* of ERROR */
+};
+struct job_observer {
+    struct list link;
+    void (*event)(struct job_observer *o, const struct job_event *e); /* may not wait */
+};
+void job_observe(struct world *w, struct job_observer *o);
+void job_unobserve(struct job_observer *o);
 
 /* Bytes per second; the budget of one slice of 100 ms may be exceeded once, then the next request
  * waits. */
@@ -107,17 +154,21 @@ struct job {
     bool user_paused;
     bool cancelled;    /* asked to end */
     bool force_cancel; /* and it is an abort, not an early good end */
-    bool started, finalize, dismissed;
+    bool started;
+    bool settled; /* run() is over, or will never be */
     int ret;
-    struct error *err;
+    struct error *err;   /* set when ret < 0 and the job has settled */
     int64_t done, total; /* progress */
     struct rate_limit limit;
     int64_t speed;
+    enum job_io_status io_status;
     struct job_watch watch;
-    struct co *co;               /* of its life; NULL when over */
-    unsigned coroutines, parked; /* main and workers; those at rest */
+    struct job_txn *txn;
+    struct list txn_link;
+    unsigned coroutines, parked;   /* main and workers, while run() is on; those at rest */
+    void (*rested)(struct job *j); /* called when job_busy() turns false */
     struct list sleepers;
-    struct waitq changed; /* status, pause count, finalize */
+    struct waitq changed; /* status, pause count */
     struct waitq resume;
 };
 
@@ -134,13 +185,25 @@ struct job *job_find(struct world *w, const char *id);
 struct job *job_next(struct world *w,
                      struct job *j); /* every job, oldest first; starts with NULL */
 
+/* Transactions: all or none.  The caller's reference ends with job_txn_unref(). */
+struct job_txn *job_txn_new(struct world *w);
+void job_txn_unref(struct job_txn *t);
+/* j is CREATED and alone.  All of a transaction are added before the first one is started. */
+void job_txn_add(struct job_txn *t, struct job *j);
+
+/* Nothing happens when it was cancelled before. */
 void job_start(struct job *j);
 /* Coroutine: until CONCLUDED (or NULL); returns j->ret.  The caller holds a reference. */
 int job_wait(struct job *j);
 /* Ref, start, wait, unref: for tools.  *err takes the job's error. */
 int job_run(struct job *j, struct error **err);
 
-/* Verbs: 0 or -errno with err ("Job 'x' in state 'y' cannot accept command verb 'z'"). */
+/*
+ * Verbs: 0 or -errno with err ("Job 'x' in state 'y' cannot accept command verb 'z'").
+ * job_complete() may be given in STANDBY: it takes effect when the job goes on.  A cancel that is
+ * not forced (block-job-cancel) is refused while the user paused the job; a forced one (job-cancel)
+ * resumes it.  job_finalize() finalizes the whole transaction.
+ */
 int job_apply_verb(const struct job *j, enum job_verb v, struct error **err);
 int job_user_pause(struct job *j, struct error **err);
 int job_user_resume(struct job *j, struct error **err);
@@ -152,6 +215,8 @@ int job_dismiss(struct job *j, struct error **err);
 /* Internal pauses nest (drain). */
 void job_pause(struct job *j);
 void job_resume(struct job *j);
+/* Coroutine, for whoever shuts the world down: every job is cancelled (forced) and dismissed. */
+void job_cancel_all(struct world *w);
 
 /* ---- for drivers, in run() and its workers ---- */
 static inline bool job_cancelled(const struct job *j)
@@ -167,6 +232,11 @@ static inline bool job_should_pause(const struct job *j)
 {
     return j->pause_count > 0;
 }
+/* True while a coroutine of the job is not at rest. */
+static inline bool job_busy(const struct job *j)
+{
+    return j->parked < j->coroutines;
+}
 /* Stops here while the job is to be paused; a scheduling point. */
 void job_pause_point(struct job *j);
 /* Waits on CLOCK_REAL; ends early on cancel or when a pause is asked for (and then pauses). */
@@ -176,6 +246,11 @@ void job_throttle(struct job *j, uint64_t bytes);
 void job_ready(struct job *j);
 void job_progress_total(struct job *j, int64_t total);
 void job_progress(struct job *j, int64_t delta);
+/*
+ * I/O failed with -errno `ret`: what the policy makes of it.  STOP has paused the job for the user
+ * (resuming it clears the status): try again behind the next job_pause_point().
+ */
+enum job_error_action job_io_error(struct job *j, enum job_on_error policy, bool is_read, int ret);
 /* A worker coroutine begins and ends; between rest_begin and rest_end a coroutine only waits for
  * others of the job. */
 void job_worker_begin(struct job *j);
