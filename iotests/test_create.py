@@ -1,4 +1,6 @@
 """create: every option of raw and qcow2, its errors, and what info and map say afterwards."""
+import os
+
 import pytest
 
 from iotests.blkimg import ALL, BASIC, QCOW2, RAW, V2
@@ -46,6 +48,21 @@ def test_qcow2_preallocation(lab, mode, more):
     lab.create(QCOW2, "t.img", "1M", extra=[o for o in ["preallocation=" + mode, more] if o])
     lab.io("t.img", "read -P 0 0 1M")
     lab.io("t.img", "write -P 7 1000 70000", "read -P 7 1000 70000")
+
+
+@pytest.mark.parametrize("made", ["off", "metadata", "falloc", "full"])
+@pytest.mark.parametrize("grown", ["falloc", "full"])
+@pytest.mark.parametrize("cluster", ["512", "64k"])
+def test_growth_with_space(lab, made, grown, cluster):
+    """Data and tables lie where QEMU puts them: the new data in one run, so that its space stays whole."""
+    lab.create(QCOW2, "t.img", "2000k", extra=["preallocation=" + made, "cluster_size=" + cluster])
+    lab.io("t.img", "write -P 5 0 2000k")
+    lab.img("resize", "-f", "qcow2", "--preallocation=" + grown, "t.img", "+80k")
+    lab.img("map", "--output=json", "t.img", same=made != "metadata")
+    lengths = [os.path.getsize(os.path.join(folder, "t.img")) for folder in lab.dirs()]
+    lab.io("t.img", "write -P 6 2000k 80k", "read -P 5 0 2000k", "read -P 6 2000k 80k")
+    assert [os.path.getsize(os.path.join(folder, "t.img")) for folder in lab.dirs()] == lengths
+    assert len(set(lengths)) == 1 or made == "metadata"
 
 
 @pytest.mark.parametrize("options", [

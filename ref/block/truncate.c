@@ -32,7 +32,8 @@ static int truncate_tracked(struct io *io, int64_t size, bool exact, enum preall
     int64_t grown = io->t.bytes;
     int ret;
     if (grown) {
-        tracked_make_serialising(n, &io->t, 1);
+        /* A format may move its last cluster, to which the old disk's end belongs. */
+        tracked_make_serialising(n, &io->t, (uint64_t)MAX(n->limits.discard_alignment, 1));
     }
     if (n->read_only) {
         return error_set(err, EACCES, "Image is read-only");

@@ -479,7 +479,8 @@ static int sim_truncate(struct node *n, int64_t size, bool exact, enum prealloc 
 {
     struct change c = {.kind = DISK_OP_TRUNCATE, .offset = size};
     struct request r = {.op = REQ_WRITE, .label = LABEL_RESIZE, .offset = size};
-    if (prealloc != PREALLOC_OFF) {
+    /* Space is never short here, so reserving it is nothing; writing zeroes would be something. */
+    if (prealloc != PREALLOC_OFF && prealloc != PREALLOC_FALLOC) {
         return error_set(err, ENOTSUP, "Unsupported preallocation mode: %s",
                          prealloc_names[prealloc]);
     }

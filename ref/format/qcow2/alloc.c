@@ -228,8 +228,9 @@ static uint64_t new_bitmap(const struct qcow2 *s, const struct qcow2_alloc *a, u
         /* Behind what was copied to the new cluster nothing counts: it is part of the disk only
          * from now on. */
         uint64_t copied = MAX(a->head.offset + a->head.bytes, start) - start;
-        uint64_t keep = (UINT64_C(1) << DIV_ROUND_UP(copied, s->subcluster_size)) - 1;
-        return bitmap & (keep | keep << 32);
+        hi = (unsigned)DIV_ROUND_UP(copied, s->subcluster_size);
+        uint64_t keep = (UINT64_C(1) << hi) - 1;
+        bitmap &= keep | keep << 32;
     }
     for (unsigned sc = lo; sc < hi; sc++) {
         bitmap |= UINT64_C(1) << sc;

@@ -390,6 +390,8 @@ int64_t qcow2_find_free(struct qcow2 *s, uint64_t bytes);
 /* refblock.c: makes the refcount block that covers cluster_index; -EAGAIN on success: search again.
  */
 int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index);
+/* refblock.c: a new table for at least `entries` blocks; the old one's clusters become free. */
+int qcow2_move_reftable(struct qcow2 *s, uint64_t entries);
 /* Host offset of a new run (lowest free), refcount 1, or -errno.  Offset 0 is possible on broken
  * images: callers check. */
 int64_t qcow2_alloc_clusters(struct qcow2 *s, uint64_t bytes);
@@ -513,9 +515,13 @@ int qcow2_create_json(struct world *w, struct value *opts, struct error **err);
 extern const struct opt_desc qcow2_create_options[];
 int qcow2_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
                    struct error **err);
-/* Maps and allocates [offset, new_length) without data. (locked) */
+/* prealloc.c: maps and allocates [offset, new_length) without data. (locked) */
 int qcow2_preallocate(struct qcow2 *s, uint64_t offset, uint64_t new_length, enum prealloc mode,
                       struct error **err);
+/* The same with host space for all of it (mode falloc or full), `old` being the disk's size now; no
+ * external data file. (locked) */
+int qcow2_preallocate_space(struct qcow2 *s, uint64_t old, uint64_t size, enum prealloc mode,
+                            struct error **err);
 int qcow2_make_empty(struct node *n);
 int qcow2_change_backing(struct node *n, const char *file, const char *format);
 

@@ -93,6 +93,59 @@ static int write_table(struct qcow2 *s, uint64_t *table, uint64_t entries, uint6
     return ret;
 }
 
+/* The header refers to `table` now (consumed). */
+static void replace_table(struct qcow2 *s, uint64_t *table, uint64_t offset, uint32_t clusters,
+                          uint32_t used)
+{
+    uint64_t old_offset = s->reftable_offset,
+             old_bytes = (uint64_t)s->reftable_clusters << s->cluster_bits;
+    mem_free(s->reftable);
+    s->reftable = table;
+    s->reftable_offset = offset;
+    s->reftable_clusters = clusters;
+    s->reftable_size = (uint32_t)(((uint64_t)clusters << s->cluster_bits) / 8);
+    s->reftable_used = used;
+    /* Moves the hint: what is just being allocated goes to where the old table was, when that is
+     * large enough. */
+    qcow2_free_clusters(s, old_offset, old_bytes, DISCARD_OTHER);
+}
+
+int qcow2_move_reftable(struct qcow2 *s, uint64_t entries)
+{
+    uint64_t clusters = MAX(s->reftable_clusters, size_to_clusters(s, entries * 8)),
+             bytes = clusters << s->cluster_bits;
+    if (bytes > QCOW2_MAX_REFCOUNT_TABLE_BYTES) {
+        return -EFBIG;
+    }
+    int64_t offset = qcow2_alloc_clusters(s, bytes);
+    if (offset < 0) {
+        return (int)offset;
+    }
+    if (offset == 0) {
+        qcow2_signal_corruption(s, true, -1, -1,
+                                "Preventing invalid allocation of refcount table at offset 0");
+        return -EIO;
+    }
+    uint64_t *table = mem_try_zalloc(bytes);
+    int ret = table ? qcow2_cache_flush(s->refblock_cache, NULL) : -ENOMEM;
+    if (ret == 0) {
+        memcpy(table, s->reftable, (size_t)s->reftable_size * 8);
+        ret = write_table(s, table, bytes / 8, (uint64_t)offset);
+    }
+    if (ret < 0) {
+        qcow2_free_clusters(s, (uint64_t)offset, bytes, DISCARD_OTHER);
+    } else {
+        /* Should this fail, it is not known which of the two the header names: both stay. */
+        ret = switch_table(s, (uint64_t)offset, (uint32_t)clusters);
+    }
+    if (ret < 0) {
+        mem_free(table);
+        return ret;
+    }
+    replace_table(s, table, (uint64_t)offset, (uint32_t)clusters, s->reftable_used);
+    return 0;
+}
+
 /* A larger table, in which block `index` is at new_block; the new area starts behind all that is
  * covered. */
 static int grow_table(struct qcow2 *s, uint64_t cluster_index, uint64_t new_block)
@@ -131,17 +184,7 @@ static int grow_table(struct qcow2 *s, uint64_t cluster_index, uint64_t new_bloc
         mem_free(table);
         return ret;
     }
-    uint64_t old_offset = s->reftable_offset,
-             old_bytes = (uint64_t)s->reftable_clusters << s->cluster_bits;
-    mem_free(s->reftable);
-    s->reftable = table;
-    s->reftable_offset = table_offset;
-    s->reftable_clusters = (uint32_t)table_clusters;
-    s->reftable_size = (uint32_t)(bytes / 8);
-    s->reftable_used = (uint32_t)total;
-    /* Moves the hint: what is just being allocated goes to where the old table was, when that is
-     * large enough. */
-    qcow2_free_clusters(s, old_offset, old_bytes, DISCARD_OTHER);
+    replace_table(s, table, table_offset, (uint32_t)table_clusters, (uint32_t)total);
     return -EAGAIN;
 }
 

@@ -25,7 +25,7 @@ struct lawful {
 
 struct story {
     const char *create, *open;
-    bool backing;
+    bool backing, grow;              /* grow: the disk grows with its space reserved meanwhile */
     struct lawful at[MAX_MARKS + 1]; /* lawful between mark i - 1 and the end of mark i */
     unsigned marks;
     uint8_t now[SECTORS];
@@ -51,7 +51,9 @@ static void tell(struct qt *t, struct story *y, struct blk *b, struct rng *rng)
     struct qcow2 *s = qcow2_state(blk_node(b));
     unsigned n = 1 + (unsigned)rng_below(rng, 12), at = (unsigned)rng_below(rng, SECTORS - n + 1);
     uint8_t value = (uint8_t)(1 + rng_below(rng, 255));
-    switch (rng_below(rng, 5)) {
+    /* Once the disk has grown, a discard up to its old end covers no whole cluster. */
+    uint64_t kind = rng_below(rng, 5);
+    switch (y->grow ? MAX(kind, 1) : kind) {
     case 0: {
         unsigned per = (unsigned)(s->cluster_size / 512);
         at = at / per * per;
@@ -162,6 +164,10 @@ static void cut(struct qt *t)
     }
     for (int i = 0; i < 14; i++) {
         tell(t, y, b, &rng);
+        if (y->grow && i % 5 == 1) {
+            int64_t size = SIZE + (i + 1) * 20 * 512;
+            assert_int_equal(blk_truncate(b, size, true, PREALLOC_FALLOC, 0, NULL), 0);
+        }
         if (rng_below(&rng, 4) == 0) {
             assert_int_equal(blk_flush(b, NULL), 0);
             disk_log_mark(t->r.log, "flushed");
@@ -182,6 +188,9 @@ static const struct story stories[] = {
     {.create = "size=96k,cluster_size=4k", .backing = true},
     {.create = "size=96k,cluster_size=64k,extended_l2=on", .backing = true},
     {.create = "size=96k,cluster_size=4k,lazy_refcounts=on", .backing = true},
+    {.create = "size=96k,cluster_size=64k", .grow = true},
+    {.create = "size=96k,cluster_size=512", .grow = true},
+    {.create = "size=96k,cluster_size=16k,extended_l2=on", .backing = true, .grow = true},
 };
 
 static void test_cuts(void **state)

@@ -1,6 +1,7 @@
 /*
  * Emptying, growing with preallocation, and growth of the refcount table: what is read afterwards,
- * where things lie.  Leaves out: full preallocation, which simulated disks do not have.
+ * where things lie.  Leaves out: full preallocation, which simulated disks do not have; where
+ * things lie compared with QEMU (iotests).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -130,11 +131,57 @@ static void grow_zero(struct qt *t)
     qt_judge(t->r.disk[0], false, "grown zero cluster");
 }
 
+/* The new clusters are one run behind the end; the old disk's end, compressed here, moves there. */
+static void grow_space(struct qt *t)
+{
+    char options[100];
+    const char *more = t->arg;
+    snprintf(options, sizeof(options), "size=100k,cluster_size=64k%s", more);
+    qt_create(t, 0, options);
+    struct blk *b = qt_open(t, 0, NULL);
+    assert_int_equal(rig_fill(b, 0, C, 1), 0);
+    uint8_t data[36 * KiB];
+    memset(data, 2, sizeof(data));
+    assert_int_equal(blk_pwrite(b, C, data, sizeof(data), REQ_COMPRESSED), 0);
+    assert_int_equal(blk_truncate(b, 300 * KiB, true, PREALLOC_FALLOC, 0, NULL), 0);
+    /* header, two freed, L1, L2, data, compressed, new refcount table, 4 clusters */
+    assert_int_equal(disk_size(t->r.disk[0]), 12 * C);
+    int64_t size = disk_size(t->r.disk[0]);
+    rig_check(b, 0, C, 1);
+    rig_check(b, C, 36 * KiB, 2);
+    rig_check(b, 100 * KiB, 200 * KiB, 0);
+    assert_int_equal(rig_fill(b, C, 236 * KiB, 3), 0);
+    assert_int_equal(disk_size(t->r.disk[0]), size);
+    rig_check(b, 0, C, 1);
+    rig_check(b, C, 236 * KiB, 3);
+    blk_unref(b);
+    qt_judge(t->r.disk[0], false, more);
+}
+
+/* A refcount table that is too small for the new space grows before it, not inside it. */
+static void grow_space_far(struct qt *t)
+{
+    qt_create(t, 0, "size=1M,cluster_size=512,refcount_bits=64");
+    struct blk *b = qt_open(t, 0, NULL);
+    assert_int_equal(rig_fill(b, 512, 4096, 1), 0);
+    assert_int_equal(blk_truncate(b, 9 * MiB, true, PREALLOC_FALLOC, 0, NULL), 0);
+    rig_check(b, 512, 4096, 1);
+    rig_check(b, 8192, 9 * MiB - 8192, 0);
+    blk_unref(b);
+    qt_judge(t->r.disk[0], false, "grown far");
+}
+
 static void test_grow(void **state)
 {
     qt_run(&profile_reference, 0, grow_partial, NULL);
     qt_run(&profile_optimized, 0, grow_partial, NULL);
     qt_run(&profile_optimized, 0, grow_zero, NULL);
+    static const char *const sets[] = {"", ",extended_l2=on", ",compat=v2", ",lazy_refcounts=on"};
+    for (size_t i = 0; i < ARRAY_SIZE(sets); i++) {
+        qt_run(&profile_reference, 0, grow_space, (void *)sets[i]);
+        qt_run(&profile_optimized, 0, grow_space, (void *)sets[i]);
+    }
+    qt_run(&profile_optimized, 0, grow_space_far, NULL);
 }
 
 /* The clusters of the old refcount table are used again at once: sizes are those of QEMU's files.
