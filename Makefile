@@ -26,7 +26,7 @@ LDFLAGS += -rdynamic -Wl,--as-needed
 # Short lines while building; V=1 shows the commands.
 Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-4s %s\n' $(1) $(2))
-LIBS    := -lz -lbz2 -lzstd -luring -lsqlite3 -ldl -lpthread -lm
+LIBS    := -lz -lbz2 -lzstd -luring -lfuse3 -lsqlite3 -ldl -lpthread -lm
 ifneq ($(SAN),)
 CFLAGS  += -fsanitize=$(SAN) -fno-sanitize-recover=undefined
 LDFLAGS += -fsanitize=$(SAN)
@@ -65,7 +65,7 @@ ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc)
 endif
 
-all: $(PROGRAMS) drop-in ## build every program and the drop-in links
+all: $(PROGRAMS) $(B)/lib/blkref-forkserver.so drop-in ## build every program and the drop-in links
 
 # Links under the names that scripts and upstream's test suite call.
 DROP_IN := qemu-img:blkref-img qemu-io:blkref-io qemu-nbd:blkref-nbd \
@@ -97,7 +97,7 @@ check: deps ## build everything and run all tests
 	$(MAKE) all unit-tests
 	$(PYTHON) harness/check.py --build $(B)
 
-unit-tests: $(TEST_BIN)
+unit-tests: $(TEST_BIN) $(B)/lib/blkref-forkserver.so
 
 # Wrapped runs: every test program under another tool.
 VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
@@ -157,6 +157,8 @@ PREFIX ?= /usr/local
 install: all ## programs and man pages under PREFIX
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 share/blkref/iotests)
 	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/lib
+	install $(B)/lib/blkref-forkserver.so $(DESTDIR)$(PREFIX)/lib
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 reports/html.py reports/report.html.j2 $(DESTDIR)$(PREFIX)/share/blkref
 	install -m 644 iotests/runner.py $(DESTDIR)$(PREFIX)/share/blkref/iotests
@@ -175,6 +177,12 @@ $(B)/obj/%.o: %.c | $(GEN_H)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+# Preloaded into QEMU's programs where they are run by the thousand; never sanitized itself.
+$(B)/lib/blkref-forkserver.so: harness/preload/forkserver.c
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 -O2 $(WARN) -shared -fPIC $< -ldl -o $@
 
 $(B)/libblkref.a: $(LIB_OBJ)
 	@rm -f $@
