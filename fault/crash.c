@@ -424,6 +424,11 @@ struct crash_stats crash_iter_stats(const struct crash_iter *it)
     return it->stats;
 }
 
+bool crash_iter_done(const struct crash_iter *it)
+{
+    return !it->in_cut && it->next_cut == it->n_cuts;
+}
+
 /* ---- ids ---- */
 
 static void put_torn(const struct choice *ch, struct strbuf *out)

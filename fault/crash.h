@@ -65,6 +65,8 @@ void crash_iter_free(struct crash_iter *it);
 /* The next state whose content is new (for its number of marks); false at the end. */
 bool crash_iter_next(struct crash_iter *it, struct crash_state *out);
 struct crash_stats crash_iter_stats(const struct crash_iter *it);
+/* Whether the walk came to its end, not to max_states or max_built. */
+bool crash_iter_done(const struct crash_iter *it);
 /* Of the state returned last: its id, and the same for a human, a line an op that is not simply
  * there. */
 void crash_iter_id(const struct crash_iter *it, struct strbuf *out);

@@ -1,29 +1,45 @@
 /*
- * `blkref crash PROGRAM` and `blkref faults PROGRAM`: the explorers on one program file, on both
- * profiles.
+ * `blkref crash` and `blkref faults`: the explorers on one program file, or on all short programs
+ * of the exhaustive set, on both profiles.
  */
 #include "harness/explore_stages.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "harness/crash_programs.h"
 #include "ref/base/mem.h"
+
+#define SOURCE_USAGE                                                                               \
+    "PROGRAM is a file, or - for the input.  --exhaustive N takes all programs of N operations "   \
+    "of\n"                                                                                         \
+    "the alphabet on every image (--image TEXT: only on images whose line contains it; --part "    \
+    "I/N:\n"                                                                                       \
+    "every N-th program from the I-th on, counted from 0), and the hand-made ones when N is 0.\n"
 
 static const char usage_crash[] =
     "Usage: blkref crash [--profile NAME] [--state ID] [--sector N] [--max N] [--all] PROGRAM\n"
-    "Judges every state that a power cut may leave of the program; PROGRAM is a file, or - for the "
-    "input.\n";
+    "       blkref crash [--profile NAME] [--sector N] [--max N] --exhaustive N [--image TEXT]\n"
+    "                    [--part I/N]\n"
+    "Judges every state that a power cut may leave.\n" SOURCE_USAGE;
 static const char usage_faults[] =
     "Usage: blkref faults [--profile NAME] [--fault PLAN] [--cuts N] [--max N] [--all] PROGRAM\n"
+    "       blkref faults [--profile NAME] [--cuts N] [--max N] --exhaustive N [--image TEXT]\n"
+    "                     [--part I/N]\n"
     "Fails the k-th I/O of each label with EIO and ENOSPC, k rising until the fault does not "
-    "fire.\n";
+    "fire.\n" SOURCE_USAGE;
 
 struct command {
-    const char *usage, *profile, *only, *file;
-    unsigned sector, cuts, findings;
+    const char *usage, *profile, *only, *file, *image;
+    unsigned sector, cuts, findings, ops;
+    unsigned long part, parts;
     uint64_t max;
-    bool faults;
+    bool faults, exhaustive;
     const struct program *program;
+    struct crash_counts crash;
+    struct fault_counts fault;
 };
 
 static char *read_text(const char *file)
@@ -42,6 +58,19 @@ static char *read_text(const char *file)
         fclose(f);
     }
     return strbuf_take(&text);
+}
+
+static bool take_source(struct command *c, const char *a, const char *v)
+{
+    if (!strcmp(a, "--exhaustive")) {
+        c->exhaustive = true;
+        c->ops = (unsigned)atoi(v);
+    } else if (!strcmp(a, "--image")) {
+        c->image = v;
+    } else if (strcmp(a, "--part") || sscanf(v, "%lu/%lu", &c->part, &c->parts) != 2) {
+        return false;
+    }
+    return true;
 }
 
 static int parse(struct command *c, int argc, char **argv)
@@ -69,59 +98,141 @@ static int parse(struct command *c, int argc, char **argv)
                 c->cuts = (unsigned)atoi(v);
             } else if (!strcmp(a, "--max")) {
                 c->max = strtoull(v, NULL, 10);
-            } else {
+            } else if (!take_source(c, a, v)) {
                 return -1;
             }
         }
     }
     bool sector_ok = c->sector >= 512 && c->sector <= 65536 && IS_POW2(c->sector);
-    return c->file && sector_ok ? 1 : -1;
+    bool source_ok = !c->file == c->exhaustive && c->ops <= 4 && c->part < c->parts;
+    return sector_ok && source_ok ? 1 : -1;
 }
 
+/* Of a set, a finding is told as the reproducer that `blkref repro` takes. */
 static void print_crash(void *opaque, const struct crash_finding *f)
 {
+    const struct command *c = opaque;
     printf("FAIL %s: %s\n%s", f->id, f->why, f->description);
+    if (c->exhaustive) {
+        struct crash_options o = crash_options_default;
+        o.bounds.sector = c->sector;
+        char *text = crash_repro(c->program, &o, f->id);
+        puts(text);
+        mem_free(text);
+    }
 }
 
 static void print_fault(void *opaque, const struct fault_finding *f)
 {
+    const struct command *c = opaque;
     printf("FAIL %s%s%s: %s\n", f->fault, f->state ? " state " : "", f->state ? f->state : "",
            f->why);
+    if (c->exhaustive) {
+        char *text = fault_repro(c->program, f);
+        puts(text);
+        mem_free(text);
+    }
 }
 
-static int explore_crash(const struct command *c, struct sandbox *sb, const char *profile,
-                         struct error **err)
+static int explore_crash(struct command *c, struct sandbox *sb, struct error **err)
 {
     struct crash_options o = crash_options_default;
-    struct crash_counts n = {0};
     o.bounds.sector = c->sector;
     o.bounds.max_states = c->max ? c->max : o.bounds.max_states;
     o.max_findings = c->findings;
     o.only = c->only;
-    int ret = crash_explore(sb, c->program, &o, print_crash, NULL, &n, err);
-    printf("%s: %llu cuts, %llu states, %llu distinct, %llu findings\n", profile,
-           (unsigned long long)n.cuts, (unsigned long long)n.states, (unsigned long long)n.distinct,
-           (unsigned long long)n.findings);
-    return ret < 0 ? ret : n.findings > 0;
+    return crash_explore(sb, c->program, &o, print_crash, c, &c->crash, err);
 }
 
-static int explore_faults(const struct command *c, struct sandbox *sb, const char *profile,
-                          struct error **err)
+static int explore_faults(struct command *c, struct sandbox *sb, struct error **err)
 {
     struct fault_options o = fault_options_default;
-    struct fault_counts n = {0};
     o.kmax = (unsigned)c->max;
     o.cuts = c->cuts;
     o.max_findings = c->findings;
     o.only = c->only;
-    int ret = fault_explore(sb, c->program, &o, print_fault, NULL, &n, err);
-    printf("%s: %llu runs, %llu faults fired, %llu crash states, %llu findings\n", profile,
-           (unsigned long long)n.runs, (unsigned long long)n.fired, (unsigned long long)n.states,
-           (unsigned long long)n.findings);
-    return ret < 0 ? ret : n.findings > 0;
+    return fault_explore(sb, c->program, &o, print_fault, c, &c->fault, err);
 }
 
-static int run_profiles(const struct command *c)
+static bool explore(struct command *c, struct sandbox *sb, const struct program *p)
+{
+    struct error *err = NULL;
+    c->program = p;
+    int ret = (c->faults ? explore_faults : explore_crash)(c, sb, &err);
+    if (ret < 0) {
+        fprintf(stderr, "blkref: %s: %s\n", c->file ? c->file : crash_image(0),
+                err ? err->msg : "cannot run");
+    }
+    error_free(err);
+    return ret == 0;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void progress(size_t image, size_t done, size_t total, double start)
+{
+    if (isatty(2)) {
+        double rate = (double)done / MAX(seconds() - start, 1e-3);
+        fprintf(stderr, "\rimage %zu of %zu: %zu of %zu programs, %.0f/s, %.0f s left   ",
+                image + 1, crash_image_count(), done, total, rate,
+                (double)(total - done) / MAX(rate, 1e-3));
+    }
+}
+
+static bool explore_image(struct command *c, struct sandbox *sb, size_t image)
+{
+    size_t total = c->ops ? crash_program_count(c->ops) : crash_special_count();
+    double start = seconds();
+    bool ok = true;
+    for (size_t n = c->part; n < total; n += c->parts) {
+        struct program p;
+        if (c->ops) {
+            crash_program(image, c->ops, n, &p);
+        } else {
+            crash_special(n, &p);
+        }
+        ok &= explore(c, sb, &p);
+        program_free(&p);
+        if (n / c->parts % 64 == 0) {
+            progress(image, n, total, start);
+        }
+    }
+    return ok;
+}
+
+static bool explore_set(struct command *c, struct sandbox *sb)
+{
+    bool ok = true;
+    for (size_t i = 0; i < (c->ops ? crash_image_count() : 1); i++) {
+        if (!c->image || strstr(crash_image(i), c->image)) {
+            ok &= explore_image(c, sb, i);
+        }
+    }
+    return ok;
+}
+
+static uint64_t print_counts(const struct command *c, const char *profile)
+{
+    if (c->faults) {
+        printf("%s: %llu runs, %llu faults fired, %llu crash states, %llu findings\n", profile,
+               (unsigned long long)c->fault.runs, (unsigned long long)c->fault.fired,
+               (unsigned long long)c->fault.states, (unsigned long long)c->fault.findings);
+        return c->fault.findings;
+    }
+    printf("%s: %llu cuts, %llu states, %llu distinct, %llu findings, %llu programs cut off\n",
+           profile, (unsigned long long)c->crash.cuts, (unsigned long long)c->crash.states,
+           (unsigned long long)c->crash.distinct, (unsigned long long)c->crash.findings,
+           (unsigned long long)c->crash.cut_off);
+    return c->crash.findings;
+}
+
+/* One program, or NULL for the set. */
+static int run_profiles(struct command *c, const struct program *p)
 {
     const struct profile *const profiles[] = {&profile_reference, &profile_optimized};
     struct process *process = process_new();
@@ -130,14 +241,11 @@ static int run_profiles(const struct command *c)
         if (c->profile && strcmp(c->profile, profiles[i]->name)) {
             continue;
         }
-        struct error *err = NULL;
         struct sandbox *sb = sandbox_new(process, profiles[i], PLANT_NONE);
-        int ret = (c->faults ? explore_faults : explore_crash)(c, sb, profiles[i]->name, &err);
-        if (ret < 0) {
-            fprintf(stderr, "blkref: %s: %s\n", c->file, err ? err->msg : "cannot run");
-        }
-        status = ret ? 1 : status;
-        error_free(err);
+        c->crash = (struct crash_counts){0};
+        c->fault = (struct fault_counts){0};
+        bool ran = p ? explore(c, sb, p) : explore_set(c, sb);
+        status = print_counts(c, profiles[i]->name) || !ran ? 1 : status;
         sandbox_free(sb);
     }
     process_free(process);
@@ -153,6 +261,9 @@ static int command(struct command *c, int argc, char **argv)
         fputs(c->usage, ret ? stderr : stdout);
         return ret ? 2 : 0;
     }
+    if (c->exhaustive) {
+        return run_profiles(c, NULL);
+    }
     char *text = read_text(c->file);
     if (!text || program_parse(text, &p, &err) < 0) {
         fprintf(stderr, "blkref: %s: %s\n", c->file, err ? err->msg : "cannot be read");
@@ -160,8 +271,7 @@ static int command(struct command *c, int argc, char **argv)
         mem_free(text);
         return 2;
     }
-    c->program = &p;
-    int status = run_profiles(c);
+    int status = run_profiles(c, &p);
     program_free(&p);
     mem_free(text);
     return status;
@@ -169,12 +279,13 @@ static int command(struct command *c, int argc, char **argv)
 
 int cmd_crash(int argc, char **argv)
 {
-    struct command c = {.usage = usage_crash, .sector = 512, .findings = 3};
+    struct command c = {.usage = usage_crash, .sector = 512, .findings = 3, .parts = 1};
     return command(&c, argc, argv);
 }
 
 int cmd_faults(int argc, char **argv)
 {
-    struct command c = {.usage = usage_faults, .sector = 512, .findings = 3, .faults = true};
+    struct command c = {
+        .usage = usage_faults, .sector = 512, .findings = 3, .parts = 1, .faults = true};
     return command(&c, argc, argv);
 }

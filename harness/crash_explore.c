@@ -16,7 +16,8 @@ const struct crash_options crash_options_default = {
                .samples = 64,
                .seed = 1,
                .sector = 512,
-               .max_states = 20000},
+               .max_states = 20000,
+               .max_built = 40000},
     .spec_every = 16,
     .repair_every = 16,
     .max_findings = 3,
@@ -83,6 +84,7 @@ static void explore_cuts(struct exploring *x)
     x->counts->cuts += st.cuts;
     x->counts->states += st.states;
     x->counts->distinct += st.distinct;
+    x->counts->cut_off += !enough(x) && !crash_iter_done(it);
     crash_iter_free(it);
 }
 

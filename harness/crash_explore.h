@@ -25,6 +25,7 @@ extern const struct crash_options crash_options_default;
 
 struct crash_counts {
     uint64_t cuts, states, distinct, findings;
+    uint64_t cut_off; /* programs whose walk ended at a bound of states */
 };
 
 /* counts are added to.  Returns 0, or -errno with err when the program could not be run at all. */

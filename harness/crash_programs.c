@@ -54,6 +54,7 @@ static const struct letter {
     {OP_DELSNAP, 0, 0, 0, 0, 0, "s"},
     {OP_RESIZE, 0, 0, 0, 0, 2 << 20, ""},
     {OP_RESIZE, 0, 0, 0, 8, 0, ""},
+    {OP_FLUSH, 0, 0, 0, 0, 0, ""},
 };
 
 static const char *const specials[] = {
@@ -113,7 +114,7 @@ static void add_letter(struct program *p, const struct letter *l, int64_t cluste
     struct op op = {.kind = l->kind, .flags = l->flags, .seed = (uint32_t)p->n_ops % 255 + 1};
     op.offset = l->eighths * (cluster / 8) + l->add + shift;
     op.bytes = l->len_eighths * (cluster / 8) + l->len_add;
-    if (l->kind == OP_RESIZE || l->text[0]) {
+    if (l->kind == OP_RESIZE || l->kind == OP_FLUSH || l->text[0]) {
         op.offset = 0;
     }
     if (l->kind != OP_WRITE && l->kind != OP_WRITE_COMPRESSED) {
@@ -123,25 +124,29 @@ static void add_letter(struct program *p, const struct letter *l, int64_t cluste
     program_add(p, &op);
 }
 
-size_t crash_pair_count(void)
+size_t crash_program_count(unsigned ops)
 {
-    return 4 * ARRAY_SIZE(alphabet) * ARRAY_SIZE(alphabet);
+    size_t n = 2;
+    for (unsigned i = 0; i < ops; i++) {
+        assert(n < SIZE_MAX / ARRAY_SIZE(alphabet));
+        n *= ARRAY_SIZE(alphabet);
+    }
+    return n;
 }
 
-void crash_pair(size_t image, size_t n, struct program *out)
+void crash_program(size_t image, unsigned ops, size_t n, struct program *out)
 {
     int64_t cluster = images[image].cluster;
-    assert(n < crash_pair_count());
+    assert(n < crash_program_count(ops));
     start(image, out);
     if (n & 1) {
         add_write(out, 0, 2 * cluster);
         add(out, OP_FLUSH);
     }
-    add_letter(out, &alphabet[n / 4 % ARRAY_SIZE(alphabet)], cluster, 0);
-    if (n & 2) {
-        add(out, OP_FLUSH);
+    n /= 2;
+    for (unsigned i = 0; i < ops; i++, n /= ARRAY_SIZE(alphabet)) {
+        add_letter(out, &alphabet[n % ARRAY_SIZE(alphabet)], cluster, 0);
     }
-    add_letter(out, &alphabet[n / 4 / ARRAY_SIZE(alphabet)], cluster, 0);
 }
 
 void crash_random(size_t image, struct rng *rng, unsigned max_ops, struct program *out)

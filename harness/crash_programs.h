@@ -11,11 +11,12 @@
 size_t crash_image_count(void);
 const char *crash_image(size_t i); /* "image ..." line, without newline */
 /*
- * Program n of the exhaustive set of image i: each pair of operations of the alphabet, on a fresh
- * and on a written image, with and without a flush between the two.  false behind the last.
+ * Program n of the exhaustive set of an image: every sequence of `ops` letters of the alphabet, on a
+ * fresh and on a written image.  A flush is a letter, so what lies between two others may be durable
+ * or not.  The number of programs is the same for all images.
  */
-size_t crash_pair_count(void);
-void crash_pair(size_t image, size_t n, struct program *out);
+size_t crash_program_count(unsigned ops);
+void crash_program(size_t image, unsigned ops, size_t n, struct program *out);
 /* A seeded program of 3 to `max_ops` operations on image i. */
 void crash_random(size_t image, struct rng *rng, unsigned max_ops, struct program *out);
 /* Hand-made programs that reach the labels which small programs do not; count 0 to n - 1. */

@@ -56,14 +56,16 @@ static void close_image(struct crash_stage *x, const char *format, const char *n
 {
     struct store *st = x->c->store;
     char detail[96];
-    snprintf(detail, sizeof(detail), "%llu distinct states of %llu",
-             (unsigned long long)x->counts.distinct, (unsigned long long)x->counts.states);
+    snprintf(detail, sizeof(detail), "%llu distinct states of %llu, %llu programs cut off",
+             (unsigned long long)x->counts.distinct, (unsigned long long)x->counts.states,
+             (unsigned long long)x->counts.cut_off);
     if (!x->counts.findings) {
         campaign_report(x->c, "crash", x->subject, format, name, VERDICT_PASS, detail, NULL);
     }
     store_count(st, "crash", x->subject->name, "cuts", (int64_t)x->counts.cuts);
     store_count(st, "crash", x->subject->name, "states", (int64_t)x->counts.states);
     store_count(st, "crash", x->subject->name, "distinct", (int64_t)x->counts.distinct);
+    store_count(st, "crash", x->subject->name, "programs cut off", (int64_t)x->counts.cut_off);
     memset(&x->counts, 0, sizeof(x->counts));
 }
 
@@ -76,7 +78,7 @@ static void run_image(struct crash_stage *x, size_t image, unsigned programs)
         if (n % 4 == 3) {
             crash_random(image, &rng, 8, &p);
         } else {
-            crash_pair(image, rng_below(&rng, crash_pair_count()), &p);
+            crash_program(image, 3, rng_below(&rng, crash_program_count(3)), &p);
         }
         run_one(x, &p);
     }

@@ -74,7 +74,7 @@ static void run_image(struct fault_stage *x, size_t image, unsigned programs)
         if (n % 4 == 3) {
             crash_random(image, &rng, 6, &p);
         } else {
-            crash_pair(image, rng_below(&rng, crash_pair_count()), &p);
+            crash_program(image, 3, rng_below(&rng, crash_program_count(3)), &p);
         }
         run_one(x, &p);
     }

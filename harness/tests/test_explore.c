@@ -181,10 +181,10 @@ static void test_failed_steps_that_once_lost_data(void **state)
 static void test_programs_parse_again(void **state)
 {
     for (size_t i = 0; i < crash_image_count(); i++) {
-        for (size_t n = 0; n < crash_pair_count(); n += 7) {
+        for (size_t n = 0; n < crash_program_count(2); n += 5) {
             struct program p, q;
             struct strbuf text = STRBUF_INIT;
-            crash_pair(i, n, &p);
+            crash_program(i, 2, n, &p);
             program_print(&text, &p);
             assert_int_equal(program_parse(text.s, &q, NULL), 0);
             assert_int_equal(q.n_ops, p.n_ops);
