@@ -3,9 +3,11 @@
 
 The tree is copied to a scratch folder and never modified.  Every test runs in folders of its own, several at
 a time; the report is a table by format, the cases of unittest files, a diff of each failure, and JUnit XML.
+With --pair-with each test runs on two sets of programs, one right after the other, and their times are compared.
 Leaves out: judging results; the tree's own `check` says what passed.
 """
 import argparse
+import ast
 import concurrent.futures
 import os
 import re
@@ -19,6 +21,7 @@ from dataclasses import dataclass, field
 
 PROGRAMS = {"QEMU_IMG_PROG": "qemu-img", "QEMU_IO_PROG": "qemu-io", "QEMU_NBD_PROG": "qemu-nbd",
             "QSD_PROG": "qemu-storage-daemon", "QEMU_PROG": "qemu-system-x86_64"}
+MARKS = {".": "passed", "s": "skipped", "x": "passed"}  # of unittest's line of dots
 WORDS = {"pass": "passed", "fail": "failed", "not run": "skipped"}
 
 
@@ -27,9 +30,10 @@ class Outcome:
     fmt: str
     test: str
     result: str  # passed, failed, skipped
-    seconds: float
+    seconds: float  # of the test itself, without the start of `check`
     text: str  # diff or reason
-    cases: dict = field(default_factory=dict)  # case of a unittest file -> passed, failed
+    cases: dict = field(default_factory=dict)  # case of a unittest file -> passed, failed, skipped
+    peer: "Outcome" = None  # the same test on the programs it is paired with
 
 
 def default_programs():
@@ -70,8 +74,11 @@ def copy_tree(source, scratch):
 
 
 class Suite:
-    def __init__(self, tree, programs, scratch, limit):
-        self.tree, self.scratch, self.limit = tree, scratch, limit
+    """A copied tree and one set of programs to run it on."""
+
+    def __init__(self, tree, name, programs, scratch, limit):
+        self.tree, self.name, self.limit = tree, name, limit
+        self.scratch = tempfile.mkdtemp(prefix="run-", dir=scratch)
         self.env = dict(os.environ, PYTHONDONTWRITEBYTECODE="1")
         for variable, program in PROGRAMS.items():
             path = os.path.join(programs, program)
@@ -123,6 +130,8 @@ def outcome(tree, fmt, test, status, out, seconds):
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", out)
     found = re.findall(r"(?:^|\s)%s\s+(pass|fail|not run)\b" % re.escape(test), plain)
     result = WORDS[found[-1]] if found else "failed"
+    took = re.findall(r"(?:^|\s)%s\s+(?:pass|fail)\b[^\n]*?\s([0-9.]+)s\b" % re.escape(test), plain)
+    seconds = float(took[-1]) if took else seconds
     if result != "failed" and status not in (0,):
         result = "failed"
     return Outcome(fmt, test, result, seconds, "" if result == "passed" else plain.partition("\n\n")[2] or plain,
@@ -130,20 +139,55 @@ def outcome(tree, fmt, test, status, out, seconds):
 
 
 def cases(tree, test, out, result):
-    """The cases of a unittest file, from its output."""
+    """The cases of a unittest file, from its output: the line of dots, and the reports of failures."""
     name = os.path.join(tree, test if os.path.exists(os.path.join(tree, test)) else "tests/" + test)
     expected = read(name + ".out")
     count = re.search(r"^[ +-]?Ran (\d+) tests?", expected, re.M)
     if not count or result == "skipped":
         return {}
     total = int(count.group(1))
+    names = case_names(read(name))
+    if len(names) != total:
+        names = ["case %d" % (i + 1) for i in range(total)]
+    if result == "passed":
+        return dict.fromkeys(names, "passed")
+    marks = re.findall(r"^\+([.FEsxu]{%d})$" % total, out, re.M)
+    if marks:
+        return {n: MARKS.get(m, "failed") for n, m in zip(names, marks[-1])}
     failed = re.findall(r"^\+?(?:FAIL|ERROR): (\S+ ?\(?[\w.]*\)?)", out, re.M)
-    found = {case: "failed" for case in failed}
-    if result == "failed" and not failed:
+    if not failed:
         return {"(all of %d)" % total: "failed"}
+    found = dict.fromkeys(failed, "failed")
     for i in range(total - len(found)):
         found["case %d" % (i + 1)] = "passed"
     return found
+
+
+def case_names(source):
+    """Cases of a unittest file in the order in which they run: classes by name, then methods by name."""
+    try:
+        classes = {n.name: n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)}
+    except (SyntaxError, ValueError):
+        return []
+
+    def methods(name, seen=()):
+        node, found = classes.get(name), {}
+        for base in node.bases if node and name not in seen else ():
+            found.update(methods(getattr(base, "id", ""), (*seen, name)))
+        for entry in node.body if node else ():
+            if isinstance(entry, ast.FunctionDef):
+                found[entry.name] = True
+            elif isinstance(entry, ast.Assign):  # `test_x = None` takes an inherited case away
+                found.update({t.id: False for t in entry.targets if isinstance(t, ast.Name)})
+        return found
+
+    def is_case(name, seen=()):
+        node = classes.get(name)
+        return name not in seen and (name.endswith("TestCase") or bool(node) and any(
+            is_case(getattr(b, "attr", getattr(b, "id", "")), (*seen, name)) for b in node.bases))
+
+    return ["%s.%s" % (c, m) for c in sorted(classes) if is_case(c)
+            for m, there in sorted(methods(c).items()) if there and m.startswith("test")]
 
 
 def read(path):
@@ -167,49 +211,100 @@ def table(outcomes):
     return "\n".join(rows)
 
 
+def ratio_table(outcomes, name, peer):
+    """Times of the tests that passed on both sets of programs."""
+    width = max(len(name), len(peer), 7) + 2
+    rows = ["%-10s %7s %*s %*s %7s" % ("format", "tests", width, name, width, peer, "ratio")]
+    formats = sorted({o.fmt for o in outcomes})
+    for fmt in [*formats, "all"] if len(formats) > 1 else formats:
+        both = [o for o in outcomes if fmt in (o.fmt, "all") and o.result == o.peer.result == "passed"]
+        ours, theirs = sum(o.seconds for o in both), sum(o.peer.seconds for o in both)
+        rows.append("%-10s %7d %*s %*s %7s" % (fmt, len(both), width, "%.1f s" % ours, width, "%.1f s" % theirs,
+                                               "%.2fx" % (ours / theirs) if theirs else "-"))
+    return "\n".join(rows)
+
+
 def clean(text):
     """XML has no control characters."""
     return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd]", "?", text)
 
 
+def junit_case(suite, classname, name, seconds, result, text):
+    case = xml.SubElement(suite, "testcase", classname=classname, name=name, time="%.3f" % seconds)
+    if result == "failed":
+        xml.SubElement(case, "failure", message="output differs").text = clean(text)
+    elif result == "skipped":
+        xml.SubElement(case, "skipped", message=clean(text.strip()[:200]))
+
+
 def junit(outcomes, subject, path):
+    """A suite for each format; a unittest file's cases follow it, their class being FORMAT.TEST."""
     suites = xml.Element("testsuites")
     for fmt in sorted({o.fmt for o in outcomes}):
         mine = [o for o in outcomes if o.fmt == fmt]
-        suite = xml.SubElement(suites, "testsuite", name="%s %s" % (subject, fmt), tests=str(len(mine)),
-                               failures=str(sum(o.result == "failed" for o in mine)),
-                               skipped=str(sum(o.result == "skipped" for o in mine)))
+        results = [o.result for o in mine] + [r for o in mine for r in o.cases.values()]
+        suite = xml.SubElement(suites, "testsuite", name="%s %s" % (subject, fmt), tests=str(len(results)),
+                               failures=str(results.count("failed")), skipped=str(results.count("skipped")))
         for o in mine:
-            case = xml.SubElement(suite, "testcase", classname=fmt, name=o.test, time="%.3f" % o.seconds)
-            if o.result == "failed":
-                xml.SubElement(case, "failure", message="output differs").text = clean(o.text)
-            elif o.result == "skipped":
-                xml.SubElement(case, "skipped", message=clean(o.text.strip()[:200]))
+            junit_case(suite, fmt, o.test, o.seconds, o.result, o.text)
+            for name, result in o.cases.items():
+                junit_case(suite, "%s.%s" % (fmt, o.test), name, 0, result, "see " + o.test)
     xml.ElementTree(suites).write(path, encoding="utf-8", xml_declaration=True)
 
 
-def run_all(suite, plan, jobs):
-    terminal = sys.stderr.isatty()
-    outcomes = []
+def run_pair(suite, peer, index, fmt, test):
+    """One test on one or both sets of programs, whichever begins."""
+    if not peer:
+        return suite.run(fmt, test)
+    first, second = (suite, peer) if index % 2 else (peer, suite)
+    a, b = first.run(fmt, test), second.run(fmt, test)
+    ours, theirs = (a, b) if first is suite else (b, a)
+    ours.peer = theirs
+    return ours
+
+
+class Progress:
+    """One line on a terminal, nothing elsewhere."""
+
+    def __init__(self, total):
+        self.total, self.done, self.failed, self.shown = total, 0, 0, sys.stderr.isatty()
+
+    def show(self, o):
+        self.done += 1
+        self.failed += o.result == "failed"
+        if self.shown:
+            sys.stderr.write("\r\x1b[K%d/%d, %d failed: %s %s %s" % (
+                self.done, self.total, self.failed, o.fmt, o.test, o.result))
+            sys.stderr.flush()
+
+    def clear(self):
+        if self.shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def print_failure(o):
+    print("---- %s %s failed\n%s" % (o.fmt, o.test, o.text.rstrip()), flush=True)
+    for case, result in o.cases.items():
+        if result == "failed":
+            print("     case %s failed" % case)
+
+
+def run_all(suite, peer, plan, jobs):
+    progress, outcomes = Progress(len(plan)), []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        pending = [pool.submit(suite.run, fmt, test) for fmt, test in plan]
+        pending = [pool.submit(run_pair, suite, peer, i, fmt, test) for i, (fmt, test) in enumerate(plan)]
         for done in concurrent.futures.as_completed(pending):
             o = done.result()
             outcomes.append(o)
-            if terminal:
-                sys.stderr.write("\r\x1b[K%d/%d, %d failed: %s %s %s" % (
-                    len(outcomes), len(plan), sum(x.result == "failed" for x in outcomes), o.fmt, o.test,
-                    o.result))
+            progress.show(o)
             if o.result == "failed":
-                if terminal:
-                    sys.stderr.write("\r\x1b[K")
-                    sys.stderr.flush()
-                print("---- %s %s failed\n%s" % (o.fmt, o.test, o.text.rstrip()), flush=True)
-                for case, result in o.cases.items():
-                    if result == "failed":
-                        print("     case %s failed" % case)
-    if terminal:
-        sys.stderr.write("\r\x1b[K")
+                progress.clear()
+                print_failure(o)
+            if o.peer and o.peer.result != o.result:
+                progress.clear()
+                print("---- %s %s: %s, and %s on %s" % (o.fmt, o.test, o.result, o.peer.result, peer.name))
+    progress.clear()
     return sorted(outcomes, key=lambda o: (o.fmt, o.test))
 
 
@@ -222,6 +317,8 @@ def arguments(argv):
                         help="tests at a time")
     parser.add_argument("--subject", default="blkref", metavar="NAME[=DIR]",
                         help="blkref, qemu, or NAME=DIR with programs named qemu-img and so on")
+    parser.add_argument("--pair-with", metavar="NAME[=DIR]",
+                        help="run each test on these programs too, and compare the times of what passes on both")
     parser.add_argument("--junit", metavar="FILE", help="write JUnit XML")
     parser.add_argument("--limit", type=int, default=300, metavar="SECONDS", help="time a test may take")
     parser.add_argument("tests", nargs="*", metavar="TEST", help="tests to run (default: all)")
@@ -232,11 +329,15 @@ def main(argv):
     args = arguments(argv)
     name, programs = programs_of(args.subject)
     with tempfile.TemporaryDirectory(prefix="blkref-iotests-") as scratch:
-        suite = Suite(copy_tree(args.qemu_src, scratch), programs, scratch, args.limit)
+        tree = copy_tree(args.qemu_src, scratch)
+        suite = Suite(tree, name, programs, scratch, args.limit)
+        peer = Suite(tree, *programs_of(args.pair_with), scratch, args.limit) if args.pair_with else None
         plan = [(fmt, test) for fmt in args.format or ["raw", "qcow2"]
                 for test in args.tests or suite.names(fmt)]
-        outcomes = run_all(suite, plan, max(args.jobs, 1))
+        outcomes = run_all(suite, peer, plan, max(args.jobs, 1))
     print(table(outcomes))
+    if peer and outcomes:
+        print(ratio_table(outcomes, suite.name, peer.name))
     if args.junit:
         junit(outcomes, name, args.junit)
     return 1 if not outcomes or any(o.result == "failed" for o in outcomes) else 0

@@ -17,16 +17,30 @@ for variable in ("TEST_DIR", "SOCK_DIR", "QEMU_IMG_PROG"):
     assert os.path.exists(os.environ[variable]), variable
 open(test + ".out.bad", "w").close()
 if test == "001":
-    print("IMGFMT -- raw\\n\\n001   ...     [1]     ...        \\r001   pass  [1] [2]  0.1s")
+    print("IMGFMT -- raw\\n\\n001   ...     [1]     ...        \\r001   pass  [1] [2]  0.%ds" % (4 if "peer" in os.environ["QEMU_IMG_PROG"] else 1))
 elif test == "003":
     print("003   not run  [1] [2]  ...  no suitable weather")
 else:
+    if "peer" in os.environ["QEMU_IMG_PROG"]:
+        print(test + "   pass  [1] [2]  0.4s")
+        sys.exit()
     print(test + "   fail  [1] [2]  0.1s  output mismatch")
     print("--- expected\\n+++ got\\n-right\\n+wrong\\x01")
     if test == "004":
-        print("+FAIL: test_b (__main__.TestX)")
+        print("-...\\n+.Fs\\n+FAIL: test_b (__main__.TestX)")
     sys.exit(1)
 '''
+
+
+CASES = """
+import iotests
+class Base(iotests.QMPTestCase):
+    def setUp(self): pass
+    def test_b(self): pass
+    def test_c(self): pass
+class A(Base):
+    test_c = None
+"""
 
 
 @pytest.fixture
@@ -36,11 +50,13 @@ def tree(tmp_path):
     (tests / "check").write_text(CHECK)
     for name in ("001", "002", "003", "004"):
         (tests / name).write_text("")
+    (tests / "004").write_text(CASES)
     (tests / "004.out").write_text("..\n-----\nRan 3 tests\n\nOK\n")
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "qemu-img").write_text("#!/bin/sh\n")
-    (programs / "qemu-img").chmod(0o755)
+    for name in ("bin", "peer"):
+        programs = tmp_path / name
+        programs.mkdir()
+        (programs / "qemu-img").write_text("#!/bin/sh\n")
+        (programs / "qemu-img").chmod(0o755)
     return tmp_path
 
 
@@ -54,11 +70,35 @@ def test_planted_failure_is_reported(tree):
     done = run(tree, "--format", "raw", "-j", "2", "--junit", str(tree / "j.xml"))
     assert done.returncode == 1
     assert "---- raw 002 failed" in done.stdout and "+wrong" in done.stdout
-    assert "case test_b (__main__.TestX) failed" in done.stdout
+    assert "case Base.test_b failed" in done.stdout
     row = done.stdout.splitlines()[-1].split()
     assert row == ["raw", "1", "2", "1", "3", "1"]
     text = (tree / "j.xml").read_text()
-    assert 'tests="4" failures="2" skipped="1"' in text and "+wrong?" in text
+    assert 'tests="7" failures="3" skipped="2"' in text and "+wrong?" in text
+    assert 'classname="raw.004" name="Base.test_b"' in text
+
+
+def test_pairs(tree):
+    """Only what passes on both counts, and in what way they differ is said."""
+    done = run(tree, "--format", "raw", "--pair-with", "peer=" + str(tree / "peer"))
+    assert done.returncode == 1
+    assert "---- raw 002: failed, and passed on peer" in done.stdout
+    assert done.stdout.splitlines()[-1].split() == ["raw", "1", "0.1", "s", "0.4", "s", "0.25x"]
+
+
+def test_case_names():
+    assert runner.case_names(CASES) == ["A.test_b", "Base.test_b", "Base.test_c"]
+    assert runner.case_names("#!/bin/bash\necho $((") == []
+
+
+def test_progress_line(tree):
+    """On a terminal one line says how far it is; elsewhere there is none."""
+    script = "%s %s --qemu-src %s --subject fake=%s --format raw 001 003" % (
+        sys.executable, runner.__file__, tree / "src", tree / "bin")
+    done = subprocess.run(["script", "-qec", script, "/dev/null"], stdout=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, text=True)
+    assert "2/2, 0 failed: raw 00" in done.stdout
+    assert "2/2" not in run(tree, "--format", "raw", "001", "003").stdout
 
 
 def test_all_pass(tree):
