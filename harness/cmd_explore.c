@@ -20,10 +20,13 @@
     "every N-th program from the I-th on, counted from 0), and the hand-made ones when N is 0.\n"
 
 static const char usage_crash[] =
-    "Usage: blkref crash [--profile NAME] [--state ID] [--sector N] [--max N] [--all] PROGRAM\n"
-    "       blkref crash [--profile NAME] [--sector N] [--max N] --exhaustive N [--image TEXT]\n"
-    "                    [--part I/N]\n"
-    "Judges every state that a power cut may leave.\n" SOURCE_USAGE;
+    "Usage: blkref crash [--profile NAME] [--state ID] [--sector N] [--max N] [--nested N] "
+    "[--all]\n"
+    "                    PROGRAM\n"
+    "       blkref crash [--profile NAME] [--sector N] [--max N] [--nested N] --exhaustive N\n"
+    "                    [--image TEXT] [--part I/N]\n"
+    "Judges every state that a power cut may leave; of every 64th one (--nested N: N-th, 0: none)\n"
+    "also the states that another cut leaves while it is repaired.\n" SOURCE_USAGE;
 static const char usage_faults[] =
     "Usage: blkref faults [--profile NAME] [--fault PLAN] [--cuts N] [--max N] [--all] PROGRAM\n"
     "       blkref faults [--profile NAME] [--cuts N] [--max N] --exhaustive N [--image TEXT]\n"
@@ -33,7 +36,7 @@ static const char usage_faults[] =
 
 struct command {
     const char *usage, *profile, *only, *file, *image;
-    unsigned sector, cuts, findings, ops;
+    unsigned sector, cuts, findings, ops, nested;
     unsigned long part, parts;
     uint64_t max;
     bool faults, exhaustive;
@@ -94,6 +97,8 @@ static int parse(struct command *c, int argc, char **argv)
                 c->only = v;
             } else if (!strcmp(a, "--sector") && !c->faults) {
                 c->sector = (unsigned)atoi(v);
+            } else if (!strcmp(a, "--nested") && !c->faults) {
+                c->nested = (unsigned)atoi(v);
             } else if (!strcmp(a, "--cuts") && c->faults) {
                 c->cuts = (unsigned)atoi(v);
             } else if (!strcmp(a, "--max")) {
@@ -139,6 +144,7 @@ static int explore_crash(struct command *c, struct sandbox *sb, struct error **e
     struct crash_options o = crash_options_default;
     o.bounds.sector = c->sector;
     o.bounds.max_states = c->max ? c->max : o.bounds.max_states;
+    o.nested_every = c->nested;
     o.max_findings = c->findings;
     o.only = c->only;
     return crash_explore(sb, c->program, &o, print_crash, c, &c->crash, err);
@@ -224,10 +230,11 @@ static uint64_t print_counts(const struct command *c, const char *profile)
                (unsigned long long)c->fault.states, (unsigned long long)c->fault.findings);
         return c->fault.findings;
     }
-    printf("%s: %llu cuts, %llu states, %llu distinct, %llu findings, %llu programs cut off\n",
+    printf("%s: %llu cuts, %llu states, %llu distinct, %llu of cut repairs, %llu findings, "
+           "%llu programs cut off\n",
            profile, (unsigned long long)c->crash.cuts, (unsigned long long)c->crash.states,
-           (unsigned long long)c->crash.distinct, (unsigned long long)c->crash.findings,
-           (unsigned long long)c->crash.cut_off);
+           (unsigned long long)c->crash.distinct, (unsigned long long)c->crash.nested,
+           (unsigned long long)c->crash.findings, (unsigned long long)c->crash.cut_off);
     return c->crash.findings;
 }
 
@@ -279,7 +286,8 @@ static int command(struct command *c, int argc, char **argv)
 
 int cmd_crash(int argc, char **argv)
 {
-    struct command c = {.usage = usage_crash, .sector = 512, .findings = 3, .parts = 1};
+    struct command c = {
+        .usage = usage_crash, .sector = 512, .findings = 3, .parts = 1, .nested = 64};
     return command(&c, argc, argv);
 }
 

@@ -20,8 +20,20 @@ const struct crash_options crash_options_default = {
                .max_built = 40000},
     .spec_every = 16,
     .repair_every = 16,
+    .nested_every = 64,
     .max_findings = 3,
 };
+
+/* Of a repair that is cut: its metadata is all there is, and it is short. */
+static const struct crash_bounds nested_bounds = {.exhaustive = 6,
+                                                  .drops = 1,
+                                                  .torn = 1,
+                                                  .orders = 2,
+                                                  .samples = 16,
+                                                  .seed = 1,
+                                                  .sector = 512,
+                                                  .max_states = 100,
+                                                  .max_built = 500};
 
 struct exploring {
     struct sandbox *sb;
@@ -47,11 +59,19 @@ static void report(struct exploring *x, const char *id, const char *why, const c
     x->found(x->opaque, &f);
 }
 
-static void report_state(struct exploring *x, const struct crash_iter *it)
+/* inner: of the repair of that state; NULL: the state itself. */
+static void report_state(struct exploring *x, const struct crash_iter *it,
+                         const struct crash_iter *inner)
 {
     struct strbuf id = STRBUF_INIT, text = STRBUF_INIT;
     crash_iter_id(it, &id);
     crash_iter_describe(it, &text);
+    if (inner) {
+        strbuf_putc(&id, '/');
+        crash_iter_id(inner, &id);
+        strbuf_puts(&text, "and while that was repaired:\n");
+        crash_iter_describe(inner, &text);
+    }
     report(x, id.s, x->looked.why.s, text.s ? text.s : "");
     strbuf_free(&id);
     strbuf_free(&text);
@@ -70,6 +90,40 @@ static unsigned how(const struct exploring *x, uint64_t n)
            (lazy || due(x->o->repair_every, n) ? LOOK_REPAIR : 0);
 }
 
+static struct crash_bounds inner_bounds(const struct exploring *x)
+{
+    struct crash_bounds b = nested_bounds;
+    b.sector = x->o->bounds.sector;
+    b.seed = x->o->bounds.seed;
+    return b;
+}
+
+/* Power goes again while what a cut left is opened and repaired.  outer: that state's id. */
+static void explore_repair(struct exploring *x, const struct disk_set *set, const struct oracle *o,
+                           const struct crash_iter *outer)
+{
+    struct recording rec;
+    struct error *err = NULL;
+    struct crash_state s;
+    struct crash_bounds bounds = inner_bounds(x);
+    if (sandbox_repair(x->sb, x->rec.program, set, &rec, &err) < 0) {
+        strbuf_puts(&x->looked.why, err->msg);
+        report_state(x, outer, NULL);
+        error_free(err);
+    } else if (disk_log_len(rec.log) > 0) {
+        struct crash_iter *it = crash_iter_new(&rec.base, rec.log, &bounds);
+        while (!enough(x) && crash_iter_next(it, &s)) {
+            x->counts->nested++;
+            if (!sandbox_look(x->sb, x->rec.program, s.set, o, ORACLE_CRASH, LOOK_REPAIR,
+                              &x->looked)) {
+                report_state(x, outer, it);
+            }
+        }
+        crash_iter_free(it);
+    }
+    recording_free(&rec);
+}
+
 static void explore_cuts(struct exploring *x)
 {
     struct crash_iter *it = crash_iter_new(&x->rec.base, x->rec.log, &x->o->bounds);
@@ -77,7 +131,9 @@ static void explore_cuts(struct exploring *x)
     for (uint64_t n = 0; !enough(x) && crash_iter_next(it, &s); n++) {
         const struct oracle *o = recording_oracle(&x->rec, s.cut);
         if (!sandbox_look(x->sb, x->rec.program, s.set, o, ORACLE_CRASH, how(x, n), &x->looked)) {
-            report_state(x, it);
+            report_state(x, it, NULL);
+        } else if (due(x->o->nested_every, n)) {
+            explore_repair(x, s.set, o, it);
         }
     }
     struct crash_stats st = crash_iter_stats(it);
@@ -94,22 +150,42 @@ static uint64_t id_cut(const char *id)
     return id[0] == 'c' ? strtoull(id + 1, NULL, 10) : 0;
 }
 
+/* The state `id` of what a repair of *set did takes its place in *set. */
+static int cut_repair(struct exploring *x, const char *id, struct disk_set *set, struct error **err)
+{
+    struct recording rec;
+    struct disk_set inner = {0};
+    int ret = sandbox_repair(x->sb, x->rec.program, set, &rec, err);
+    if (ret == 0) {
+        ret = crash_state_build(&rec.base, rec.log, x->o->bounds.sector, id, &inner, err);
+    }
+    recording_free(&rec);
+    if (ret == 0) {
+        disk_set_free(set);
+        *set = inner;
+    }
+    return ret;
+}
+
 static int explore_one(struct exploring *x, struct error **err)
 {
     struct disk_set set;
-    int ret =
-        crash_state_build(&x->rec.base, x->rec.log, x->o->bounds.sector, x->o->only, &set, err);
+    const char *inner = strchr(x->o->only, '/');
+    char *outer = str_ndup(x->o->only, strcspn(x->o->only, "/"));
+    int ret = crash_state_build(&x->rec.base, x->rec.log, x->o->bounds.sector, outer, &set, err);
+    mem_free(outer);
     if (ret < 0) {
         return ret;
     }
+    ret = inner ? cut_repair(x, inner + 1, &set, err) : 0;
     const struct oracle *o = recording_oracle(&x->rec, id_cut(x->o->only));
     x->counts->distinct++;
-    if (!sandbox_look(x->sb, x->rec.program, &set, o, ORACLE_CRASH, LOOK_SPEC | LOOK_REPAIR,
-                      &x->looked)) {
+    if (ret == 0 && !sandbox_look(x->sb, x->rec.program, &set, o, ORACLE_CRASH,
+                                  LOOK_SPEC | LOOK_REPAIR, &x->looked)) {
         report(x, x->o->only, x->looked.why.s, "");
     }
     disk_set_free(&set);
-    return 0;
+    return ret;
 }
 
 /* What failed half way may leak; what was refused at once does not. */

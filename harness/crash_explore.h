@@ -18,13 +18,16 @@ struct crash_options {
     struct crash_bounds bounds;
     unsigned spec_every;   /* every so manieth state is judged by the spec checker too; 0: never */
     unsigned repair_every; /* every so manieth state is opened for writing too; 0: never */
+    unsigned nested_every; /* every so manieth state: power is cut again while it is opened and
+                              repaired; 0: never */
     unsigned max_findings; /* of one program; 0: no limit */
-    const char *only;      /* just this state, or NULL */
+    const char *only;      /* just this state, or NULL; "A/B": B of the repair of A */
 };
 extern const struct crash_options crash_options_default;
 
 struct crash_counts {
     uint64_t cuts, states, distinct, findings;
+    uint64_t nested;  /* distinct states of repairs that were cut */
     uint64_t cut_off; /* programs whose walk ended at a bound of states */
 };
 

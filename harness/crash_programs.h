@@ -11,9 +11,9 @@
 size_t crash_image_count(void);
 const char *crash_image(size_t i); /* "image ..." line, without newline */
 /*
- * Program n of the exhaustive set of an image: every sequence of `ops` letters of the alphabet, on a
- * fresh and on a written image.  A flush is a letter, so what lies between two others may be durable
- * or not.  The number of programs is the same for all images.
+ * Program n of the exhaustive set of an image: every sequence of `ops` letters of the alphabet, on
+ * a fresh and on a written image.  A flush is a letter, so what lies between two others may be
+ * durable or not.  The number of programs is the same for all images.
  */
 size_t crash_program_count(unsigned ops);
 void crash_program(size_t image, unsigned ops, size_t n, struct program *out);

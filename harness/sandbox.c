@@ -339,13 +339,10 @@ static void drop_flushes(struct fault_plan *plan)
     fault_plan_add(plan, &e);
 }
 
-int sandbox_record(struct sandbox *sb, const struct program *p, const struct disk_set *base,
-                   struct fault_plan *plan, bool close_flush, struct recording *rec,
-                   struct error **err)
+static void begin_recording(struct sandbox *sb, const struct program *p,
+                            const struct disk_set *base, struct recording *rec)
 {
-    struct fault_plan own;
     memset(rec, 0, sizeof(*rec));
-    fault_plan_init(&own);
     rec->program = p;
     rec->base.n = rec->end.n = base->n;
     for (int i = 0; i < base->n; i++) {
@@ -353,6 +350,41 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
         rec->end.disk[i] = disk_clone(base->disk[i]);
     }
     rec->log = disk_log_new(sb->pool);
+}
+
+static void repair(void *arg)
+{
+    struct run *r = arg;
+    struct check_result res = {0};
+    if (open_image(r) == 0) {
+        node_check(blk_node(r->b), &res, FIX_LEAKS | FIX_ERRORS);
+    }
+    close_image(r);
+}
+
+int sandbox_repair(struct sandbox *sb, const struct program *p, const struct disk_set *set,
+                   struct recording *rec, struct error **err)
+{
+    begin_recording(sb, p, set, rec);
+    struct run r = {.sb = sb, .rec = rec, .may_fail = true};
+    r.w = sandbox_world(sb, &rec->end, rec->log, NULL);
+    int ret = world_exec(r.w, repair, &r);
+    if (ret == 0) {
+        world_settle(r.w);
+    } else {
+        error_set(err, -ret, "the repair hangs");
+    }
+    world_free(r.w);
+    return ret;
+}
+
+int sandbox_record(struct sandbox *sb, const struct program *p, const struct disk_set *base,
+                   struct fault_plan *plan, bool close_flush, struct recording *rec,
+                   struct error **err)
+{
+    struct fault_plan own;
+    fault_plan_init(&own);
+    begin_recording(sb, p, base, rec);
     rec->status = mem_array(MAX(p->n_ops, 1), sizeof(*rec->status));
     oracle_init(&rec->oracle, p);
     struct run r = {.sb = sb, .rec = rec, .may_fail = plan != NULL, .close_flush = close_flush};

@@ -54,6 +54,13 @@ int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set 
 int sandbox_record(struct sandbox *sb, const struct program *p, const struct disk_set *base,
                    struct fault_plan *plan, bool close_flush, struct recording *out,
                    struct error **err);
+/*
+ * Opens what a cut left for writing, lets check repair all, and closes it, all on logged clones: a
+ * recording to cut again.  Its oracles stay empty, since repairing promises nothing new.  0, or
+ * -errno with err when it hangs; whether it opened or was repaired, sandbox_look() tells.
+ */
+int sandbox_repair(struct sandbox *sb, const struct program *p, const struct disk_set *set,
+                   struct recording *out, struct error **err);
 void recording_free(struct recording *r);
 /* The oracle for a cut at that stamp. */
 const struct oracle *recording_oracle(const struct recording *r, uint64_t cut);

@@ -65,6 +65,7 @@ static void close_image(struct crash_stage *x, const char *format, const char *n
     store_count(st, "crash", x->subject->name, "cuts", (int64_t)x->counts.cuts);
     store_count(st, "crash", x->subject->name, "states", (int64_t)x->counts.states);
     store_count(st, "crash", x->subject->name, "distinct", (int64_t)x->counts.distinct);
+    store_count(st, "crash", x->subject->name, "nested", (int64_t)x->counts.nested);
     store_count(st, "crash", x->subject->name, "programs cut off", (int64_t)x->counts.cut_off);
     memset(&x->counts, 0, sizeof(x->counts));
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <string.h>
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
@@ -178,6 +179,34 @@ static void test_failed_steps_that_once_lost_data(void **state)
     }
 }
 
+/* Power goes again while leaks are repaired: refcounts are stable before flags rely on them. */
+static void test_repairs_that_are_cut(void **state)
+{
+    static const char text[] = "image qcow2 1M cluster_size=4k\nwrite 0 8k 1\nflush\nsnapshot s\n";
+    static const struct profile *const profiles[] = {&profile_reference, &profile_optimized};
+    for (size_t i = 0; i < ARRAY_SIZE(profiles); i++) {
+        struct process *process = process_new();
+        struct sandbox *sb = sandbox_new(process, profiles[i], PLANT_NONE);
+        struct crash_options o = crash_options_default;
+        struct crash_counts n = {0};
+        struct heard h = {0};
+        struct program p;
+        assert_int_equal(program_parse(text, &p, NULL), 0);
+        o.nested_every = 1;
+        assert_int_equal(crash_explore(sb, &p, &o, hear_crash, &h, &n, NULL), 0);
+        assert_int_equal(h.n, 0);
+        assert_true(n.nested > 10);
+        o.only = "c44/c4";
+        assert_int_equal(crash_explore(sb, &p, &o, hear_crash, &h, &n, NULL), 0);
+        assert_int_equal(h.n, 0);
+        o.only = "c44/nonsense";
+        assert_int_equal(crash_explore(sb, &p, &o, hear_crash, &h, &n, NULL), -EINVAL);
+        program_free(&p);
+        sandbox_free(sb);
+        process_free(process);
+    }
+}
+
 static void test_programs_parse_again(void **state)
 {
     for (size_t i = 0; i < crash_image_count(); i++) {
@@ -203,6 +232,7 @@ int main(void)
         cmocka_unit_test(test_a_state_can_be_seen_again),
         cmocka_unit_test(test_same_states_each_time),
         cmocka_unit_test(test_failed_steps_that_once_lost_data),
+        cmocka_unit_test(test_repairs_that_are_cut),
         cmocka_unit_test(test_programs_parse_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,9 +30,10 @@ int refmap_sorted(const struct refmap *m, struct refmap_page ***pages);
 struct check {
     struct qcow2 *s;
     struct check_result *res;
-    unsigned fix;    /* enum check_fix */
-    bool fix_copied; /* COPIED flags are repaired */
-    bool rebuild;    /* refcounts are so wrong that new structures are needed */
+    unsigned fix;     /* enum check_fix */
+    bool fix_copied;  /* COPIED flags are repaired */
+    bool refs_stable; /* the repaired refcounts are on the disk to stay */
+    bool rebuild;     /* refcounts are so wrong that new structures are needed */
     uint64_t file_len,
         nb_clusters;  /* of the image file; nb_clusters may be larger by a last partial one */
     uint64_t highest; /* last cluster in use */

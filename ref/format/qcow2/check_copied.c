@@ -19,10 +19,24 @@ static int refcount_of(struct check *c, uint64_t offset, uint64_t *refcount)
     return ret;
 }
 
+/* A flag that says "refcount one" must not reach the disk before a refcount that was repaired. */
+static int settle_refcounts(struct check *c)
+{
+    int ret = c->refs_stable ? 0 : qcow2_flush_caches(c->s, NULL);
+    c->refs_stable = ret == 0;
+    return ret;
+}
+
 static int write_table(struct check *c, uint64_t l2_offset)
 {
     struct qcow2 *s = c->s;
-    int ret = qcow2_pre_write_overlap(s, OL_ACTIVE_L2, l2_offset, s->cluster_size, false);
+    int ret = settle_refcounts(c);
+    if (ret < 0) {
+        check_say(c, "ERROR: Could not write L2 table: %s\n", strerror(-ret));
+        c->res->check_errors++;
+        return ret;
+    }
+    ret = qcow2_pre_write_overlap(s, OL_ACTIVE_L2, l2_offset, s->cluster_size, false);
     if (ret < 0) {
         check_say(c, "ERROR: Could not write L2 table; metadata overlap check failed: %s\n",
                   strerror(-ret));
@@ -96,7 +110,8 @@ static int l1_flag(struct check *c, uint32_t i, uint64_t refcount)
         return 0;
     }
     s->l1[i] = refcount == 1 ? entry | OFLAG_COPIED : entry & ~OFLAG_COPIED;
-    int ret = qcow2_write_l1_entry(s, i, NULL);
+    int ret = settle_refcounts(c);
+    ret = ret < 0 ? ret : qcow2_write_l1_entry(s, i, NULL);
     if (ret < 0) {
         s->l1[i] = entry;
         c->res->check_errors++;
