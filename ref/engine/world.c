@@ -4,6 +4,8 @@
 #include "ref/engine/world.h"
 
 #include <assert.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "ref/engine/eventq.h"
@@ -99,6 +101,26 @@ struct rng *world_rng(struct world *w)
         w->rng_ready = true;
     }
     return &w->rng;
+}
+
+void world_secret_bytes(struct world *w, void *buf, size_t len)
+{
+    uint8_t *p = buf;
+    if (!w->random_seed) {
+        rng_fill(world_rng(w), buf, len);
+        return;
+    }
+    while (len > 0) {
+        uint64_t v;
+        if (getrandom(&v, sizeof(v), 0) != sizeof(v)) {
+            abort(); /* a key that can be guessed is worse than none */
+        }
+        v = (uint64_t)event_value(w, EVENT_SEED, 0, (int64_t)v);
+        size_t n = len < sizeof(v) ? len : sizeof(v);
+        memcpy(p, &v, n);
+        p += n;
+        len -= n;
+    }
 }
 
 void world_uuid(struct world *w, uint8_t uuid[16])

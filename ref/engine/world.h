@@ -88,6 +88,11 @@ const struct profile *world_profile(const struct world *w);
 bool world_denies_names(const struct world *w);
 bool world_leaks_as_qemu(const struct world *w);
 struct rng *world_rng(struct world *w);
+/*
+ * Bytes for keys and salts: from the host where the world's seed is the host's, else from the
+ * world's generator, so that runs with a seed repeat.  Recorded and replayed with the run.
+ */
+void world_secret_bytes(struct world *w, void *buf, size_t len);
 /* Random (version 4) UUID from the world's generator. */
 void world_uuid(struct world *w, uint8_t uuid[16]);
 /* One pointer for ref/block, with its destructor, called by world_free. */

@@ -8,6 +8,7 @@
 
 extern const struct block_driver driver_raw;
 extern const struct block_driver driver_qcow2;
+extern const struct block_driver driver_luks;
 extern const struct block_driver driver_bochs;
 extern const struct block_driver driver_cloop;
 extern const struct block_driver driver_qed;

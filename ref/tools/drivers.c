@@ -7,23 +7,12 @@
 #include "ref/protocol/protocol.h"
 
 static const struct driver_entry entries[] = {
-    {.drv = &driver_file},
-    {.drv = &driver_host_device},
-    {.drv = &driver_null_co},
-    {.drv = &driver_null_aio},
-    {.drv = &driver_sim},
-    {.drv = &driver_blkdebug},
-    {.drv = &driver_blkverify},
-    {.drv = &driver_raw},
-    {.drv = &driver_qcow2},
-    {.drv = &driver_bochs},
-    {.drv = &driver_cloop},
-    {.drv = &driver_qed},
-    {.drv = &driver_qcow},
-    {.drv = &driver_vdi},
-    {.drv = &driver_dmg},
-    {.drv = &driver_vpc},
-    {.drv = NULL},
+    {.drv = &driver_file},      {.drv = &driver_host_device}, {.drv = &driver_null_co},
+    {.drv = &driver_null_aio},  {.drv = &driver_sim},         {.drv = &driver_blkdebug},
+    {.drv = &driver_blkverify}, {.drv = &driver_raw},         {.drv = &driver_qcow2},
+    {.drv = &driver_luks},      {.drv = &driver_bochs},       {.drv = &driver_cloop},
+    {.drv = &driver_qed},       {.drv = &driver_qcow},        {.drv = &driver_vdi},
+    {.drv = &driver_dmg},       {.drv = &driver_vpc},         {.drv = NULL},
 };
 
 const struct driver_list all_drivers = {entries};

@@ -185,6 +185,7 @@ unsigned spec_structure_check(const struct spec_structure *s, const uint8_t *p, 
 
 /* The formats. */
 const struct spec_format *spec_qcow2(void);
+const struct spec_format *spec_luks(void);
 const struct spec_format *spec_bochs(void);
 const struct spec_format *spec_cloop(void);
 const struct spec_format *spec_qcow(void);

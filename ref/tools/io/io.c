@@ -276,6 +276,7 @@ void io_body(struct tool *t)
     list_init(&s.tags);
     if (parse_command_line(t, &l) == 0) {
         s.misalign = l.misalign;
+        s.image_opts = l.image_opts;
         if (l.file && open_first_file(t, &s, &l) < 0) {
             t->status = 1;
         } else {

@@ -20,6 +20,7 @@
 struct io_session {
     struct world *w;
     struct blk *blk; /* NULL: no file open */
+    bool image_opts; /* --image-opts: `open` takes options instead of a name */
     bool misalign;   /* -m: buffers start off their alignment */
     bool quit;
     unsigned pending;  /* aio requests under way */

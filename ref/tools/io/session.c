@@ -69,6 +69,24 @@ static int add_options(struct io_session *s, const char *text, struct value **op
     return 0;
 }
 
+/* The program runs with --image-opts: what names a file is options then. */
+static int open_image_opts(struct io_session *s, const char *text, unsigned flags,
+                           bool writethrough, bool force_share, struct value *options)
+{
+    struct error *err = NULL;
+    if (options) {
+        value_free(options);
+        printf("--image-opts and 'open -o' are mutually exclusive\n");
+        return -EINVAL;
+    }
+    options = opts_parse(text, NULL, &err);
+    if (!options) {
+        world_report_error(s->w, err);
+        return -EINVAL;
+    }
+    return io_open_file(s, NULL, flags, writethrough, force_share, options);
+}
+
 int io_cmd_open(struct io_session *s, int argc, char **argv)
 {
     unsigned flags = OPEN_UNMAP;
@@ -122,6 +140,9 @@ int io_cmd_open(struct io_session *s, int argc, char **argv)
     }
     if (!read_only) {
         flags |= OPEN_RDWR;
+    }
+    if (s->image_opts && optind < argc) {
+        return open_image_opts(s, argv[optind], flags, writethrough, force_share, options);
     }
     return io_open_file(s, optind < argc ? argv[optind] : NULL, flags, writethrough, force_share,
                         options);
