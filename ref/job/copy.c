@@ -117,7 +117,7 @@ static int count(struct copy *c)
         if (ret < 0) {
             return ret;
         }
-        c->data_bytes += kind == KIND_DATA || (kind == KIND_ZERO && !c->zero_init) ? bytes : 0;
+        c->data_bytes += kind == KIND_DATA ? bytes : 0;
         job_pause_point(c->job);
         if (job_cancelled(c->job)) {
             return -ECANCELED;
@@ -295,14 +295,13 @@ static void worker(void *arg)
         copy_fail(c, -ENOMEM, "allocating a buffer at byte", 0);
     }
     while (k.buf && take(&k) == 1) {
-        if (copy_range(&k) < 0) {
+        job_throttle(c->job, k.kind == KIND_DATA ? (uint64_t)k.bytes : 0);
+        if (job_cancelled(c->job) || copy_range(&k) < 0) {
             break;
         }
-        bool counts = k.kind == KIND_DATA || (k.kind == KIND_ZERO && !c->zero_init);
-        if (counts) {
+        if (k.kind == KIND_DATA) {
             job_progress(c->job, k.bytes);
         }
-        job_throttle(c->job, counts ? (uint64_t)k.bytes : 0);
     }
     mem_free(k.buf);
     waitq_wake_all(c->w, &c->turns);

@@ -158,6 +158,13 @@ void job_drop(struct job *j)
     job_unref(j);
 }
 
+void job_discard(struct job *j)
+{
+    assert(j->status == JOB_CREATED && !j->started);
+    txn_leave(j);
+    job_drop(j);
+}
+
 struct job *job_next(struct world *w, struct job *j)
 {
     struct list *all = &world_jobs(w)->all, *l = j ? j->link.next : all->next;

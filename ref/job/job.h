@@ -65,6 +65,7 @@ struct job_txn;
  */
 struct job_driver {
     enum job_type type;
+    bool block; /* a block job: BLOCK_JOB_* events and query-block-jobs know it */
     /* The work.  0, or -errno with err.  In a coroutine; returns early when job_cancelled(). */
     int (*run)(struct job *j, struct error **err);
     /* When all of the transaction have run well and are to be finalized; may still fail. */
@@ -108,7 +109,7 @@ enum job_io_status { JOB_IO_OK, JOB_IO_FAILED, JOB_IO_NOSPACE };
  * What happens to any job of a world, as a monitor tells it: JOB_STATUS_CHANGE, BLOCK_JOB_READY,
  * BLOCK_JOB_PENDING (only where job_finalize() is awaited), BLOCK_JOB_COMPLETED (j->ret < 0:
  * failed), BLOCK_JOB_CANCELLED, BLOCK_JOB_ERROR.  The last two of a job's life come before its
- * CONCLUDED.  Internal jobs (id NULL) are told too.
+ * CONCLUDED.  Internal jobs (id NULL) and jobs that are no block jobs are told too.
  */
 enum job_event_kind {
     JOB_EVENT_STATUS,
@@ -131,14 +132,16 @@ struct job_observer {
 void job_observe(struct world *w, struct job_observer *o);
 void job_unobserve(struct job_observer *o);
 
-/* Bytes per second; the budget of one slice of 100 ms may be exceeded once, then the next request
- * waits. */
+/*
+ * Bytes per second, in slices of 100 ms: a request may exceed the budget of its slice, then the
+ * next one waits until that is paid.
+ */
 struct rate_limit {
-    int64_t slice_ns, slice_end; /* CLOCK_REAL */
-    uint64_t quota, used;        /* of a slice; quota 0: no limit */
+    int64_t begin;        /* CLOCK_REAL: since when `used` counts */
+    uint64_t quota, used; /* of a slice; quota 0: no limit */
 };
 void rate_limit_set(struct rate_limit *l, uint64_t bytes_per_second);
-/* Accounts bytes and says how many ns to wait before the next request. */
+/* Accounts bytes and says how many ns to wait before moving them. */
 int64_t rate_limit_account(struct rate_limit *l, struct world *w, uint64_t bytes);
 
 struct job {
@@ -167,6 +170,7 @@ struct job {
     struct list txn_link;
     unsigned coroutines, parked;   /* main and workers, while run() is on; those at rest */
     void (*rested)(struct job *j); /* called when job_busy() turns false */
+    struct job_nodes *nodes;       /* of block jobs (job_nodes.h) */
     struct list sleepers;
     struct waitq changed; /* status, pause count */
     struct waitq resume;
@@ -179,6 +183,8 @@ struct job {
  */
 struct job *job_new(struct world *w, const char *id, const struct job_driver *drv, void *opaque,
                     unsigned flags, struct error **err);
+/* For a creator that failed later on: j ends without a sign of life but its status. */
+void job_discard(struct job *j);
 void job_ref(struct job *j);
 void job_unref(struct job *j);
 struct job *job_find(struct world *w, const char *id);
@@ -241,7 +247,7 @@ static inline bool job_busy(const struct job *j)
 void job_pause_point(struct job *j);
 /* Waits on CLOCK_REAL; ends early on cancel or when a pause is asked for (and then pauses). */
 void job_sleep(struct job *j, int64_t ns);
-/* Accounts bytes against the speed and waits when it is used up. */
+/* Accounts bytes that are to be moved next, and waits while the speed is used up. */
 void job_throttle(struct job *j, uint64_t bytes);
 void job_ready(struct job *j);
 void job_progress_total(struct job *j, int64_t total);

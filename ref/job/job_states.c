@@ -16,7 +16,7 @@ const char *const job_verb_names[] = {"cancel",   "pause",    "resume",  "set-sp
 
 static const unsigned next_status[JOB_STATUS_COUNT] = {
     [JOB_UNDEFINED] = TO(CREATED),
-    [JOB_CREATED] = TO(RUNNING) | TO(ABORTING),
+    [JOB_CREATED] = TO(RUNNING) | TO(ABORTING) | TO(NULL),
     [JOB_RUNNING] = TO(PAUSED) | TO(READY) | TO(WAITING) | TO(ABORTING),
     [JOB_PAUSED] = TO(RUNNING),
     [JOB_READY] = TO(STANDBY) | TO(WAITING) | TO(ABORTING),

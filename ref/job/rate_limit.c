@@ -10,8 +10,16 @@
 
 void rate_limit_set(struct rate_limit *l, uint64_t bytes_per_second)
 {
-    l->slice_ns = SLICE_NS;
     l->quota = bytes_per_second ? MAX(bytes_per_second / 10, 1) : 0;
+}
+
+/* When what was used of the budget is paid, counted from the slice's beginning: at least one slice.
+ */
+static int64_t paid(const struct rate_limit *l)
+{
+    double slices = (double)l->used / (double)l->quota;
+    double ns = slices * SLICE_NS;
+    return l->begin + (ns > 1e17 ? (int64_t)1e17 : (int64_t)MAX(ns, SLICE_NS));
 }
 
 int64_t rate_limit_account(struct rate_limit *l, struct world *w, uint64_t bytes)
@@ -19,19 +27,14 @@ int64_t rate_limit_account(struct rate_limit *l, struct world *w, uint64_t bytes
     if (!l->quota) {
         return 0;
     }
-    int64_t now = clock_now(w, CLOCK_REAL);
-    if (l->slice_end <= now) {
-        l->slice_end = now + l->slice_ns;
+    int64_t now = clock_now(w, CLOCK_REAL), wait = 0;
+    if (paid(l) <= now) {
+        l->begin = now;
         l->used = 0;
     }
-    l->used += bytes;
-    if (l->used < l->quota) {
-        return 0;
+    if (l->used >= l->quota) {
+        wait = paid(l) - now;
     }
-    /* What was used beyond the budget costs further slices. */
-    double slices = (double)l->used / (double)l->quota;
-    int64_t begin = l->slice_end - l->slice_ns;
-    double end = slices * (double)l->slice_ns;
-    l->slice_end = end > 1e17 ? begin + (int64_t)1e17 : begin + (int64_t)end;
-    return l->slice_end - now;
+    l->used += MIN(bytes, UINT64_MAX - l->used);
+    return wait;
 }

@@ -183,7 +183,7 @@ static void test_transitions(void **state)
 {
     static const char *const allowed[JOB_STATUS_COUNT] = {
         [JOB_UNDEFINED] = "created",
-        [JOB_CREATED] = "running aborting",
+        [JOB_CREATED] = "running aborting null",
         [JOB_RUNNING] = "paused ready waiting aborting",
         [JOB_PAUSED] = "running",
         [JOB_READY] = "standby waiting aborting",

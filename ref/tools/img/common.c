@@ -261,7 +261,7 @@ static void report_progress(void *arg, int signo)
 
 void img_progress_start(struct img_progress *p, struct tool *t, bool enabled, float min_step)
 {
-    *p = (struct img_progress){.t = t, .enabled = enabled, .shown = -1};
+    *p = (struct img_progress){.t = t, .enabled = enabled, .min_step = min_step, .shown = -1};
     if (!enabled) {
         host_on_signal(t->w, SIGUSR1, report_progress, p);
     }
@@ -271,8 +271,8 @@ void img_progress_start(struct img_progress *p, struct tool *t, bool enabled, fl
 void img_progress(struct img_progress *p, float percent)
 {
     p->current = percent;
-    if (p->enabled &&
-        (percent - p->shown >= 1 || percent < p->shown || percent == 0 || percent == 100)) {
+    if (p->enabled && (percent - p->shown >= p->min_step || percent < p->shown || percent == 0 ||
+                       percent == 100)) {
         p->shown = percent;
         printf("    (%3.2f/100%%)\r", percent);
         fflush(stdout);

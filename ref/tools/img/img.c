@@ -3,6 +3,9 @@
  */
 #include "ref/tools/img/img.h"
 
+#include <pthread.h>
+#include <signal.h>
+
 #include "ref/tools/cli.h"
 #include "ref/tools/img/help.h"
 
@@ -92,8 +95,18 @@ static int standard_options(struct tool *t)
     return optind;
 }
 
+/* A question for progress must not end those who do not answer it. */
+static void hold_back_usr1(void)
+{
+    sigset_t one;
+    sigemptyset(&one);
+    sigaddset(&one, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &one, NULL);
+}
+
 void img_body(struct tool *t)
 {
+    hold_back_usr1();
     int first = standard_options(t);
     if (first < 0) {
         return;

@@ -11,6 +11,7 @@
 #include <getopt.h>
 #include "ref/base/error.h"
 #include "ref/block/backend.h"
+#include "ref/job/job.h"
 #include "ref/tools/tool.h"
 
 struct img_command {
@@ -105,17 +106,19 @@ void img_print(bool quiet, const char *fmt, ...) __attribute__((format(printf, 2
 bool img_add_options(struct tool *t, char **options, const char *arg);
 
 /*
- * -p: "    (12.34/100%)\r" lines; without it SIGUSR1 and SIGINFO print one to stderr.  Percent 0 to
- * 100.
+ * -p: "    (12.34/100%)\r" lines, each at least min_step further than the last one; without it
+ * SIGUSR1 prints one to stderr.  Percent 0 to 100.
  */
 struct img_progress {
     struct tool *t;
     bool enabled;
-    float shown, current;
+    float min_step, shown, current;
 };
 void img_progress_start(struct img_progress *p, struct tool *t, bool enabled, float min_step);
 void img_progress(struct img_progress *p, float percent);
 void img_progress_end(struct img_progress *p);
+/* Runs j, which is CREATED, to its end; 0 or -errno with err. */
+int img_run_job(struct tool *t, struct job *j, bool show_progress, struct error **err);
 
 int img_amend(struct tool *t, int argc, char **argv);
 int img_bench(struct tool *t, int argc, char **argv);

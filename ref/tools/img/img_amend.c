@@ -6,6 +6,7 @@
 #include "ref/base/mem.h"
 #include "ref/base/options.h"
 #include "ref/base/strbuf.h"
+#include "ref/job/amend.h"
 #include "ref/tools/img/img.h"
 
 struct amend_request {
@@ -92,16 +93,10 @@ static int help_for_format(struct tool *t, const char *fmt)
     return print_help(t, drv);
 }
 
-static void show_progress(struct node *n, int64_t done, int64_t total, void *opaque)
-{
-    img_progress(opaque, total ? 100.0f * (float)done / (float)total : 0);
-}
-
 static int amend(struct tool *t, struct amend_request *r, struct node *n)
 {
     const struct block_driver *drv = n->drv;
     struct error *err = NULL;
-    struct img_progress progress;
     if (opts_has_help(r->options)) {
         return print_help(t, drv);
     }
@@ -120,13 +115,8 @@ static int amend(struct tool *t, struct amend_request *r, struct node *n)
         return 1;
     }
     struct value *opts = opts_parse(r->options, NULL, &err);
-    img_progress_start(&progress, t, r->progress, 1);
-    int ret = drv->amend(n, opts, show_progress, &progress, r->force, &err);
-    value_free(opts);
-    if (ret == 0) {
-        img_progress(&progress, 100);
-    }
-    img_progress_end(&progress);
+    struct job *j = amend_job_flat(NULL, n, opts, r->force, &err);
+    int ret = j ? img_run_job(t, j, r->progress, &err) : -EINVAL;
     if (ret < 0) {
         tool_report(t, err);
     }

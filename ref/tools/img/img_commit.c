@@ -73,57 +73,23 @@ static int parse(struct tool *t, struct commit_request *r, int argc, char **argv
     return 0;
 }
 
-static void show_progress(struct job *j, void *opaque)
-{
-    img_progress(opaque, j->total ? 100.0f * (float)j->done / (float)j->total : 0);
-}
-
 static int run(struct tool *t, const struct commit_request *r, struct node *top, struct node *base)
 {
     struct error *err = NULL;
-    struct img_progress progress;
     struct commit c;
-    struct job *j = commit_job_new(&c, NULL, top, base, r->rate, &err);
-    if (!j) {
-        tool_report(t, err);
-        return 1;
-    }
-    img_progress_start(&progress, t, r->progress && !r->quiet, 1);
-    j->watch = (struct job_watch){.progress = show_progress, .opaque = &progress};
-    int ret = job_run(j, &err);
-    if (ret == 0) {
-        img_progress(&progress, 100);
-    }
-    if (ret == 0 && !r->drop) {
-        ret = node_make_empty(top, &err);
-        if (ret == -ENOTSUP) {
-            error_clear(&err); /* a format that gives nothing back stays as it is */
-            ret = 0;
-        }
-    } else if (ret < 0) {
+    struct commit_options o = {.speed = r->rate, .after = r->drop ? COMMIT_KEEP : COMMIT_EMPTY};
+    struct job *j = commit_job_new(&c, NULL, top, base, &o, &err);
+    int ret = j ? img_run_job(t, j, r->progress && !r->quiet, &err) : -EPERM;
+    if (j && ret < 0 && !c.copied) {
         error_clear(&err);
         error_set(&err, -ret, "Block job failed: %s", strerror(-ret));
     }
-    img_progress_end(&progress);
     if (ret < 0) {
         tool_report(t, err);
         return 1;
     }
     img_print(r->quiet, "Image committed.\n");
     return 0;
-}
-
-/*
- * What is committed into: below real filters, but not below a raw image, which guards the format
- * that was guessed.
- */
-static struct node *below(struct node *top)
-{
-    struct child *c = node_cow_child(top);
-    while (c && c->node->drv && c->node->drv->kind == DRIVER_FILTER && node_filtered(c->node)) {
-        c = node_filtered(c->node);
-    }
-    return c ? c->node : NULL;
 }
 
 static int commit(struct tool *t, const struct commit_request *r, struct blk *b)
@@ -135,8 +101,9 @@ static int commit(struct tool *t, const struct commit_request *r, struct blk *b)
             tool_error(t, "Did not find '%s' in the backing chain of '%s'", r->base, r->filename);
             return 1;
         }
+        base = commit_target(graph_find_overlay(top, base));
     } else {
-        base = below(top);
+        base = commit_target(top);
         if (!base) {
             tool_error(t, "Image does not have a backing file");
             return 1;

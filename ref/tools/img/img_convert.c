@@ -458,26 +458,11 @@ static bool look_at_target(struct convert *v)
 
 /* ---- */
 
-static void show_progress(struct job *j, void *opaque)
-{
-    img_progress(opaque, j->total ? 100.0f * (float)j->done / (float)j->total : 100);
-}
-
 static bool copy(struct convert *v)
 {
     struct error *err = NULL;
-    struct img_progress progress;
     struct job *j = copy_job_new(&v->copy, NULL, v->rate, &err);
-    if (!j) {
-        return fail(v, err);
-    }
-    img_progress_start(&progress, v->t, v->progress && !v->quiet, 1);
-    j->watch = (struct job_watch){.progress = show_progress, .opaque = &progress};
-    int ret = job_run(j, &err);
-    if (ret == 0) {
-        img_progress(&progress, 100);
-    }
-    img_progress_end(&progress);
+    int ret = j ? img_run_job(v->t, j, v->progress && !v->quiet, &err) : -EINVAL;
     return ret == 0 ? true : fail(v, err);
 }
 

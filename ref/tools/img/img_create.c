@@ -6,7 +6,7 @@
 #include "ref/base/mem.h"
 #include "ref/base/options.h"
 #include "ref/base/strbuf.h"
-#include "ref/block/image_make.h"
+#include "ref/job/create.h"
 #include "ref/tools/img/img.h"
 
 /* `-o help`: the format's options, and those of the protocol when there is a name. */
@@ -123,7 +123,8 @@ int img_create(struct tool *t, int argc, char **argv)
             r.recipe.size = img_size_argument(t, "image size", r.size_text);
         }
         if (!r.size_text || r.recipe.size >= 0) {
-            status = image_make(t->w, &r.recipe, &err) < 0;
+            struct job *j = create_job_from_recipe(t->w, NULL, &r.recipe, &err);
+            status = !j || job_run(j, &err) < 0;
         }
         if (err) {
             error_prepend(&err, "%s: ", r.recipe.filename);

@@ -319,7 +319,7 @@ static bool rebase(struct rebase *r)
         tool_error(r->t, "Invalid format name: '%s'", r->backing_fmt);
         return false;
     }
-    img_progress_start(&r->progress, r->t, r->progress_wanted && !r->quiet, 1);
+    img_progress_start(&r->progress, r->t, r->progress_wanted && !r->quiet, 2);
     bool ok = (r->unsafe || safe(r, n)) && change_name(r, n);
     if (ok) {
         img_progress(&r->progress, 100);
