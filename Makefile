@@ -26,7 +26,7 @@ LDFLAGS += -rdynamic -Wl,--as-needed
 # Short lines while building; V=1 shows the commands.
 Q := $(if $(V),,@)
 say = $(if $(V),@:,@printf '  %-4s %s\n' $(1) $(2))
-LIBS    := -lz -lbz2 -lzstd -lnettle -luring -lfuse3 -lsqlite3 -ldl -lpthread -lm
+LIBS    := -lz -ldeflate -lbz2 -lzstd -lnettle -luring -lfuse3 -lsqlite3 -ldl -lpthread -lm
 ifneq ($(SAN),)
 CFLAGS  += -fsanitize=$(SAN) -fno-sanitize-recover=undefined
 LDFLAGS += -fsanitize=$(SAN)
@@ -42,7 +42,7 @@ endif
 
 # Folder order of the design: a folder includes only itself and what stands before it.
 LIB_DIRS := ref/base specs/runtime fault ref/engine ref/block ref/protocol ref/filter ref/format \
-            ref/format/crypto ref/format/qcow2 ref/format/qcow ref/format/qed ref/job ref/export ref/device ref/monitor ref/tools ref/tools/img ref/tools/io trace fuzz harness reports
+            ref/format/crypto ref/format/qcow2 ref/format/qcow ref/format/qed ref/format/vmdk ref/job ref/export ref/device ref/monitor ref/tools ref/tools/img ref/tools/io trace fuzz harness reports
 LIB_SRC  := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
 MAIN_SRC := $(wildcard ref/tools/main/*.c) $(wildcard harness/main/*.c)
 TEST_SRC := $(foreach d,$(LIB_DIRS) specs,$(wildcard $(d)/tests/test_*.c))

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "harness/cli.h"
 #include "specs/runtime/qcow2_check.h"
+#include "specs/runtime/vmdk_check.h"
 
 static int read_file(void *opaque, uint64_t offset, void *buf, size_t len)
 {
@@ -45,11 +46,23 @@ static bool print_report(const struct spec_report *r)
     return broken;
 }
 
+/* By the first bytes; what is not known is judged, and found wrong, as qcow2. */
+static int check_image(const struct spec_image *image, struct spec_report *r)
+{
+    uint8_t magic[4] = {0};
+    int ret = image->size >= sizeof(magic) ? read_file(image->opaque, 0, magic, sizeof(magic)) : 0;
+    if (ret < 0) {
+        return ret;
+    }
+    bool vmdk = !memcmp(magic, "KDMV", 4) || !memcmp(magic, "COWD", 4);
+    return vmdk ? spec_vmdk_check(image, NULL, NULL, r) : spec_qcow2_check(image, NULL, NULL, r);
+}
+
 static int check(const char *name, int fd, uint64_t size)
 {
     struct spec_image image = {.read = read_file, .opaque = &fd, .size = size};
     struct spec_report report = {0};
-    int ret = spec_qcow2_check(&image, NULL, NULL, &report);
+    int ret = check_image(&image, &report);
     if (ret < 0) {
         fprintf(stderr, "blkref check-spec: %s: %s\n", name, strerror(-ret));
     }

@@ -155,9 +155,7 @@ struct value *node_full_open_options(struct node *n)
     return n->full_open_options;
 }
 
-/* The directory that relative names in this image start from, ending in '/', or "" for the current
- * one. */
-static char *node_dirname(struct node *n, struct error **err)
+char *node_dirname(struct node *n, struct error **err)
 {
     if (!n->drv) {
         error_set(err, ENOMEDIUM, "Node '%s' is ejected", n->node_name);

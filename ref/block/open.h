@@ -81,6 +81,9 @@ bool path_has_protocol(const char *path);
 /* "dir of base" + filename unless that is absolute or has a protocol; NULL with err ("Cannot use
  * relative paths with ..."). */
 char *path_combine(const char *base, const char *filename);
+/* The directory that relative names in this image start from, ending in '/', or "" for the current
+ * one; NULL with err. */
+char *node_dirname(struct node *n, struct error **err);
 char *node_full_backing_filename(struct node *n, struct error **err); /* NULL without err: none */
 char *full_backing_filename(const char *backed, const char *backing, struct error **err);
 /* Rebuilds filename, exact_filename, full_open_options for n and its children. */

@@ -8,7 +8,7 @@
 
 void table_cache_init(struct table_cache *c, struct child *file)
 {
-    *c = (struct table_cache){.file = file};
+    *c = (struct table_cache){.file = file, .width = 8};
 }
 
 void table_cache_free(struct table_cache *c)
@@ -47,10 +47,10 @@ static int get_page(struct table_cache *c, const struct table_ref *t, uint64_t i
         }
     }
     struct table_page *p = *slot;
-    if (!p->valid || p->offset != offset) {
+    if (!p->valid || p->offset != offset || p->bytes < page_bytes(t, in_table)) {
         p->valid = false;
-        int ret = child_pread(c->file, (int64_t)offset, p->data, (int64_t)page_bytes(t, in_table),
-                              t->load, r);
+        p->bytes = page_bytes(t, in_table);
+        int ret = child_pread(c->file, (int64_t)offset, p->data, (int64_t)p->bytes, t->load, r);
         if (ret < 0) {
             return ret;
         }
@@ -65,8 +65,9 @@ int table_load(struct table_cache *c, const struct table_ref *t, uint64_t index,
                const uint8_t **entries, unsigned *n, const struct request *r)
 {
     struct table_page *p;
-    uint64_t in_table = ROUND_DOWN(index * 8, (uint64_t)TABLE_PAGE);
-    assert(index < t->bytes / 8 && IS_ALIGNED(t->bytes, 8));
+    unsigned width = c->width;
+    uint64_t in_table = ROUND_DOWN(index * width, (uint64_t)TABLE_PAGE);
+    assert(index < t->bytes / width && IS_ALIGNED(t->bytes, width));
     if (t->offset > (uint64_t)INT64_MAX - t->bytes) {
         return -EIO;
     }
@@ -74,9 +75,9 @@ int table_load(struct table_cache *c, const struct table_ref *t, uint64_t index,
     if (ret < 0) {
         return ret;
     }
-    uint64_t in_page = index * 8 - in_table;
+    uint64_t in_page = index * width - in_table;
     *entries = p->data + in_page;
-    *n = (unsigned)((page_bytes(t, in_table) - in_page) / 8);
+    *n = (unsigned)((page_bytes(t, in_table) - in_page) / width);
     return 0;
 }
 
@@ -84,14 +85,15 @@ int table_store(struct table_cache *c, const struct table_ref *t, uint64_t index
                 const uint8_t *entries, unsigned n, const struct request *r)
 {
     struct table_page *p;
-    uint64_t in_table = ROUND_DOWN(index * 8, (uint64_t)TABLE_PAGE);
-    uint64_t first = index * 8 - in_table, end = first + 8 * (uint64_t)n;
+    unsigned width = c->width;
+    uint64_t in_table = ROUND_DOWN(index * width, (uint64_t)TABLE_PAGE);
+    uint64_t first = index * width - in_table, end = first + width * (uint64_t)n;
     assert(n > 0 && end <= page_bytes(t, in_table));
     int ret = get_page(c, t, in_table, &p, r);
     if (ret < 0) {
         return ret;
     }
-    memcpy(p->data + first, entries, 8 * (size_t)n);
+    memcpy(p->data + first, entries, width * (size_t)n);
     if (IS_ALIGNED(t->offset, 512) && IS_ALIGNED(t->bytes, 512)) {
         first = ROUND_DOWN(first, 512);
         end = ROUND_UP(end, 512);

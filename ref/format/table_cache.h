@@ -1,6 +1,6 @@
 /*
- * A small write-through cache of table pages, for formats whose tables of 64-bit entries may be
- * larger than one wants to hold in memory.
+ * A small write-through cache of table pages, for formats whose tables may be larger than one wants
+ * to hold in memory.
  *
  * Models: direct-mapped pages of 4 KiB, so memory is bounded whatever an image claims.  A store
  * goes to disk first; a failed one makes the cache forget the page.  Leaves out: byte order
@@ -17,11 +17,13 @@
 
 struct table_page {
     uint64_t offset; /* in the file */
+    uint64_t bytes;  /* that were read */
     bool valid;
     uint8_t data[TABLE_PAGE];
 };
 struct table_cache {
     struct child *file;
+    unsigned width; /* bytes of an entry: 8, unless the owner sets 4 after init */
     struct table_page *page[TABLE_PAGES]; /* made when first needed */
 };
 

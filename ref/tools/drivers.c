@@ -6,13 +6,28 @@
 #include "ref/format/format.h"
 #include "ref/protocol/protocol.h"
 
+/* clang-format off: one a line */
 static const struct driver_entry entries[] = {
-    {.drv = &driver_file},      {.drv = &driver_host_device}, {.drv = &driver_null_co},
-    {.drv = &driver_null_aio},  {.drv = &driver_sim},         {.drv = &driver_blkdebug},
-    {.drv = &driver_blkverify}, {.drv = &driver_raw},         {.drv = &driver_qcow2},
-    {.drv = &driver_luks},      {.drv = &driver_bochs},       {.drv = &driver_cloop},
-    {.drv = &driver_qed},       {.drv = &driver_qcow},        {.drv = &driver_vdi},
-    {.drv = &driver_dmg},       {.drv = &driver_vpc},         {.drv = NULL},
+    {.drv = &driver_file},
+    {.drv = &driver_host_device},
+    {.drv = &driver_null_co},
+    {.drv = &driver_null_aio},
+    {.drv = &driver_sim},
+    {.drv = &driver_blkdebug},
+    {.drv = &driver_blkverify},
+    {.drv = &driver_raw},
+    {.drv = &driver_qcow2},
+    {.drv = &driver_luks},
+    {.drv = &driver_bochs},
+    {.drv = &driver_cloop},
+    {.drv = &driver_qed},
+    {.drv = &driver_qcow},
+    {.drv = &driver_vdi},
+    {.drv = &driver_dmg},
+    {.drv = &driver_vpc},
+    {.drv = &driver_vmdk},
+    {.drv = NULL},
 };
+/* clang-format on */
 
 const struct driver_list all_drivers = {entries};
