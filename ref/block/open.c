@@ -138,6 +138,10 @@ static int open_file_ahead(struct opening *o, struct error **err)
 static int choose_driver(struct opening *o, struct error **err)
 {
     int r = choose_named_driver(o, err);
+    if (r == 0 && !o->drv && !o->filename && !(o->flags & OPEN_PROTOCOL) &&
+        !has_child_options(o->opts, "file")) {
+        return error_set(err, EINVAL, "Must specify either driver or file");
+    }
     r = r < 0 ? r : read_flag_options(o->opts, &o->flags, err);
     if (r < 0) {
         return r;

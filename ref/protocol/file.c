@@ -122,7 +122,7 @@ static int take_word(const struct value *o, const char *key, const char *const *
 
 /* Everything but the name; what is not there is refused. */
 static int take_options(struct node *n, const struct value *o, unsigned flags, bool *lock,
-                        struct error **err)
+                        bool *native_aio, struct error **err)
 {
     struct file_state *s = n->state;
     int aio = flags & OPEN_NATIVE_AIO ? 1 : flags & OPEN_IO_URING ? 2 : 0, locking = 0;
@@ -148,11 +148,7 @@ static int take_options(struct node *n, const struct value *o, unsigned flags, b
     if (check_dropped) {
         return error_set(err, ENOTSUP, "x-check-cache-dropped=on is not supported");
     }
-    if (aio == 1 && !(flags & OPEN_NO_CACHE)) {
-        return error_set(err, EINVAL,
-                         "aio=native was specified, but it requires cache.direct=on, "
-                         "which was not specified.");
-    }
+    *native_aio = aio == 1;
     *lock = locking != 2;
     return 0;
 }
@@ -182,17 +178,22 @@ static int open_common(struct node *n, struct value *opts, unsigned flags, bool 
 {
     struct file_state *s = n->state;
     struct value *mine = opts_take(file_options, opts);
-    bool lock = false;
+    bool lock = false, native_aio = false;
 
     *s = (struct file_state){.fd = -1, .perm_fd = -1, .is_device = is_device};
     s->filename = str_dup(dict_get_str(mine, "filename"));
-    int ret = s->filename ? take_options(n, mine, flags, &lock, err)
+    int ret = s->filename ? take_options(n, mine, flags, &lock, &native_aio, err)
                           : error_set(err, EINVAL, "The '%s' block driver requires a file name",
                                       n->drv->name);
     value_free(mine);
     if (ret == 0) {
         s->oflags = open_mode(flags, 0);
         ret = s->fd = open_host(n->w, s->filename, s->oflags, err);
+    }
+    if (ret >= 0 && native_aio && !(flags & OPEN_NO_CACHE)) {
+        ret = error_set(err, EINVAL,
+                        "aio=native was specified, but it requires cache.direct=on, "
+                        "which was not specified.");
     }
     if (ret >= 0) {
         ret = check_file_type(n, err);

@@ -153,7 +153,7 @@ int file_resize(struct world *w, int fd, int64_t size, enum prealloc prealloc, s
     }
     int64_t old = st.st_size;
     if (prealloc != PREALLOC_OFF && prealloc != PREALLOC_METADATA && size < old) {
-        return error_set(err, EINVAL, "Preallocation can't be used for shrinking files");
+        return error_set(err, EINVAL, "Cannot use preallocation for shrinking files");
     }
     ret = resize_to(w, fd, old, size, prealloc, err);
     if (ret == 0 && old == 0 && size > 0 && prealloc != PREALLOC_FULL) {

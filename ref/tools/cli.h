@@ -17,4 +17,10 @@ void cli_print_formats(struct tool *t);
 /* "Supported formats: a b c", as image tools list them in their help. */
 void cli_print_image_formats(struct tool *t);
 
+/*
+ * -T [enable=]PATTERN,events=FILE: this build has no trace events, so every pattern is warned of as
+ * an event that does not exist.  0, or -1 when the program ends (t->status is set).
+ */
+int cli_trace(struct tool *t, const char *text);
+
 #endif

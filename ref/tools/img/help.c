@@ -12,7 +12,7 @@ static const char head[] = "usage: qemu-img [standard options] command [command 
                            "\n"
                            "    '-h', '--help'       show this help\n"
                            "    '-V', '--version'    show the version\n"
-                           "    '-T', '--trace'      refused: this build has no trace events\n"
+                           "    '-T', '--trace'      trace events; this build has none\n"
                            "\n"
                            "Command syntax:\n";
 

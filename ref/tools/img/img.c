@@ -85,8 +85,10 @@ static int standard_options(struct tool *t)
             cli_version("qemu-img version");
             return -1;
         case 'T':
-            t->status = img_usage_error(t, "-T: this build has no trace events");
-            return -1;
+            if (cli_trace(t, optarg) < 0) {
+                return -1;
+            }
+            break;
         default:
             t->status = c == 'h' ? 0 : 1;
             return -1;

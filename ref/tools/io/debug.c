@@ -6,13 +6,21 @@
 #include <stdlib.h>
 
 #include "ref/base/sizes.h"
+#include "ref/base/strbuf.h"
 #include "ref/block/breakpoint.h"
 #include "ref/engine/clock.h"
 #include "ref/tools/io/io.h"
 
+/* Words behind the tag are filters: "EVENT,label=GLOB,nth=N,sector=S" is what drivers take. */
 int io_cmd_break(struct io_session *s, int argc, char **argv)
 {
-    int ret = node_break_set(blk_node(s->blk), argv[1], argv[2]);
+    struct strbuf event = STRBUF_INIT;
+    strbuf_puts(&event, argv[1]);
+    for (int i = 3; i < argc; i++) {
+        strbuf_printf(&event, ",%s", argv[i]);
+    }
+    int ret = node_break_set(blk_node(s->blk), event.s, argv[2]);
+    strbuf_free(&event);
     if (ret < 0) {
         printf("Could not set breakpoint: %s\n", strerror(-ret));
     }
@@ -40,7 +48,11 @@ int io_cmd_resume(struct io_session *s, int argc, char **argv)
 
 int io_cmd_wait_break(struct io_session *s, int argc, char **argv)
 {
-    return node_break_wait(blk_node(s->blk), argv[1]);
+    s->polling = true;
+    io_poll(s);
+    int ret = node_break_wait(blk_node(s->blk), argv[1]);
+    s->polling = false;
+    return ret;
 }
 
 int io_cmd_sleep(struct io_session *s, int argc, char **argv)
@@ -50,18 +62,21 @@ int io_cmd_sleep(struct io_session *s, int argc, char **argv)
         printf("%s is not a valid number\n", argv[1]);
         return -EINVAL;
     }
+    s->polling = true;
+    io_poll(s);
     co_sleep(s->w, CLOCK_HOST, ms * 1000000);
+    s->polling = false;
     return 0;
 }
 
 int io_cmd_sigraise(struct io_session *s, int argc, char **argv)
 {
-    int64_t sig = io_parse_number(argv[1]);
+    int64_t sig = io_parse_number(s, argv[1]);
     if (sig < 0) {
         return -EINVAL;
     }
     if (sig > NSIG) {
-        printf("signal argument '%s' is too large to be a valid signal number\n", argv[1]);
+        printf("signal argument '%s' is too large to be a valid signal\n", argv[1]);
         return -EINVAL;
     }
     /* What was printed must not be lost with the process. */
@@ -72,6 +87,5 @@ int io_cmd_sigraise(struct io_session *s, int argc, char **argv)
 
 int io_cmd_abort(struct io_session *s, int argc, char **argv)
 {
-    fflush(stdout);
-    abort();
+    abort(); /* as in a crash, what stands in buffers is lost */
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <poll.h>
+#include <signal.h>
 #include <unistd.h>
 #include "ref/base/mem.h"
 #include "ref/base/options.h"
@@ -29,7 +30,7 @@ static const char usage[] = "Usage: qemu-io [OPTIONS]... [-c STRING]... [file]\n
                             "  -i, --aio=MODE       threads, native or io_uring\n"
                             "  -t, --cache=MODE     cache mode of the image\n"
                             "  -d, --discard=MODE   discard mode of the image\n"
-                            "  -T, --trace          refused: this build has no trace events\n"
+                            "  -T, --trace          trace events; this build has none\n"
                             "  -U, --force-share    open although others may be writing\n"
                             "  -h, --help           show this text\n"
                             "  -V, --version        show the version\n"
@@ -112,15 +113,8 @@ static int take_option(struct tool *t, struct command_line *l, int c)
         fputs(usage, stdout);
         return -1;
     case 'T':
-        tool_error(t, "-T: this build has no trace events");
-        t->status = 1;
-        return -1;
+        return cli_trace(t, optarg);
     default:
-        if (c == ':') {
-            fprintf(stderr, "qemu-io: option requires an argument -- '%s'\n", t->argv[optind - 1]);
-        } else {
-            fprintf(stderr, "qemu-io: unrecognized option '%s'\n", t->argv[optind - 1]);
-        }
         fputs(usage, stdout);
         t->status = 1;
         return -1;
@@ -151,9 +145,8 @@ static int parse_command_line(struct tool *t, struct command_line *l)
         {NULL, 0, NULL, 0},
     };
     int c;
-    opterr = 0;
-    while ((c = getopt_long(t->argc, t->argv, ":hVc:d:f:rsnCmki:t:T:U", long_options, NULL)) !=
-           -1) {
+    opterr = 1;
+    while ((c = getopt_long(t->argc, t->argv, "hVc:d:f:rsnCmki:t:T:U", long_options, NULL)) != -1) {
         if (take_option(t, l, c) < 0) {
             return -1;
         }
@@ -178,7 +171,7 @@ static int open_first_file(struct tool *t, struct io_session *s, struct command_
     struct value *options = NULL;
     struct error *err = NULL;
     if (l->image_opts) {
-        options = opts_parse(l->file, NULL, &err);
+        options = io_parse_options(s->w, l->file, &err);
         if (!options) {
             tool_report(t, err);
             return -EINVAL;
@@ -194,11 +187,25 @@ static int open_first_file(struct tool *t, struct io_session *s, struct command_
 
 /* Standard input by lines; other coroutines run while it waits. */
 struct line_reader {
-    struct world *w;
+    struct io_session *s;
     struct strbuf held;
     size_t used;
     bool end;
 };
+
+/* Until there is some, aio requests report what they did. */
+static void wait_for_input(struct io_session *s)
+{
+    struct pollfd fd = {.fd = STDIN_FILENO, .events = POLLIN};
+    if (poll(&fd, 1, 0) != 0) {
+        return;
+    }
+    s->polling = true;
+    io_poll(s);
+    fflush(stdout);
+    host_poll(s->w, STDIN_FILENO, POLLIN, -1);
+    s->polling = false;
+}
 
 /* The next line without its newline, valid until the next call; NULL at the end. */
 static char *read_line(struct line_reader *r)
@@ -222,7 +229,7 @@ static char *read_line(struct line_reader *r)
             r->used = 0;
         }
         char buf[65536];
-        host_poll(r->w, STDIN_FILENO, POLLIN, -1);
+        wait_for_input(r->s);
         ssize_t n = read(STDIN_FILENO, buf, sizeof(buf));
         if (n <= 0 && !(n < 0 && errno == EINTR)) {
             r->end = true;
@@ -235,7 +242,7 @@ static char *read_line(struct line_reader *r)
 /* Runs commands from standard input; returns the last failure, 0 when there was none. */
 static int prompt(struct io_session *s)
 {
-    struct line_reader r = {.w = s->w, .held = STRBUF_INIT};
+    struct line_reader r = {.s = s, .held = STRBUF_INIT};
     int status = 0;
     char *line;
     while (!s->quit) {
@@ -269,11 +276,27 @@ static int run_commands(struct io_session *s, const struct command_line *l)
     return status;
 }
 
+/* Signals that end other programs and that `sigraise` cannot end qemu-io with. */
+static void hold_signals(void)
+{
+    sigset_t held;
+    sigemptyset(&held);
+    sigaddset(&held, SIGIO);
+    sigaddset(&held, SIGALRM);
+    sigaddset(&held, SIGBUS);
+    sigaddset(&held, SIGUSR1);
+    sigprocmask(SIG_BLOCK, &held, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
 void io_body(struct tool *t)
 {
     struct command_line l = {.writethrough = true, .flags = OPEN_UNMAP};
     struct io_session s = {.w = t->w};
+    hold_signals();
     list_init(&s.tags);
+    list_init(&s.aio);
+    list_init(&s.done);
     if (parse_command_line(t, &l) == 0) {
         s.misalign = l.misalign;
         s.image_opts = l.image_opts;

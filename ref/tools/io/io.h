@@ -2,8 +2,11 @@
  * qemu-io's frame: the session, the command table, parsing and printing.
  *
  * Models: the commands of qemu-io 7.2 with their messages; the monitor's `qemu-io` runs the same
- * commands on a node of its own.  Our extension: -L TAG on read, write, aio_read, aio_write and
- * discard labels the request.
+ * commands on a node of its own.  An aio request that is done is reported when the session polls:
+ * while it waits for its next line, and in aio_flush, sleep, wait_break, wait, reopen and close.
+ *
+ * Our extension: -L TAG on every command that sends requests labels the request, `wait TAG` waits
+ * for what is labelled so, and `break` takes filters (docs/fault-rules.md).
  */
 #ifndef BLKREF_TOOLS_IO_IO_H
 #define BLKREF_TOOLS_IO_IO_H
@@ -23,8 +26,11 @@ struct io_session {
     bool image_opts; /* --image-opts: `open` takes options instead of a name */
     bool misalign;   /* -m: buffers start off their alignment */
     bool quit;
-    unsigned pending;  /* aio requests under way */
-    struct waitq idle; /* woken when pending falls to 0 */
+    bool polling;      /* aio requests report as they finish, else on the next io_poll() */
+    unsigned pending;  /* aio requests that have not reported */
+    struct list aio;   /* those, struct aio in the order of their starts */
+    struct list done;  /* those that are done, in the order of their ends */
+    struct waitq idle; /* woken whenever one is done */
     struct list tags;  /* request tags in use, kept until the session ends */
 };
 
@@ -52,7 +58,7 @@ int io_usage(const char *command);
 int io_getopt(int argc, char **argv, const char *options, bool *restart);
 
 /* ---- parsing: print the message and return < 0 on bad input ---- */
-int64_t io_parse_number(const char *text);
+int64_t io_parse_number(struct io_session *s, const char *text);
 int io_parse_pattern(const char *text); /* 0 to 255 */
 /* ---- printing ---- */
 /* "1.500 KiB", "64 KiB", "512 bytes". */
@@ -70,8 +76,15 @@ uint8_t *io_alloc(struct io_session *s, size_t len, int byte);
 void io_free(struct io_session *s, uint8_t *buf);
 /* A copy of the tag that lives as long as the session. */
 const char *io_tag(struct io_session *s, const char *tag);
+/* Was something labelled with a tag that the glob matches? */
+bool io_tag_known(const struct io_session *s, const char *glob);
+/* Reports the aio requests that are done. */
+void io_poll(struct io_session *s);
+/* Waits for all aio requests. */
 void io_wait_idle(struct io_session *s);
 
+/* "a=b,..." as options, with warnings for short forms; NULL with err. */
+struct value *io_parse_options(struct world *w, const char *text, struct error **err);
 /* Opens; NULL name: everything is in options (consumed).  0 or -errno after a message. */
 int io_open_file(struct io_session *s, const char *name, unsigned flags, bool writethrough,
                  bool force_share, struct value *options);
@@ -100,6 +113,7 @@ IO_COMMAND(resume);
 IO_COMMAND(sigraise);
 IO_COMMAND(sleep);
 IO_COMMAND(truncate);
+IO_COMMAND(wait);
 IO_COMMAND(wait_break);
 IO_COMMAND(write);
 IO_COMMAND(writev);

@@ -10,7 +10,16 @@
 
 int io_cmd_flush(struct io_session *s, int argc, char **argv)
 {
-    return blk_flush(s->blk, NULL); /* says nothing, as the exit status does */
+    const char *tag = NULL;
+    bool restart = true;
+    int c;
+    while ((c = io_getopt(argc, argv, "L:", &restart)) != -1) {
+        if (c != 'L') {
+            return io_usage("flush");
+        }
+        tag = io_tag(s, optarg);
+    }
+    return optind == argc ? blk_flush(s->blk, tag) : io_usage("flush");
 }
 
 int io_cmd_discard(struct io_session *s, int argc, char **argv)
@@ -37,8 +46,8 @@ int io_cmd_discard(struct io_session *s, int argc, char **argv)
     if (optind != argc - 2) {
         return io_usage("discard");
     }
-    int64_t offset = io_parse_number(argv[optind]);
-    int64_t bytes = offset < 0 ? -1 : io_parse_number(argv[optind + 1]);
+    int64_t offset = io_parse_number(s, argv[optind]);
+    int64_t bytes = offset < 0 ? -1 : io_parse_number(s, argv[optind + 1]);
     if (bytes < 0) {
         return -EINVAL;
     }
@@ -85,7 +94,7 @@ int io_cmd_truncate(struct io_session *s, int argc, char **argv)
     if (optind >= argc) {
         return io_usage("truncate");
     }
-    int64_t size = io_parse_number(argv[optind]);
+    int64_t size = io_parse_number(s, argv[optind]);
     if (size < 0) {
         return -EINVAL;
     }
@@ -98,12 +107,12 @@ int io_cmd_truncate(struct io_session *s, int argc, char **argv)
 
 int io_cmd_alloc(struct io_session *s, int argc, char **argv)
 {
-    int64_t offset = io_parse_number(argv[1]), count = 512, allocated = 0;
+    int64_t offset = io_parse_number(s, argv[1]), count = 512, allocated = 0;
     if (offset < 0) {
         return -EINVAL;
     }
     if (argc == 3) {
-        count = io_parse_number(argv[2]);
+        count = io_parse_number(s, argv[2]);
         if (count < 0) {
             return -EINVAL;
         }

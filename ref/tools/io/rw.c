@@ -14,7 +14,7 @@ int io_parse_vector(struct io_session *s, char **lengths, int n, int fill, struc
     iov_init(&out->iov);
     int64_t *sizes = mem_array((size_t)n, sizeof(*sizes));
     for (int i = 0; i < n; i++) {
-        sizes[i] = io_parse_number(lengths[i]);
+        sizes[i] = io_parse_number(s, lengths[i]);
         if (sizes[i] < 0) {
             goto fail;
         }
@@ -69,32 +69,37 @@ struct transfer {
     int64_t offset, count;
     int pattern;                      /* -1: none */
     int64_t verify_start, verify_len; /* -1: to the end */
-    bool vmstate, compressed, zero, dump, has_start, has_len;
+    bool write, vmstate, compressed, zero, dump, has_start, has_len;
     unsigned flags;
     const char *source, *tag;
 };
 
-static int parse_range(struct transfer *x, char **operands)
+static bool sector_aligned(int64_t value, const char *name)
 {
-    x->offset = io_parse_number(operands[0]);
+    if (value % 512) {
+        printf("%lld is not a sector-aligned value for '%s'\n", (long long)value, name);
+        return false;
+    }
+    return true;
+}
+
+static int parse_range(struct io_session *s, struct transfer *x, char **operands)
+{
+    x->offset = io_parse_number(s, operands[0]);
     if (x->offset < 0) {
         return -EINVAL;
     }
-    x->count = io_parse_number(operands[1]);
+    x->count = io_parse_number(s, operands[1]);
     if (x->count < 0) {
         return -EINVAL;
     }
     if (x->count > IO_MAX_BYTES && !(x->flags & REQ_NO_FALLBACK)) {
         printf("length cannot exceed %lld%s, given %s\n", IO_MAX_BYTES,
-               x->zero ? " without -n" : "", operands[1]);
+               x->write ? " without -n" : "", operands[1]);
         return -EINVAL;
     }
-    if (x->vmstate && x->offset % 512) {
-        printf("%lld is not a sector-aligned value for 'offset'\n", (long long)x->offset);
-        return -EINVAL;
-    }
-    if (x->vmstate && x->count % 512) {
-        printf("%lld is not a sector-aligned value for 'count'\n", (long long)x->count);
+    if ((x->vmstate || x->compressed) &&
+        (!sector_aligned(x->offset, "offset") || !sector_aligned(x->count, "count"))) {
         return -EINVAL;
     }
     return 0;
@@ -114,7 +119,7 @@ static int parse_read(struct io_session *s, struct transfer *x, int argc, char *
             break;
         case 'l':
             x->has_len = true;
-            x->verify_len = io_parse_number(optarg);
+            x->verify_len = io_parse_number(s, optarg);
             if (x->verify_len < 0) {
                 return -EINVAL;
             }
@@ -135,7 +140,7 @@ static int parse_read(struct io_session *s, struct transfer *x, int argc, char *
             break;
         case 's':
             x->has_start = true;
-            x->verify_start = io_parse_number(optarg);
+            x->verify_start = io_parse_number(s, optarg);
             if (x->verify_start < 0) {
                 return -EINVAL;
             }
@@ -186,7 +191,7 @@ int io_cmd_read(struct io_session *s, int argc, char **argv)
     if (ret < 0) {
         return ret;
     }
-    ret = parse_range(&x, argv + optind);
+    ret = parse_range(s, &x, argv + optind);
     if (ret == 0) {
         ret = settle_verification(&x);
     }
@@ -226,12 +231,16 @@ int io_cmd_readv(struct io_session *s, int argc, char **argv)
 {
     struct io_report report = {.machine = false};
     struct io_vector v;
+    const char *tag = NULL;
     int pattern = -1, c, ret;
     bool dump = false, restart = true;
-    while ((c = io_getopt(argc, argv, "CP:qv", &restart)) != -1) {
+    while ((c = io_getopt(argc, argv, "CL:P:qv", &restart)) != -1) {
         switch (c) {
         case 'C':
             report.machine = true;
+            break;
+        case 'L':
+            tag = io_tag(s, optarg);
             break;
         case 'P':
             pattern = io_parse_pattern(optarg);
@@ -252,12 +261,12 @@ int io_cmd_readv(struct io_session *s, int argc, char **argv)
     if (optind > argc - 2) {
         return io_usage("readv");
     }
-    int64_t offset = io_parse_number(argv[optind]);
+    int64_t offset = io_parse_number(s, argv[optind]);
     if (offset < 0 || io_parse_vector(s, argv + optind + 1, argc - optind - 1, 0xab, &v) < 0) {
         return -EINVAL;
     }
     report.start = clock_now(s->w, CLOCK_REAL);
-    ret = blk_preadv(s->blk, offset, v.bytes, &v.iov, 0, NULL);
+    ret = blk_preadv(s->blk, offset, v.bytes, &v.iov, 0, tag);
     if (ret < 0) {
         printf("readv failed: %s\n", strerror(-ret));
     } else {
@@ -349,7 +358,6 @@ static int fill_from_file(const char *name, uint8_t *buf, size_t len)
 {
     FILE *f = fopen(name, "r");
     if (!f) {
-        fflush(stdout);
         fprintf(stderr, "%s: %s\n", name, strerror(errno));
         return -EINVAL;
     }
@@ -357,12 +365,11 @@ static int fill_from_file(const char *name, uint8_t *buf, size_t len)
     bool failed = ferror(f);
     fclose(f);
     if (failed) {
-        fflush(stdout);
         fprintf(stderr, "%s: %s\n", name, strerror(errno));
         return -EINVAL;
     }
-    if (!got && len) {
-        printf("%s: file is empty\n", name);
+    if (!got) {
+        fprintf(stderr, "%s: file is empty\n", name);
         return -EINVAL;
     }
     for (size_t i = got; i < len; i++) {
@@ -387,7 +394,7 @@ static int submit_write(struct io_session *s, struct transfer *x, uint8_t *buf)
 
 int io_cmd_write(struct io_session *s, int argc, char **argv)
 {
-    struct transfer x = {.pattern = -1};
+    struct transfer x = {.pattern = -1, .write = true};
     uint8_t *buf = NULL;
     int ret = parse_write(s, &x, argc, argv);
     if (ret < 0) {
@@ -395,7 +402,7 @@ int io_cmd_write(struct io_session *s, int argc, char **argv)
     }
     ret = check_write(&x);
     if (ret == 0) {
-        ret = parse_range(&x, argv + optind);
+        ret = parse_range(s, &x, argv + optind);
     }
     if (ret < 0) {
         return ret;
@@ -425,16 +432,20 @@ int io_cmd_writev(struct io_session *s, int argc, char **argv)
 {
     struct io_report report = {.machine = false};
     struct io_vector v;
+    const char *tag = NULL;
     int pattern = IO_PATTERN, c, ret;
     unsigned flags = 0;
     bool restart = true;
-    while ((c = io_getopt(argc, argv, "CfP:q", &restart)) != -1) {
+    while ((c = io_getopt(argc, argv, "CfL:P:q", &restart)) != -1) {
         switch (c) {
         case 'C':
             report.machine = true;
             break;
         case 'f':
             flags |= REQ_FUA;
+            break;
+        case 'L':
+            tag = io_tag(s, optarg);
             break;
         case 'P':
             pattern = io_parse_pattern(optarg);
@@ -452,12 +463,12 @@ int io_cmd_writev(struct io_session *s, int argc, char **argv)
     if (optind > argc - 2) {
         return io_usage("writev");
     }
-    int64_t offset = io_parse_number(argv[optind]);
+    int64_t offset = io_parse_number(s, argv[optind]);
     if (offset < 0 || io_parse_vector(s, argv + optind + 1, argc - optind - 1, pattern, &v) < 0) {
         return -EINVAL;
     }
     report.start = clock_now(s->w, CLOCK_REAL);
-    ret = blk_pwritev(s->blk, offset, v.bytes, &v.iov, flags, NULL);
+    ret = blk_pwritev(s->blk, offset, v.bytes, &v.iov, flags, tag);
     if (ret < 0) {
         printf("writev failed: %s\n", strerror(-ret));
     } else {

@@ -7,6 +7,16 @@
 #include "ref/base/options.h"
 #include "ref/tools/io/io.h"
 
+struct value *io_parse_options(struct world *w, const char *text, struct error **err)
+{
+    struct value *notes = value_list(), *options = opts_parse_noting(text, NULL, notes, err);
+    for (size_t i = 0; options && i < list_len(notes); i++) {
+        world_report(w, REPORT_WARNING, "%s", value_get_str(list_at(notes, i)));
+    }
+    value_free(notes);
+    return options;
+}
+
 int io_open_file(struct io_session *s, const char *name, unsigned flags, bool writethrough,
                  bool force_share, struct value *options)
 {
@@ -41,6 +51,7 @@ int io_open_file(struct io_session *s, const char *name, unsigned flags, bool wr
 
 int io_cmd_close(struct io_session *s, int argc, char **argv)
 {
+    io_wait_idle(s);
     blk_unref(s->blk);
     s->blk = NULL;
     return 0;
@@ -56,7 +67,7 @@ static int bad_mode(struct io_session *s, const char *what, const char *mode)
 static int add_options(struct io_session *s, const char *text, struct value **options)
 {
     struct error *err = NULL;
-    struct value *more = opts_parse(text, NULL, &err);
+    struct value *more = io_parse_options(s->w, text, &err);
     if (!more) {
         world_report_error(s->w, err);
         return -EINVAL;
@@ -216,6 +227,7 @@ static int do_reopen(struct io_session *s, struct reopen_request *r)
         world_report(s->w, REPORT_ERROR, "Cannot change cache.writeback: Device attached");
         return -EINVAL;
     }
+    io_wait_idle(s);
     /* Write permissions are taken anew by the next command that needs them. */
     if (r->has_access && r->read_only) {
         blk_set_perm(s->blk, root->perm & ~(PERM_WRITE | PERM_WRITE_UNCHANGED | PERM_RESIZE),

@@ -24,17 +24,19 @@ static const char read_help[] =
     " -s, -- start of the part to verify (with -P)\n"
     " -v, -- dump the data\n"
     "\n";
-static const char readv_help[] = "\n"
-                                 " Reads a range of bytes into several buffers.\n"
-                                 "\n"
-                                 " Example:\n"
-                                 " 'readv -v 512 1k 1k' - shows 2 kilobytes from offset 512\n"
-                                 "\n"
-                                 " -C, -- statistics as comma-separated values\n"
-                                 " -P, -- verify that all bytes have this value\n"
-                                 " -v, -- dump the data\n"
-                                 " -q, -- print no statistics\n"
-                                 "\n";
+static const char readv_help[] =
+    "\n"
+    " Reads a range of bytes into several buffers.\n"
+    "\n"
+    " Example:\n"
+    " 'readv -v 512 1k 1k' - shows 2 kilobytes from offset 512\n"
+    "\n"
+    " -C, -- statistics as comma-separated values\n"
+    " -L, -- label the request and what is done for it (an extension of ours)\n"
+    " -P, -- verify that all bytes have this value\n"
+    " -v, -- dump the data\n"
+    " -q, -- print no statistics\n"
+    "\n";
 static const char write_help[] =
     "\n"
     " Writes a range of bytes, each 0xcd unless said otherwise.\n"
@@ -55,17 +57,19 @@ static const char write_help[] =
     " -u, -- with -z: the range may be unmapped\n"
     " -z, -- write zeroes by the driver's own means\n"
     "\n";
-static const char writev_help[] = "\n"
-                                  " Writes a range of bytes from several buffers.\n"
-                                  "\n"
-                                  " Example:\n"
-                                  " 'writev 512 1k 1k' - writes 2 kilobytes at offset 512\n"
-                                  "\n"
-                                  " -P, -- write this byte\n"
-                                  " -C, -- statistics as comma-separated values\n"
-                                  " -f, -- with Force Unit Access\n"
-                                  " -q, -- print no statistics\n"
-                                  "\n";
+static const char writev_help[] =
+    "\n"
+    " Writes a range of bytes from several buffers.\n"
+    "\n"
+    " Example:\n"
+    " 'writev 512 1k 1k' - writes 2 kilobytes at offset 512\n"
+    "\n"
+    " -L, -- label the request and what is done for it (an extension of ours)\n"
+    " -P, -- write this byte\n"
+    " -C, -- statistics as comma-separated values\n"
+    " -f, -- with Force Unit Access\n"
+    " -q, -- print no statistics\n"
+    "\n";
 static const char aio_read_help[] =
     "\n"
     " Starts a read and does not wait for it: aio_flush does.  Failures show in its output, not in "
@@ -132,6 +136,29 @@ static const char reopen_help[] =
     " -c, -- cache mode\n"
     " -o, -- options of the block driver (see 'open')\n"
     "\n";
+static const char break_help[] =
+    "\n"
+    " Stops the next request that causes the event. Words behind the tag choose among such\n"
+    " requests (an extension of ours):\n"
+    "\n"
+    " label=GLOB -- only requests labelled so (see -L of the commands)\n"
+    " nth=N      -- the Nth of them\n"
+    " sector=S   -- only requests that overlap this sector\n"
+    "\n"
+    " With '-' in place of an event and a label, the request stops when it is submitted.\n"
+    "\n";
+static const char flush_help[] =
+    "\n"
+    " -L, -- label the request and what is done for it (an extension of ours)\n"
+    "\n";
+static const char wait_help[] =
+    "\n"
+    " Waits until every asynchronous request whose label matches the glob is done, and reports\n"
+    " those that are done.\n"
+    "\n"
+    " Example:\n"
+    " 'wait A*' - waits for 'aio_write -L A1 ...' and 'aio_read -L A2 ...'\n"
+    "\n";
 static const char sigraise_help[] = "\n"
                                     " Sends this process a signal.\n"
                                     "\n"
@@ -154,12 +181,12 @@ static const struct io_command table[] = {
     {"alloc", "a", io_cmd_alloc, 1, 2, 0, false, "offset [count]",
      "checks if offset is allocated in the file", NULL},
     {"break", NULL, io_cmd_break, 2, 2, 0, false, "event tag",
-     "sets a breakpoint on event and tags the stopped request as tag", NULL},
+     "sets a breakpoint on event and tags the stopped request as tag", break_help},
     {"close", "c", io_cmd_close, 0, 0, 0, false, NULL, "close the current open file", NULL},
     {"discard", "d", io_cmd_discard, 2, -1, W, false, "[-Cq] off len",
      "discards a number of bytes at a specified offset", discard_help},
     {"flush", "f", io_cmd_flush, 0, 0, 0, false, NULL, "flush all in-core file state to disk",
-     NULL},
+     flush_help},
     {"help", "?", io_cmd_help, 0, 1, 0, true, "[command]", "help for one or all commands", NULL},
     {"info", "i", io_cmd_info, 0, 0, 0, false, NULL, "prints information about the current file",
      NULL},
@@ -185,6 +212,8 @@ static const struct io_command table[] = {
      NULL},
     {"truncate", "t", io_cmd_truncate, 1, 3, W | PERM_RESIZE, false, "[-m prealloc_mode] off",
      "truncates the current file at the given offset", NULL},
+    {"wait", NULL, io_cmd_wait, 1, 1, 0, false, "label",
+     "waits for the asynchronous requests labelled so (an extension of ours)", wait_help},
     {"wait_break", NULL, io_cmd_wait_break, 1, 1, 0, false, "tag",
      "waits for the suspension of a request", NULL},
     {"write", "w", io_cmd_write, 2, -1, W, false,
@@ -210,9 +239,9 @@ const struct io_command *io_find(const char *name)
     return NULL;
 }
 
-static void print_synopsis(const struct io_command *c)
+static void print_synopsis(const struct io_command *c, const char *name)
 {
-    printf("%s ", c->name);
+    printf("%s ", name);
     if (c->args) {
         printf("%s ", c->args);
     }
@@ -221,7 +250,7 @@ static void print_synopsis(const struct io_command *c)
 
 int io_usage(const char *command)
 {
-    print_synopsis(io_find(command));
+    print_synopsis(io_find(command), command);
     return -EINVAL;
 }
 
@@ -229,7 +258,7 @@ int io_cmd_help(struct io_session *s, int argc, char **argv)
 {
     if (argc == 1) {
         for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-            print_synopsis(&table[i]);
+            print_synopsis(&table[i], table[i].name);
         }
         printf("\nUse 'help commandname' for extended help.\n");
         return 0;
@@ -239,7 +268,7 @@ int io_cmd_help(struct io_session *s, int argc, char **argv)
         printf("command %s not found\n", argv[1]);
         return -EINVAL;
     }
-    print_synopsis(c);
+    print_synopsis(c, argv[1]);
     if (c->help) {
         fputs(c->help, stdout);
     }
@@ -271,21 +300,30 @@ int io_getopt(int argc, char **argv, const char *options, bool *restart)
     return c;
 }
 
-static bool check_arguments(const struct io_command *c, int n)
+/* Is the first word too many one of our extension: "-L", "label=GLOB"? */
+static bool is_extension(const struct io_command *c, char **argv)
 {
-    if (n >= c->min_args && (c->max_args < 0 || n <= c->max_args)) {
+    const char *word = argv[c->max_args + 1];
+    return c->run == io_cmd_flush   ? !strncmp(word, "-L", 2)
+           : c->run == io_cmd_break ? strchr(word, '=') != NULL
+                                    : false;
+}
+
+static bool check_arguments(const struct io_command *c, int n, char **argv)
+{
+    const char *name = argv[0];
+    if (n >= c->min_args && (c->max_args < 0 || n <= c->max_args || is_extension(c, argv))) {
         return true;
     }
-    fflush(stdout);
     if (c->max_args < 0) {
-        fprintf(stderr, "bad argument count %d to %s, expected at least %d arguments\n", n, c->name,
+        fprintf(stderr, "bad argument count %d to %s, expected at least %d arguments\n", n, name,
                 c->min_args);
     } else if (c->min_args == c->max_args) {
-        fprintf(stderr, "bad argument count %d to %s, expected %d arguments\n", n, c->name,
+        fprintf(stderr, "bad argument count %d to %s, expected %d arguments\n", n, name,
                 c->min_args);
     } else {
         fprintf(stderr, "bad argument count %d to %s, expected between %d and %d arguments\n", n,
-                c->name, c->min_args, c->max_args);
+                name, c->min_args, c->max_args);
     }
     return false;
 }
@@ -309,7 +347,6 @@ static int run_words(struct io_session *s, int argc, char **argv)
 {
     const struct io_command *c = io_find(argv[0]);
     if (!c) {
-        fflush(stdout);
         fprintf(stderr, "command \"%s\" not found\n", argv[0]);
         return -EINVAL;
     }
@@ -317,7 +354,7 @@ static int run_words(struct io_session *s, int argc, char **argv)
         fprintf(stderr, "no file open, try 'help open'\n");
         return -EINVAL;
     }
-    if (!check_arguments(c, argc - 1)) {
+    if (!check_arguments(c, argc - 1, argv)) {
         return -EINVAL;
     }
     int ret = take_permissions(s, c->perm);
@@ -329,7 +366,7 @@ int io_run_line(struct io_session *s, const char *line)
     char *text = str_dup(line), *rest = text, *word;
     char **argv = NULL;
     int argc = 0, cap = 0, ret = 0;
-    while ((word = strsep(&rest, " \n\r"))) {
+    while ((word = strsep(&rest, " "))) {
         if (!*word) {
             continue;
         }

@@ -5,11 +5,12 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include "ref/base/mem.h"
 #include "ref/base/sizes.h"
 #include "ref/engine/clock.h"
 
-int64_t io_parse_number(const char *text)
+int64_t io_parse_number(struct io_session *s, const char *text)
 {
     uint64_t value = 0;
     int ret = parse_size(text, NULL, 'B', &value);
@@ -19,6 +20,10 @@ int64_t io_parse_number(const char *text)
     if (ret == -ERANGE) {
         printf("Parsing error: argument too large -- %s\n", text);
         return ret;
+    }
+    if (ret == 0 && size_has_hex_suffix(text)) {
+        world_report(s->w, REPORT_WARNING,
+                     "Using a multiplier suffix on hex numbers is deprecated: %s", text);
     }
     if (ret < 0) {
         printf("Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- %s\n",
@@ -146,9 +151,13 @@ const char *io_tag(struct io_session *s, const char *tag)
     return k->text;
 }
 
-void io_wait_idle(struct io_session *s)
+bool io_tag_known(const struct io_session *s, const char *glob)
 {
-    while (s->pending) {
-        waitq_wait(s->w, &s->idle);
+    const struct kept_tag *k;
+    LIST_FOREACH (k, &s->tags, link) {
+        if (!fnmatch(glob, k->text, 0)) {
+            return true;
+        }
     }
+    return false;
 }
