@@ -55,6 +55,9 @@ static const struct letter {
     {OP_RESIZE, 0, 0, 0, 0, 2 << 20, ""},
     {OP_RESIZE, 0, 0, 0, 8, 0, ""},
     {OP_FLUSH, 0, 0, 0, 0, 0, ""},
+    {OP_COMMIT, 0, 0, 0, 0, 0, ""},
+    {OP_AMEND, 0, 0, 0, 0, 0, "compat=0.10"},
+    {OP_AMEND, 0, 0, 0, 0, 0, "compat=1.1,refcount_bits=64"},
 };
 
 static const char *const specials[] = {
@@ -114,7 +117,7 @@ static void add_letter(struct program *p, const struct letter *l, int64_t cluste
     struct op op = {.kind = l->kind, .flags = l->flags, .seed = (uint32_t)p->n_ops % 255 + 1};
     op.offset = l->eighths * (cluster / 8) + l->add + shift;
     op.bytes = l->len_eighths * (cluster / 8) + l->len_add;
-    if (l->kind == OP_RESIZE || l->kind == OP_FLUSH || l->text[0]) {
+    if (l->kind == OP_RESIZE || (l->len_eighths == 0 && l->len_add == 0)) {
         op.offset = 0;
     }
     if (l->kind != OP_WRITE && l->kind != OP_WRITE_COMPRESSED) {

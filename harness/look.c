@@ -156,6 +156,8 @@ static bool read_image(struct view *v, struct blk *b)
             ok = judge(v, at, st.bytes, NULL, false);
         } else if (st.flags & STATUS_ALLOCATED) {
             ok = read_range(v, b, at, st.bytes);
+        } else if (v->o->committed) {
+            ok = read_range(v, b, at, st.bytes);
         } else {
             ok = judge_hole(v, at, st.bytes);
         }

@@ -125,7 +125,6 @@ void oracle_init(struct oracle *o, const struct program *p)
     o->n_runs = 1;
     o->size = o->sizes[0] = p->size;
     o->n_sizes = 1;
-    o->has_backing = p->backing;
     o->granule = raw ? 1 : option_size(p->options, "cluster_size=", 64 * KiB);
     if (strstr(p->options, "extended_l2=on")) {
         o->granule /= 32;
@@ -133,11 +132,11 @@ void oracle_init(struct oracle *o, const struct program *p)
     o->in_place = raw || strstr(p->options, "data_file_raw=on");
     struct oracle_run *r = &o->runs[0];
     *r = (struct oracle_run){.end = FAR_END, .live = only(0)};
-    r->crash = r->live;
+    r->crash = r->under = r->live;
     if (p->backing) {
         struct span s = span_of(o, 0, p->size);
         o->runs[s.first].live = (struct lawful){.backing = true};
-        o->runs[s.first].crash = o->runs[s.first].live;
+        o->runs[s.first].crash = o->runs[s.first].under = o->runs[s.first].live;
     }
 }
 
@@ -198,7 +197,7 @@ static struct lawful content_of(const struct oracle *o, const struct op *op,
     case OP_DISCARD:
         l = r->live;
         set_byte(&l, 0);
-        l.backing |= o->has_backing;
+        set_union(&l, &r->under);
         return l;
     default:
         return only(0);
@@ -238,7 +237,7 @@ static void begin_resize(struct oracle *o, const struct op *op)
     for (size_t i = s.first; i < s.end; i++) {
         struct oracle_run *r = &o->runs[i];
         set_byte(&r->crash, 0);
-        r->crash.backing |= o->has_backing; /* unmapped, and still as long as before */
+        set_union(&r->crash, &r->under); /* unmapped, and still as long as before */
         r->crash.any |= o->freed && !o->in_place;
     }
 }
@@ -251,6 +250,16 @@ static void begin_goto(struct oracle *o, const struct op *op)
         for (size_t i = s.first; i < s.end; i++) {
             set_union(&o->runs[i].crash, &sn->runs[k].live);
         }
+    }
+}
+
+/* The backing file takes over what the guest sees; the guest sees no change. */
+static void begin_commit(struct oracle *o)
+{
+    o->committed = true;
+    for (size_t i = 0; i < o->n_runs; i++) {
+        set_union(&o->runs[i].under, &o->runs[i].live);
+        set_union(&o->runs[i].under, &o->runs[i].crash);
     }
 }
 
@@ -268,6 +277,9 @@ void oracle_begin(struct oracle *o, const struct op *op)
         break;
     case OP_APPLY:
         begin_goto(o, op);
+        break;
+    case OP_COMMIT:
+        begin_commit(o);
         break;
     default:
         break;
@@ -322,7 +334,7 @@ static void end_resize(struct oracle *o, const struct op *op, int status)
             r->live = only(0);
         } else {
             set_byte(&r->live, 0);
-            r->live.backing |= o->has_backing;
+            set_union(&r->live, &r->under);
         }
     }
     o->freed = true;
@@ -406,6 +418,22 @@ static void end_delete(struct oracle *o, const struct op *op, int status)
     }
 }
 
+/* What snapshots take from the backing file was changed below them. */
+static void end_commit(struct oracle *o, int status)
+{
+    for (size_t i = 0; i < o->n_runs && status == 0; i++) {
+        o->runs[i].under = o->runs[i].live;
+    }
+    for (unsigned k = 0; k < o->n_snapshots; k++) {
+        for (size_t i = 0; i < o->snapshots[k].n_runs; i++) {
+            struct lawful *l = &o->snapshots[k].runs[i].live;
+            l->any |= l->backing;
+        }
+    }
+    o->freed = true;
+    unsettle(o, 0, FAR_END);
+}
+
 void oracle_end(struct oracle *o, const struct op *op, int status)
 {
     switch (op->kind) {
@@ -426,6 +454,13 @@ void oracle_end(struct oracle *o, const struct op *op, int status)
         break;
     case OP_DELSNAP:
         end_delete(o, op, status);
+        break;
+    case OP_COMMIT:
+        end_commit(o, status);
+        break;
+    case OP_AMEND:
+        o->freed = true;
+        unsettle(o, 0, FAR_END);
         break;
     case OP_FLUSH:
         if (status == 0) {

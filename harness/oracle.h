@@ -29,8 +29,9 @@ struct lawful {
 struct oracle_run {
     int64_t start, end;
     struct lawful live, crash;
-    bool written; /* lies in a granule that a plain write allocated, not yet flushed */
-    bool settled; /* the same, flushed and not shared since: later writes are in place */
+    struct lawful under; /* what the backing file may hold here: a discard may show it */
+    bool written;        /* lies in a granule that a plain write allocated, not yet flushed */
+    bool settled;        /* the same, flushed and not shared since: later writes are in place */
 };
 
 struct oracle_snapshot {
@@ -49,8 +50,9 @@ struct oracle {
     bool any_size;   /* too many to list */
     bool size_open;  /* a resize failed: old or new from then on */
     int64_t granule; /* bytes: what the format allocates at once; 1: never allocates (raw) */
-    bool has_backing, in_place; /* in_place: data never moves (raw, raw external data file) */
-    bool freed;                 /* clusters were freed before: new ones may hold stale bytes */
+    bool in_place;   /* data never moves (raw, raw external data file) */
+    bool committed;  /* the backing file is no longer the pattern */
+    bool freed;      /* clusters were freed before: new ones may hold stale bytes */
     struct oracle_snapshot snapshots[ORACLE_SNAPSHOTS];
     unsigned n_snapshots;
 };

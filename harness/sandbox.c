@@ -11,7 +11,10 @@
 #include "ref/base/mem.h"
 #include "ref/block/backend.h"
 #include "ref/block/image_make.h"
+#include "ref/base/options.h"
 #include "ref/block/snapshot.h"
+#include "ref/job/amend.h"
+#include "ref/job/commit.h"
 #include "ref/tools/drivers.h"
 
 static void quiet(void *opaque, enum report_kind kind, const char *text) {}
@@ -258,6 +261,36 @@ static int snapshot(struct run *r, const struct op *op)
     return ret;
 }
 
+static int amend(struct run *r, const struct op *op)
+{
+    struct node *n = blk_node(r->b);
+    struct error *err = NULL;
+    int ret = -ENOTSUP;
+    if (n->drv->amend && n->drv->amend_options) {
+        struct value *opts = opts_parse(op->text, NULL, NULL);
+        struct job *j = opts ? amend_job_flat(NULL, n, opts, false, &err) : NULL;
+        ret = j ? job_run(j, &err) : -EINVAL;
+    }
+    error_free(err);
+    return ret;
+}
+
+/* Into the backing file; the image is emptied then. */
+static int commit(struct run *r)
+{
+    struct node *top = blk_node(r->b), *base = commit_target(top);
+    struct commit_options o = {.after = COMMIT_EMPTY};
+    struct commit c;
+    struct error *err = NULL;
+    if (!base) {
+        return -ENOTSUP;
+    }
+    struct job *j = commit_job_new(&c, NULL, top, base, &o, &err);
+    int ret = j ? job_run(j, &err) : -EPERM;
+    error_free(err);
+    return ret;
+}
+
 /* As programs do: what was written is made durable first. */
 static int reopen(struct run *r)
 {
@@ -291,6 +324,10 @@ static int carry_out(struct run *r, const struct op *op)
         return flush(r);
     case OP_REOPEN:
         return reopen(r);
+    case OP_AMEND:
+        return amend(r, op);
+    case OP_COMMIT:
+        return commit(r);
     default:
         return -ENOTSUP;
     }

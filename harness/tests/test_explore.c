@@ -179,6 +179,37 @@ static void test_failed_steps_that_once_lost_data(void **state)
     }
 }
 
+/* Every kind of operation is carried out, not just refused: their statuses are 0. */
+static void test_operations_are_carried_out(void **state)
+{
+    static const char *const texts[] = {
+        "image qcow2 1M backing cluster_size=4k\nwrite 0 8k 1\nzero 8k 8k\nflush\ncommit\n"
+        "discard 0 8k\nread 0 1M\n",
+        "image qcow2 1M cluster_size=4k\nwrite 0 8k 1\nzero 0 4k\namend compat=0.10\n"
+        "amend compat=1.1,refcount_bits=64\nread 0 1M\nsnapshot s\nwritec 64k 4k 3\napply s\n"
+        "delsnap s\nresize 2M\nreopen\nread 0 2M\n",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        struct process *process = process_new();
+        struct sandbox *sb = sandbox_new(process, &profile_reference, PLANT_NONE);
+        struct recording rec;
+        struct disk_set base;
+        struct program p;
+        assert_int_equal(program_parse(texts[i], &p, NULL), 0);
+        assert_int_equal(sandbox_create(sb, &p, &base, NULL), 0);
+        assert_int_equal(sandbox_record(sb, &p, &base, NULL, false, &rec, NULL), 0);
+        for (size_t k = 0; k < p.n_ops; k++) {
+            assert_int_equal(rec.status[k], 0);
+        }
+        assert_false(rec.wrong);
+        recording_free(&rec);
+        disk_set_free(&base);
+        program_free(&p);
+        sandbox_free(sb);
+        process_free(process);
+    }
+}
+
 /* Power goes again while leaks are repaired: refcounts are stable before flags rely on them. */
 static void test_repairs_that_are_cut(void **state)
 {
@@ -232,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_a_state_can_be_seen_again),
         cmocka_unit_test(test_same_states_each_time),
         cmocka_unit_test(test_failed_steps_that_once_lost_data),
+        cmocka_unit_test(test_operations_are_carried_out),
         cmocka_unit_test(test_repairs_that_are_cut),
         cmocka_unit_test(test_programs_parse_again),
     };
