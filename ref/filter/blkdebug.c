@@ -80,6 +80,7 @@ static char *read_config(struct world *w, const char *path, struct error **err)
     int fd = host_open(w, path, O_RDONLY | O_CLOEXEC, 0);
     ssize_t got = fd < 0 ? fd : host_fstat(w, fd, &st);
     char *text = NULL;
+    bool opened = fd >= 0;
 
     if (got == 0) {
         size_t len = (size_t)MIN(st.st_size, CONFIG_MAX);
@@ -92,7 +93,8 @@ static char *read_config(struct world *w, const char *path, struct error **err)
         host_close(w, fd);
     }
     if (got < 0) {
-        error_set_errno(err, (int)-got, "Could not read blkdebug config file");
+        error_set_errno(err, (int)-got, "%s",
+                        opened ? "Cannot read config file" : "Could not read blkdebug config file");
         mem_free(text);
         return NULL;
     }

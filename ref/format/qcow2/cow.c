@@ -88,11 +88,11 @@ static int read_area(struct qcow2 *s, const struct qcow2_alloc *a, const struct 
     if (c->bytes == 0) {
         return 0;
     }
-    child_event(s->n->file, LABEL_COW_READ, r);
     if (a->cow_zero) {
         memset(buf, 0, c->bytes);
         return 0;
     }
+    child_event(s->n->file, LABEL_COW_READ, r);
     struct iov q;
     iov_single(&q, buf, c->bytes);
     return qcow2_read_range(s, c->offset, c->bytes, &q, 0, LABEL_COW_READ, r);

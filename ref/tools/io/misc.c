@@ -167,7 +167,8 @@ int io_cmd_map(struct io_session *s, int argc, char **argv)
 {
     int64_t length = blk_length(s->blk), pos = 0;
     if (length < 0) {
-        printf("Failed to query image length: %s\n", strerror((int)-length));
+        world_report(s->w, REPORT_ERROR, "Failed to query image length: %s",
+                     strerror((int)-length));
         return (int)length;
     }
     while (pos < length) {
@@ -175,11 +176,12 @@ int io_cmd_map(struct io_session *s, int argc, char **argv)
         int allocated;
         int64_t n = allocation_run(blk_node(s->blk), pos, length, &allocated);
         if (n < 0) {
-            printf("Failed to get allocation status: %s\n", strerror((int)-n));
+            world_report(s->w, REPORT_ERROR, "Failed to get allocation status: %s",
+                         strerror((int)-n));
             return (int)n;
         }
         if (!n) {
-            printf("Unexpected end of image\n");
+            world_report(s->w, REPORT_ERROR, "Unexpected end of image");
             return -EIO;
         }
         io_size_text(size, (double)n);
