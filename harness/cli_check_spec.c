@@ -9,8 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "harness/cli.h"
-#include "specs/runtime/qcow2_check.h"
-#include "specs/runtime/vmdk_check.h"
+#include "specs/runtime/checkers.h"
 
 static int read_file(void *opaque, uint64_t offset, void *buf, size_t len)
 {
@@ -47,22 +46,28 @@ static bool print_report(const struct spec_report *r)
 }
 
 /* By the first bytes; what is not known is judged, and found wrong, as qcow2. */
-static int check_image(const struct spec_image *image, struct spec_report *r)
+static const struct spec_checker *choose(const struct spec_image *image)
 {
-    uint8_t magic[4] = {0};
-    int ret = image->size >= sizeof(magic) ? read_file(image->opaque, 0, magic, sizeof(magic)) : 0;
-    if (ret < 0) {
-        return ret;
+    uint8_t head[512] = {0};
+    size_t n = image->size < sizeof(head) ? (size_t)image->size : sizeof(head);
+    const struct spec_checker *c = NULL;
+    if (read_file(image->opaque, 0, head, n) == 0) {
+        c = spec_checker_probe(head, n);
     }
-    bool vmdk = !memcmp(magic, "KDMV", 4) || !memcmp(magic, "COWD", 4);
-    return vmdk ? spec_vmdk_check(image, NULL, NULL, r) : spec_qcow2_check(image, NULL, NULL, r);
+    return c ? c : spec_checker_find("qcow2");
 }
 
-static int check(const char *name, int fd, uint64_t size)
+static int check(const char *name, const char *format, int fd, uint64_t size)
 {
     struct spec_image image = {.read = read_file, .opaque = &fd, .size = size};
     struct spec_report report = {0};
-    int ret = check_image(&image, &report);
+    const struct spec_checker *c = format ? spec_checker_find(format) : choose(&image);
+    const char *clause;
+    if (!c) {
+        fprintf(stderr, "blkref check-spec: no checker for format '%s'\n", format);
+        return 1;
+    }
+    int ret = c->check(&image, NULL, &report, &clause);
     if (ret < 0) {
         fprintf(stderr, "blkref check-spec: %s: %s\n", name, strerror(-ret));
     }
@@ -72,19 +77,25 @@ static int check(const char *name, int fd, uint64_t size)
 
 int check_spec_main(int argc, char **argv)
 {
+    static const char usage[] = "usage: blkref check-spec [--format FORMAT] FILE\n"
+                                "Status: 0 clean, 2 breaks a rule, 1 could not be checked.\n";
+    const char *format = argc == 4 && !strcmp(argv[1], "--format") ? argv[2] : NULL;
+    const char *file = argv[argc - 1];
     struct stat st;
-    if (argc != 2 || argv[1][0] == '-') {
-        fputs("usage: blkref check-spec FILE\nStatus: 0 clean, 2 breaks a rule, 1 could not be "
-              "checked.\n",
-              stderr);
+    if (argc == 2 && !strcmp(file, "--help")) {
+        fputs(usage, stdout);
+        return 0;
+    }
+    if ((argc != 2 && !format) || file[0] == '-') {
+        fputs(usage, stderr);
         return 1;
     }
-    int fd = open(argv[1], O_RDONLY);
+    int fd = open(file, O_RDONLY);
     if (fd < 0 || fstat(fd, &st) < 0) {
-        fprintf(stderr, "blkref check-spec: %s: %m\n", argv[1]);
+        fprintf(stderr, "blkref check-spec: %s: %m\n", file);
         return 1;
     }
-    int status = check(argv[1], fd, (uint64_t)st.st_size);
+    int status = check(file, format, fd, (uint64_t)st.st_size);
     close(fd);
     return status;
 }

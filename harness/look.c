@@ -12,7 +12,7 @@
 #include <string.h>
 #include "ref/base/mem.h"
 #include "ref/block/backend.h"
-#include "specs/runtime/qcow2_check.h"
+#include "specs/runtime/checkers.h"
 
 struct view {
     struct sandbox *sb;
@@ -45,12 +45,10 @@ static bool spec_judge(struct view *v)
     const struct spec_limits limits = {.clusters = 1 << 20, .work = 1 << 28};
     struct disk *d = v->set->disk[0];
     struct spec_image image = {.read = read_disk, .opaque = d, .size = (uint64_t)disk_size(d)};
-    struct spec_qcow2_info info = {0};
     struct spec_report *r = mem_zalloc(sizeof(*r));
     const char *clause = NULL;
-    int ret = spec_qcow2_check(&image, &limits, &info, r);
-    bool ok =
-        ret == 0 && spec_report_allowed(r, spec_qcow2()->promise, spec_qcow2_holds, &info, &clause);
+    int ret = spec_checker_find(v->p->format)->check(&image, &limits, r, &clause);
+    bool ok = ret == 0 && !clause;
     if (ok && v->look & LOOK_CLEAN && (r->count[SPEC_CORRUPTION] || r->count[SPEC_LEAK])) {
         ok = false;
         clause = r->nr_findings ? r->findings[0].clause : "?";
@@ -73,7 +71,7 @@ static bool spec_judge(struct view *v)
 
 static bool has_spec(const struct program *p)
 {
-    return !strcmp(p->format, "qcow2");
+    return spec_checker_find(p->format) != NULL;
 }
 
 static bool check_image(struct view *v, struct blk *b)
