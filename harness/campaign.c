@@ -54,6 +54,9 @@ void campaign_report(struct campaign *c, const char *stage, const struct subject
         r.repro = text;
     }
     store_result(c->store, &r);
+    if (c->failed && (r.verdict == VERDICT_FAIL || r.verdict == VERDICT_SUBJECT_ERROR)) {
+        c->failed(c, stage, name, detail);
+    }
     mem_free(text);
     mem_free(id);
 }

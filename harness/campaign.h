@@ -26,6 +26,8 @@ struct campaign {
     unsigned shrunk; /* programs shrunk in this stage so far */
     double progress_start, progress_last;
     bool progress; /* a terminal is there: show count, rate, time left */
+    /* Told of each failure that the divergence list does not explain; NULL: nobody. */
+    void (*failed)(struct campaign *c, const char *stage, const char *name, const char *detail);
 };
 
 /* Runs to the end even when things fail; < 0 only when the stage itself could not run. */
@@ -46,6 +48,7 @@ int stage_read(struct campaign *c, struct error **err);
 int stage_write(struct campaign *c, struct error **err);
 int stage_programs(struct campaign *c, struct error **err);
 int stage_faults(struct campaign *c, struct error **err);
+int stage_schedules(struct campaign *c, struct error **err);
 int stage_crash(struct campaign *c, struct error **err);
 int stage_trace(struct campaign *c, struct error **err);
 int stage_fuzz(struct campaign *c, struct error **err);

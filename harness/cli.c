@@ -14,8 +14,10 @@ const struct cli_command cli_commands[] = {
     {"repro", "exactly one failure again", repro_main},
     {"crash", "every state a power cut may leave of one program", cmd_crash},
     {"faults", "the k-th I/O of each label of one program fails", cmd_faults},
+    {"schedules", "operations beside each other in every order", cmd_schedules},
     {"check-spec", "an image by the clauses of its format's spec", check_spec_main},
     {"iotests", "an upstream tests/qemu-iotests tree on our programs or others", iotests_main},
+    {"mutants", "historical bugs put back: which explorer finds them, how fast", mutants_main},
     {"bench", "what worlds and crash states cost, for `make bench`", bench_main},
     {NULL, NULL, NULL},
 };

@@ -15,6 +15,7 @@ int campaign_main(int argc, char **argv);
 int repro_main(int argc, char **argv);
 int check_spec_main(int argc, char **argv);
 int iotests_main(int argc, char **argv);
+int mutants_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 
 #endif

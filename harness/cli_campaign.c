@@ -32,7 +32,7 @@ struct request {
     const char *named[MAX_NAMED], *only[MAX_NAMED]; /* --subject NAME=DIR, --only STAGE */
     unsigned n_named, n_only;
     enum planted planted;
-    bool json, in_process;
+    bool json, in_process, first;
 };
 
 static const char usage_text[] =
@@ -49,7 +49,8 @@ static const char usage_text[] =
     "  --divergences FILE   known differences (docs/divergences.txt)\n"
     "  --report DIR         where result store and reports go\n"
     "  --json               results as JSON instead of the scoreboard\n"
-    "  --plant DEFECT       flip-byte, drop-flush, leak-cluster: to see the stages fail\n\n"
+    "  --first              ends with the first failure, which is printed\n"
+    "  --plant DEFECT       flip-byte, drop-flush, leak-cluster, race: to see the stages fail\n\n"
     "Status: 0, or 1 on a failure that the divergence list does not explain, 2 when it could not "
     "run.\n";
 
@@ -80,6 +81,7 @@ enum {
     OPT_DIVERGENCES,
     OPT_REPORT,
     OPT_JSON,
+    OPT_FIRST,
     OPT_PLANT,
     OPT_HELP
 };
@@ -109,6 +111,9 @@ static bool take_option(struct request *r, int option, const char *arg)
     case OPT_JSON:
         r->json = true;
         return true;
+    case OPT_FIRST:
+        r->first = true;
+        return true;
     case OPT_BUILD:
         r->build = arg;
         return true;
@@ -137,6 +142,7 @@ static int parse(struct request *r, int argc, char **argv)
         {"divergences", required_argument, 0, OPT_DIVERGENCES},
         {"report", required_argument, 0, OPT_REPORT},
         {"json", no_argument, 0, OPT_JSON},
+        {"first", no_argument, 0, OPT_FIRST},
         {"plant", required_argument, 0, OPT_PLANT},
         {"help", no_argument, 0, OPT_HELP},
         {0, 0, 0, 0},
@@ -300,6 +306,16 @@ static void judge_divergences(struct campaign *c)
     }
 }
 
+/* --first: one failure is all that is wanted. */
+static void end_at_first(struct campaign *c, const char *stage, const char *name,
+                         const char *detail)
+{
+    printf("%s: %s: %s\n", stage, name, detail ? detail : "fails");
+    fflush(stdout);
+    remove_tree(c->dir);
+    _exit(1);
+}
+
 /* In memory where that can be: the subjects' flushes would otherwise wait for the host's disk. */
 static const char *scratch_place(void)
 {
@@ -319,6 +335,7 @@ static int start(struct campaign *c, const struct request *r, struct error **err
         mkdir(r->report, 0777);
     }
     c->progress = isatty(2);
+    c->failed = r->first ? end_at_first : NULL;
     c->repro_dir = str_fmt("%s/repro", r->report ? r->report : r->build);
     c->divergences = ret < 0 ? NULL : divergences_load(r->divergences, err);
     c->store = c->divergences ? store_open(path, err) : NULL;

@@ -28,7 +28,7 @@ char *program_title(const struct program *p, const char *id)
     strbuf_printf(&out, "%s%s%s:", p->backing ? "backing " : "", p->options,
                   p->options[0] ? "" : p->format);
     for (size_t i = 0; i < p->n_ops; i++) {
-        strbuf_puts(&out, i ? "; " : " ");
+        strbuf_puts(&out, p->ops[i].beside ? " || " : i ? "; " : " ");
         op_print(&out, &p->ops[i]);
     }
     strbuf_printf(&out, " [%s]", id);

@@ -7,6 +7,7 @@
 #include "harness/campaign.h"
 #include "harness/crash_explore.h"
 #include "harness/fault_explore.h"
+#include "harness/schedule_explore.h"
 
 /* A subject that runs in this process has a profile's name; NULL for the others. */
 const struct profile *subject_profile(const struct subject *s);
@@ -23,11 +24,13 @@ void first_fault(void *opaque, const struct fault_finding *f);
 /* Reproducers again: 1 fails again (err says how), 0 passes, < 0 cannot run. */
 int repro_crash(struct campaign *c, const char *subject, const char *text, struct error **err);
 int repro_faults(struct campaign *c, const char *subject, const char *text, struct error **err);
+int repro_schedules(struct campaign *c, const char *subject, const char *text, struct error **err);
 int repro_fuzz(struct campaign *c, const char *subject, const char *text, struct error **err);
 
-/* `blkref crash PROGRAM` and `blkref faults PROGRAM`: exit status 0 nothing found, 1 findings, 2
+/* `blkref crash PROGRAM`, `faults` and `schedules`: exit status 0 nothing found, 1 findings, 2
  * usage. */
 int cmd_crash(int argc, char **argv);
 int cmd_faults(int argc, char **argv);
+int cmd_schedules(int argc, char **argv);
 
 #endif

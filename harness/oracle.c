@@ -1,7 +1,7 @@
 /*
  * The crash oracle.  See oracle.h.
  */
-#include "harness/oracle.h"
+#include "harness/oracle_int.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,21 +9,19 @@
 #include "ref/base/mem.h"
 #include "ref/base/sizes.h"
 
-#define FAR_END INT64_MAX
-
 /* ---- sets ---- */
 
-static void set_byte(struct lawful *l, uint8_t v)
+void lawful_add_byte(struct lawful *l, uint8_t v)
 {
     l->byte[v >> 6] |= UINT64_C(1) << (v & 63);
 }
 
-static bool has_byte(const struct lawful *l, uint8_t v)
+static bool lawful_has_byte(const struct lawful *l, uint8_t v)
 {
     return l->byte[v >> 6] >> (v & 63) & 1;
 }
 
-static void set_union(struct lawful *to, const struct lawful *from)
+void lawful_add(struct lawful *to, const struct lawful *from)
 {
     for (int i = 0; i < 4; i++) {
         to->byte[i] |= from->byte[i];
@@ -32,18 +30,18 @@ static void set_union(struct lawful *to, const struct lawful *from)
     to->any |= from->any;
 }
 
-static struct lawful only(uint8_t v)
+struct lawful lawful_only(uint8_t v)
 {
     struct lawful l = {0};
-    set_byte(&l, v);
+    lawful_add_byte(&l, v);
     return l;
 }
 
-static void set_text(struct strbuf *out, const struct lawful *l)
+static void lawful_text(struct strbuf *out, const struct lawful *l)
 {
     const char *sep = "";
     for (unsigned v = 0; v < 256; v++) {
-        if (has_byte(l, (uint8_t)v)) {
+        if (lawful_has_byte(l, (uint8_t)v)) {
             strbuf_printf(out, "%s0x%02x", sep, v);
             sep = ", ";
         }
@@ -53,7 +51,7 @@ static void set_text(struct strbuf *out, const struct lawful *l)
 
 /* ---- runs ---- */
 
-static size_t run_at(const struct oracle *o, int64_t offset)
+size_t oracle_run_at(const struct oracle *o, int64_t offset)
 {
     size_t lo = 0, hi = o->n_runs;
     while (hi - lo > 1) {
@@ -73,7 +71,7 @@ static size_t split(struct oracle *o, int64_t offset)
     if (offset == FAR_END) {
         return o->n_runs;
     }
-    size_t i = run_at(o, offset);
+    size_t i = oracle_run_at(o, offset);
     if (o->runs[i].start == offset) {
         return i;
     }
@@ -88,18 +86,14 @@ static size_t split(struct oracle *o, int64_t offset)
     return i + 1;
 }
 
-struct span {
-    size_t first, end;
-};
-
-static struct span span_of(struct oracle *o, int64_t start, int64_t end)
+struct oracle_span oracle_span(struct oracle *o, int64_t start, int64_t end)
 {
     if (start >= end) {
-        return (struct span){0, 0};
+        return (struct oracle_span){0, 0};
     }
     split(o, start);
     size_t e = split(o, end);
-    return (struct span){run_at(o, start), e};
+    return (struct oracle_span){oracle_run_at(o, start), e};
 }
 
 /* ---- life ---- */
@@ -131,10 +125,10 @@ void oracle_init(struct oracle *o, const struct program *p)
     }
     o->in_place = raw || strstr(p->options, "data_file_raw=on");
     struct oracle_run *r = &o->runs[0];
-    *r = (struct oracle_run){.end = FAR_END, .live = only(0)};
+    *r = (struct oracle_run){.end = FAR_END, .live = lawful_only(0)};
     r->crash = r->under = r->live;
     if (p->backing) {
-        struct span s = span_of(o, 0, p->size);
+        struct oracle_span s = oracle_span(o, 0, p->size);
         o->runs[s.first].live = (struct lawful){.backing = true};
         o->runs[s.first].crash = o->runs[s.first].under = o->runs[s.first].live;
     }
@@ -176,7 +170,7 @@ static void lawful_size(struct oracle *o, int64_t size)
     o->sizes[o->n_sizes++] = size;
 }
 
-static struct oracle_snapshot *find_snapshot(struct oracle *o, const char *name)
+struct oracle_snapshot *oracle_snapshot_named(struct oracle *o, const char *name)
 {
     for (unsigned i = 0; i < o->n_snapshots; i++) {
         if (!strcmp(o->snapshots[i].name, name)) {
@@ -193,19 +187,19 @@ static struct lawful content_of(const struct oracle *o, const struct op *op,
     switch (op->kind) {
     case OP_WRITE:
     case OP_WRITE_COMPRESSED:
-        return only((uint8_t)op->seed);
+        return lawful_only((uint8_t)op->seed);
     case OP_DISCARD:
         l = r->live;
-        set_byte(&l, 0);
-        set_union(&l, &r->under);
+        lawful_add_byte(&l, 0);
+        lawful_add(&l, &r->under);
         return l;
     default:
-        return only(0);
+        return lawful_only(0);
     }
 }
 
 /* What the promise lets an unfinished change leave, besides old and new. */
-static void add_side_effects(const struct oracle *o, const struct op *op, struct oracle_run *r)
+void oracle_side_effects(const struct oracle *o, const struct op *op, struct oracle_run *r)
 {
     if (o->in_place) {
         return;
@@ -213,42 +207,47 @@ static void add_side_effects(const struct oracle *o, const struct op *op, struct
     if (op->kind == OP_WRITE_COMPRESSED) {
         r->crash.any = true;
     } else if (op->kind != OP_WRITE || !r->settled) {
-        set_byte(&r->crash, 0);
+        lawful_add_byte(&r->crash, 0);
         r->crash.any |= o->freed;
     }
 }
 
 static void begin_change(struct oracle *o, const struct op *op)
 {
-    struct span s = span_of(o, op->offset, MIN(op->offset + op->bytes, FAR_END));
+    struct oracle_span s = oracle_span(o, op->offset, MIN(op->offset + op->bytes, FAR_END));
     for (size_t i = s.first; i < s.end; i++) {
         struct oracle_run *r = &o->runs[i];
         struct lawful l = content_of(o, op, r);
-        set_union(&r->crash, &l);
-        add_side_effects(o, op, r);
+        lawful_add(&r->crash, &l);
+        oracle_side_effects(o, op, r);
     }
 }
 
 /* The cut-off part is gone; what grows again reads as zeroes. */
 static void begin_resize(struct oracle *o, const struct op *op)
 {
-    struct span s = span_of(o, MIN(op->bytes, o->size), FAR_END);
+    struct oracle_span s = oracle_span(o, MIN(op->bytes, o->size), FAR_END);
     lawful_size(o, op->bytes);
     for (size_t i = s.first; i < s.end; i++) {
         struct oracle_run *r = &o->runs[i];
-        set_byte(&r->crash, 0);
-        set_union(&r->crash, &r->under); /* unmapped, and still as long as before */
+        lawful_add_byte(&r->crash, 0);
+        lawful_add(&r->crash, &r->under); /* unmapped, and still as long as before */
         r->crash.any |= o->freed && !o->in_place;
     }
 }
 
 static void begin_goto(struct oracle *o, const struct op *op)
 {
-    const struct oracle_snapshot *sn = find_snapshot(o, op->text);
+    const struct oracle_snapshot *sn = oracle_snapshot_named(o, op->text);
+    if (sn && sn->size >= 0) {
+        lawful_size(o, sn->size);
+    } else if (sn) {
+        o->any_size = true;
+    }
     for (size_t k = 0; sn && k < sn->n_runs; k++) {
-        struct span s = span_of(o, sn->runs[k].start, sn->runs[k].end);
+        struct oracle_span s = oracle_span(o, sn->runs[k].start, sn->runs[k].end);
         for (size_t i = s.first; i < s.end; i++) {
-            set_union(&o->runs[i].crash, &sn->runs[k].live);
+            lawful_add(&o->runs[i].crash, &sn->runs[k].live);
         }
     }
 }
@@ -258,8 +257,8 @@ static void begin_commit(struct oracle *o)
 {
     o->committed = true;
     for (size_t i = 0; i < o->n_runs; i++) {
-        set_union(&o->runs[i].under, &o->runs[i].live);
-        set_union(&o->runs[i].under, &o->runs[i].crash);
+        lawful_add(&o->runs[i].under, &o->runs[i].live);
+        lawful_add(&o->runs[i].under, &o->runs[i].crash);
     }
 }
 
@@ -286,9 +285,9 @@ void oracle_begin(struct oracle *o, const struct op *op)
     }
 }
 
-static void unsettle(struct oracle *o, int64_t start, int64_t end)
+void oracle_unsettle(struct oracle *o, int64_t start, int64_t end)
 {
-    struct span s = span_of(o, start, end);
+    struct oracle_span s = oracle_span(o, start, end);
     for (size_t i = s.first; i < s.end; i++) {
         o->runs[i].settled = o->runs[i].written = false;
     }
@@ -297,12 +296,12 @@ static void unsettle(struct oracle *o, int64_t start, int64_t end)
 static void end_change(struct oracle *o, const struct op *op, int status)
 {
     int64_t end = MIN(op->offset + op->bytes, FAR_END);
-    struct span s = span_of(o, op->offset, end);
+    struct oracle_span s = oracle_span(o, op->offset, end);
     for (size_t i = s.first; i < s.end; i++) {
         struct oracle_run *r = &o->runs[i];
         struct lawful l = content_of(o, op, r);
         if (status < 0) {
-            set_union(&r->live, &l);
+            lawful_add(&r->live, &l);
             r->live.any |= op->kind == OP_WRITE_COMPRESSED && r->crash.any;
         } else {
             r->live = l;
@@ -315,10 +314,10 @@ static void end_change(struct oracle *o, const struct op *op, int status)
     int64_t to = ROUND_UP(MIN(end, INT64_MAX / 2), o->granule);
     if (op->kind != OP_WRITE) {
         o->freed = true;
-        unsettle(o, from, to);
+        oracle_unsettle(o, from, to);
         return;
     }
-    s = span_of(o, from, to);
+    s = oracle_span(o, from, to);
     for (size_t i = s.first; status == 0 && i < s.end; i++) {
         o->runs[i].written = true;
     }
@@ -326,15 +325,15 @@ static void end_change(struct oracle *o, const struct op *op, int status)
 
 static void end_resize(struct oracle *o, const struct op *op, int status)
 {
-    struct span s = span_of(o, MIN(op->bytes, o->size), FAR_END);
+    struct oracle_span s = oracle_span(o, MIN(op->bytes, o->size), FAR_END);
     for (size_t i = s.first; i < s.end; i++) {
         struct oracle_run *r = &o->runs[i];
         r->settled = r->written = false;
         if (status == 0) {
-            r->live = only(0);
+            r->live = lawful_only(0);
         } else {
-            set_byte(&r->live, 0);
-            set_union(&r->live, &r->under);
+            lawful_add_byte(&r->live, 0);
+            lawful_add(&r->live, &r->under);
         }
     }
     o->freed = true;
@@ -367,11 +366,11 @@ static bool refused(int status)
 /* Of two that share a name the first counts; when it may not be there, either may be meant. */
 static void end_snapshot(struct oracle *o, const struct op *op, int status)
 {
-    struct oracle_snapshot *sn = find_snapshot(o, op->text);
+    struct oracle_snapshot *sn = oracle_snapshot_named(o, op->text);
     if (refused(status)) {
         return;
     }
-    unsettle(o, 0, FAR_END);
+    oracle_unsettle(o, 0, FAR_END);
     o->freed = true; /* the old snapshot table */
     if (sn && sn->unsure) {
         for (size_t i = 0; i < sn->n_runs; i++) {
@@ -381,6 +380,7 @@ static void end_snapshot(struct oracle *o, const struct op *op, int status)
         sn = &o->snapshots[o->n_snapshots++];
         memcpy(sn->name, op->text, sizeof(sn->name));
         sn->unsure = status < 0;
+        sn->size = o->size_open ? -1 : o->size;
         sn->runs = mem_dup(o->runs, o->n_runs * sizeof(*o->runs));
         sn->n_runs = o->n_runs;
     }
@@ -388,19 +388,23 @@ static void end_snapshot(struct oracle *o, const struct op *op, int status)
 
 static void end_goto(struct oracle *o, const struct op *op, int status)
 {
-    const struct oracle_snapshot *sn = find_snapshot(o, op->text);
+    const struct oracle_snapshot *sn = oracle_snapshot_named(o, op->text);
     if (refused(status)) {
         return;
     }
     o->freed = true;
-    unsettle(o, 0, FAR_END);
+    oracle_unsettle(o, 0, FAR_END);
+    if (sn) {
+        o->size = status == 0 && sn->size >= 0 ? sn->size : o->size;
+        o->size_open |= status < 0 || sn->size < 0;
+    }
     for (size_t k = 0; sn && k < sn->n_runs; k++) {
-        struct span s = span_of(o, sn->runs[k].start, sn->runs[k].end);
+        struct oracle_span s = oracle_span(o, sn->runs[k].start, sn->runs[k].end);
         for (size_t i = s.first; i < s.end; i++) {
             if (status == 0) {
                 o->runs[i].live = sn->runs[k].live;
             } else {
-                set_union(&o->runs[i].live, &sn->runs[k].live);
+                lawful_add(&o->runs[i].live, &sn->runs[k].live);
             }
         }
     }
@@ -408,7 +412,7 @@ static void end_goto(struct oracle *o, const struct op *op, int status)
 
 static void end_delete(struct oracle *o, const struct op *op, int status)
 {
-    struct oracle_snapshot *sn = find_snapshot(o, op->text);
+    struct oracle_snapshot *sn = oracle_snapshot_named(o, op->text);
     o->freed = true;
     if (sn && status < 0 && !refused(status)) {
         sn->unsure = true;
@@ -431,7 +435,7 @@ static void end_commit(struct oracle *o, int status)
         }
     }
     o->freed = true;
-    unsettle(o, 0, FAR_END);
+    oracle_unsettle(o, 0, FAR_END);
 }
 
 void oracle_end(struct oracle *o, const struct op *op, int status)
@@ -460,7 +464,7 @@ void oracle_end(struct oracle *o, const struct op *op, int status)
         break;
     case OP_AMEND:
         o->freed = true;
-        unsettle(o, 0, FAR_END);
+        oracle_unsettle(o, 0, FAR_END);
         break;
     case OP_FLUSH:
         if (status == 0) {
@@ -476,7 +480,7 @@ void oracle_end(struct oracle *o, const struct op *op, int status)
 
 bool oracle_size_lawful(const struct oracle *o, enum oracle_view view, int64_t size)
 {
-    bool found = o->any_size || (view == ORACLE_LIVE && size == o->size);
+    bool found = o->any_size || (view == ORACLE_LIVE && (size == o->size || o->size_open));
     for (unsigned i = 0; view == ORACLE_CRASH && i < o->n_sizes; i++) {
         found |= o->sizes[i] == size;
     }
@@ -499,7 +503,7 @@ static bool all_equal(const uint8_t *buf, size_t len)
 static bool piece_lawful(const struct lawful *l, int64_t offset, const uint8_t *buf, size_t len)
 {
     uint8_t pattern[ORACLE_SECTOR];
-    if (l->any || (has_byte(l, buf[0]) && all_equal(buf, len))) {
+    if (l->any || (lawful_has_byte(l, buf[0]) && all_equal(buf, len))) {
         return true;
     }
     if (!l->backing) {
@@ -511,7 +515,7 @@ static bool piece_lawful(const struct lawful *l, int64_t offset, const uint8_t *
 
 static bool unread_lawful(const struct lawful *l, bool backing)
 {
-    return l->any || (backing ? l->backing : has_byte(l, 0));
+    return l->any || (backing ? l->backing : lawful_has_byte(l, 0));
 }
 
 static void explain(struct strbuf *why, const struct lawful *l, int64_t offset, const uint8_t *buf,
@@ -527,13 +531,13 @@ static void explain(struct strbuf *why, const struct lawful *l, int64_t offset, 
         strbuf_puts(why, backing ? "backing" : "0x00");
     }
     strbuf_puts(why, ", lawful: ");
-    set_text(why, l);
+    lawful_text(why, l);
 }
 
-static int64_t judge_run(const struct lawful *l, int64_t offset, int64_t bytes, const uint8_t *buf,
-                         struct strbuf *why)
+int64_t lawful_judge(const struct lawful *l, int64_t offset, int64_t bytes, const uint8_t *buf,
+                     struct strbuf *why)
 {
-    if (l->any || (has_byte(l, buf[0]) && all_equal(buf, (size_t)bytes))) {
+    if (l->any || (lawful_has_byte(l, buf[0]) && all_equal(buf, (size_t)bytes))) {
         return -1;
     }
     for (int64_t done = 0; done < bytes;) {
@@ -552,7 +556,7 @@ int64_t oracle_judge(const struct oracle *o, enum oracle_view view, int64_t offs
                      const uint8_t *buf, bool backing, struct strbuf *why)
 {
     int64_t end = offset + bytes, at = offset;
-    for (size_t i = run_at(o, offset); at < end; i++) {
+    for (size_t i = oracle_run_at(o, offset); at < end; i++) {
         const struct oracle_run *r = &o->runs[i];
         const struct lawful *l = view == ORACLE_LIVE ? &r->live : &r->crash;
         int64_t stop = MIN(end, r->end);
@@ -560,7 +564,7 @@ int64_t oracle_judge(const struct oracle *o, enum oracle_view view, int64_t offs
             explain(why, l, at, NULL, backing);
             return at;
         }
-        int64_t bad = buf ? judge_run(l, at, stop - at, buf + (at - offset), why) : -1;
+        int64_t bad = buf ? lawful_judge(l, at, stop - at, buf + (at - offset), why) : -1;
         if (bad >= 0) {
             return bad;
         }
@@ -572,7 +576,8 @@ int64_t oracle_judge(const struct oracle *o, enum oracle_view view, int64_t offs
 bool oracle_unreadable_lawful(const struct oracle *o, enum oracle_view view, int64_t offset,
                               int64_t bytes)
 {
-    for (size_t i = run_at(o, offset); i < o->n_runs && o->runs[i].start < offset + bytes; i++) {
+    for (size_t i = oracle_run_at(o, offset); i < o->n_runs && o->runs[i].start < offset + bytes;
+         i++) {
         if (!(view == ORACLE_LIVE ? &o->runs[i].live : &o->runs[i].crash)->any) {
             return false;
         }

@@ -36,7 +36,8 @@ struct oracle_run {
 
 struct oracle_snapshot {
     char name[48];
-    bool unsure; /* making or deleting it failed: it may be there or not */
+    bool unsure;  /* making or deleting it failed: it may be there or not */
+    int64_t size; /* of the disk then; -1: not known */
     struct oracle_run *runs;
     size_t n_runs;
 };

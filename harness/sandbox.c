@@ -30,6 +30,12 @@ struct sandbox *sandbox_new(struct process *p, const struct profile *profile, en
     return sb;
 }
 
+void sandbox_set_policy(struct sandbox *sb, struct sched_policy *policy, uint32_t alignment)
+{
+    sb->policy = policy;
+    sb->alignment = alignment;
+}
+
 void sandbox_free(struct sandbox *sb)
 {
     if (!sb) {
@@ -55,11 +61,16 @@ struct world *sandbox_world(struct sandbox *sb, const struct disk_set *set, stru
                                .io_set = true,
                                .seed = 1,
                                .simulated_time = true,
+                               .policy = sb->running,
                                .report = quiet};
     struct world *w = world_new(sb->process, &cfg);
     block_set_drivers(w, &all_drivers);
     for (int i = 0; i < set->n; i++) {
-        struct sim_disk d = {.disk = set->disk[i], .log = log, .index = i, .plan = plan};
+        struct sim_disk d = {.disk = set->disk[i],
+                             .log = log,
+                             .index = i,
+                             .plan = plan,
+                             .request_alignment = sb->running ? sb->alignment : 0};
         sim_register(w, sandbox_disk_name[i], &d);
     }
     return w;
@@ -143,16 +154,7 @@ int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set 
 
 /* ---- running ---- */
 
-struct run {
-    struct sandbox *sb;
-    struct world *w;
-    struct recording *rec;
-    struct blk *b;
-    bool may_fail, close_flush, opened;
-    struct error *err;
-};
-
-static void remember(struct recording *rec)
+void sandbox_remember(struct recording *rec)
 {
     if (rec->n_epochs == rec->cap_epochs) {
         rec->cap_epochs = rec->cap_epochs * 2 + 8;
@@ -163,10 +165,9 @@ static void remember(struct recording *rec)
     oracle_copy(&e->oracle, &rec->oracle);
 }
 
-/* The guest was told that this much is durable: cuts from here on are judged so. */
-static void acknowledge(struct recording *rec, const char *what)
+void sandbox_acknowledge(struct recording *rec, const char *what)
 {
-    remember(rec);
+    sandbox_remember(rec);
     disk_log_mark(rec->log, what);
 }
 
@@ -203,7 +204,7 @@ static int flush(struct run *r)
     int ret = blk_flush(r->b, NULL);
     oracle_end(&r->rec->oracle, &op, ret);
     if (ret == 0) {
-        acknowledge(r->rec, "flush");
+        sandbox_acknowledge(r->rec, "flush");
     }
     return ret;
 }
@@ -227,6 +228,22 @@ static int read_back(struct run *r, const struct op *op)
     return 0;
 }
 
+/* Planted: whole blocks are read, changed and written back, and nobody is kept from doing the same.
+ */
+static int write_by_blocks(struct run *r, const struct op *op, const uint8_t *data)
+{
+    int64_t block = 4 * KiB, start = ROUND_DOWN(op->offset, block),
+            end = MIN(ROUND_UP(op->offset + op->bytes, block), blk_length(r->b));
+    uint8_t *buf = mem_alloc((size_t)(end - start));
+    int ret = blk_pread(r->b, start, buf, end - start);
+    if (ret == 0) {
+        memcpy(buf + (op->offset - start), data, (size_t)op->bytes);
+        ret = blk_pwrite(r->b, start, buf, end - start, 0);
+    }
+    mem_free(buf);
+    return ret;
+}
+
 static int write_bytes(struct run *r, const struct op *op)
 {
     unsigned flags = op->kind == OP_WRITE_COMPRESSED ? REQ_COMPRESSED
@@ -237,7 +254,8 @@ static int write_bytes(struct run *r, const struct op *op)
         return -ENOMEM;
     }
     op_fill(buf, op->seed, op->offset, (size_t)op->bytes);
-    int ret = blk_pwrite(r->b, op->offset, buf, op->bytes, flags);
+    int ret = r->sb->planted == PLANT_RACE ? write_by_blocks(r, op, buf)
+                                           : blk_pwrite(r->b, op->offset, buf, op->bytes, flags);
     mem_free(buf);
     return ret;
 }
@@ -300,7 +318,7 @@ static int reopen(struct run *r)
     return opened < 0 ? opened : ret;
 }
 
-static int carry_out(struct run *r, const struct op *op)
+int sandbox_carry_out(struct run *r, const struct op *op)
 {
     unsigned zero = (op->flags & OP_UNMAP ? REQ_MAY_UNMAP : 0) |
                     (op->flags & OP_NO_FALLBACK ? REQ_NO_FALLBACK : 0);
@@ -340,14 +358,14 @@ static int apply(struct run *r, const struct op *op)
         return -ENOMEDIUM;
     }
     if (op->kind == OP_FLUSH || op->kind == OP_REOPEN) {
-        return carry_out(r, op);
+        return sandbox_carry_out(r, op);
     }
     oracle_begin(&rec->oracle, op);
-    remember(rec);
-    int ret = carry_out(r, op);
+    sandbox_remember(rec);
+    int ret = sandbox_carry_out(r, op);
     oracle_end(&rec->oracle, op, ret);
     if (ret == 0 && op->kind == OP_WRITE && op->flags & OP_FUA) {
-        acknowledge(rec, "fua");
+        sandbox_acknowledge(rec, "fua");
     }
     return ret;
 }
@@ -356,12 +374,18 @@ static void run_program(void *arg)
 {
     struct run *r = arg;
     const struct program *p = r->rec->program;
-    remember(r->rec);
+    sandbox_remember(r->rec);
     if (open_image(r) < 0) {
         return;
     }
-    for (size_t i = 0; i < p->n_ops; i++) {
-        r->rec->status[i] = apply(r, &p->ops[i]);
+    for (size_t i = 0, n; i < p->n_ops; i += n) {
+        n = program_group(p, i);
+        if (n > 1 && r->b) {
+            sandbox_group(r, i, n);
+        } else {
+            r->rec->status[i] = apply(r, &p->ops[i]);
+            n = 1;
+        }
     }
     if (r->close_flush && r->b) {
         r->rec->flushed = flush(r) == 0;
@@ -429,7 +453,9 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
     if (sb->planted == PLANT_DROP_FLUSH) {
         drop_flushes(plan);
     }
+    sb->running = sb->policy;
     r.w = sandbox_world(sb, &rec->end, rec->log, plan);
+    sb->running = NULL;
     int ret = world_exec(r.w, run_program, &r);
     if (ret == 0) {
         world_settle(r.w);

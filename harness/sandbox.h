@@ -22,6 +22,12 @@ struct sandbox;
 struct sandbox *sandbox_new(struct process *p, const struct profile *profile, enum planted planted);
 void sandbox_free(struct sandbox *sb); /* recordings first */
 struct disk_pool *sandbox_pool(struct sandbox *sb);
+/*
+ * Who runs next while record() runs a program; borrowed.  NULL: first come, first served.
+ * alignment: what the disks take then is in blocks of so many bytes; 0: bytes.
+ */
+struct sched_policy;
+void sandbox_set_policy(struct sandbox *sb, struct sched_policy *policy, uint32_t alignment);
 
 /* What the oracle holds lawful for cuts behind stamp `from`. */
 struct epoch {

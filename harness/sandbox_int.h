@@ -6,6 +6,7 @@
 
 #include "harness/sandbox.h"
 #include "ref/base/value.h"
+#include "ref/engine/sched.h"
 #include "ref/protocol/sim.h"
 
 #define SANDBOX_BUF (256 * 1024) /* bytes of the buffer that reads go through */
@@ -15,8 +16,30 @@ struct sandbox {
     const struct profile *profile;
     enum planted planted;
     struct disk_pool *pool;
+    struct sched_policy *policy;  /* of the programs that record() runs; NULL: first come */
+    struct sched_policy *running; /* of the world that is made just now */
+    uint32_t alignment;           /* of the disks' requests meanwhile; 0: bytes */
     uint8_t *buf;
 };
+
+/* A program on its way. */
+struct run {
+    struct sandbox *sb;
+    struct world *w;
+    struct recording *rec;
+    struct blk *b;
+    bool may_fail, close_flush, opened;
+    struct error *err;
+};
+
+/* What the oracle holds lawful changed: cuts from here on are judged by it. */
+void sandbox_remember(struct recording *rec);
+/* The guest was told that this much is durable: cuts from here on are judged so. */
+void sandbox_acknowledge(struct recording *rec, const char *what);
+/* Does one operation; reads are judged beside the oracle. */
+int sandbox_carry_out(struct run *r, const struct op *op);
+/* Operations [first, first + n) of the program beside each other. */
+void sandbox_group(struct run *r, size_t first, size_t n);
 
 extern const char *const sandbox_disk_name[SANDBOX_DISKS];
 

@@ -34,8 +34,7 @@ static bool drop_operations(struct shrinker *s)
         for (size_t at = 0; at < s->p->n_ops && s->attempts < s->max;) {
             struct program c = program_clone(s->p);
             size_t n = MIN(chunk, c.n_ops - at);
-            memmove(c.ops + at, c.ops + at + n, (c.n_ops - at - n) * sizeof(*c.ops));
-            c.n_ops -= n;
+            program_cut(&c, at, n);
             if (try(s, &c)) {
                 changed = true;
             } else {
@@ -138,6 +137,17 @@ static bool clear_flags(struct shrinker *s, size_t i)
     return try(s, &c);
 }
 
+/* Behind the operation before it, not beside it. */
+static bool separate(struct shrinker *s, size_t i)
+{
+    if (!s->p->ops[i].beside) {
+        return false;
+    }
+    struct program c = program_clone(s->p);
+    c.ops[i].beside = false;
+    return try(s, &c);
+}
+
 static bool lower_numbers(struct shrinker *s)
 {
     bool changed = false;
@@ -145,6 +155,7 @@ static bool lower_numbers(struct shrinker *s)
         changed |= lower(s, i, true);
         changed |= lower(s, i, false);
         changed |= clear_flags(s, i);
+        changed |= separate(s, i);
     }
     return changed;
 }

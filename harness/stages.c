@@ -14,6 +14,8 @@ const struct stage campaign_stages[] = {
      programs_repro},
     {"faults", "the k-th I/O of each label fails, k rising", stage_faults, repro_faults},
     {"crash", "every state a power cut may leave", stage_crash, repro_crash},
+    {"schedules", "operations beside each other in every order within a bound", stage_schedules,
+     repro_schedules},
     {"trace", "fio iologs replayed on each subject", stage_trace, programs_repro},
     {"fuzz", "60 seconds of AFL++ on qcow2 images", stage_fuzz, repro_fuzz},
     {NULL, NULL, NULL, NULL},

@@ -7,7 +7,8 @@
 #include <stdio.h>
 #include "ref/base/mem.h"
 
-const char *const planted_names[] = {"none", "flip-byte", "drop-flush", "leak-cluster", NULL};
+const char *const planted_names[] = {"none",         "flip-byte", "drop-flush",
+                                     "leak-cluster", "race",      NULL};
 
 void subject_layer_name(char name[32], unsigned layer)
 {

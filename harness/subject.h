@@ -88,10 +88,11 @@ enum planted {
     PLANT_FLIP_BYTE,    /* one byte of a guest read is wrong */
     PLANT_DROP_FLUSH,   /* flushes of the image file do nothing */
     PLANT_LEAK_CLUSTER, /* one cluster's refcount is raised without a reference */
+    PLANT_RACE,         /* writes read, change and write back blocks, and exclude nobody */
     PLANT_KINDS,
 };
 extern const char
-    *const planted_names[]; /* "none", "flip-byte", "drop-flush", "leak-cluster", NULL */
+    *const planted_names[]; /* "none", "flip-byte", "drop-flush", "leak-cluster", "race", NULL */
 
 struct process;
 struct profile;

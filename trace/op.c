@@ -195,6 +195,25 @@ void program_add(struct program *p, const struct op *op)
     p->ops[p->n_ops++] = *op;
 }
 
+void program_cut(struct program *p, size_t at, size_t n)
+{
+    bool beside = p->ops[at].beside;
+    memmove(p->ops + at, p->ops + at + n, (p->n_ops - at - n) * sizeof(*p->ops));
+    p->n_ops -= n;
+    if (at < p->n_ops) {
+        p->ops[at].beside = p->ops[at].beside && beside;
+    }
+}
+
+size_t program_group(const struct program *p, size_t at)
+{
+    size_t n = 1;
+    while (at + n < p->n_ops && p->ops[at + n].beside) {
+        n++;
+    }
+    return n;
+}
+
 struct program program_clone(const struct program *p)
 {
     struct program copy = *p;
@@ -233,6 +252,38 @@ static int parse_image(const char *line, struct program *p, struct error **err)
     return 0;
 }
 
+/* One line of operations. */
+static int parse_line(char *line, struct program *p, struct error **err)
+{
+    struct op op;
+    size_t n = 0;
+    bool commits = false, changes = false;
+    for (char *rest = line, *end; rest; rest = end) {
+        end = strstr(rest, "||");
+        if (end) {
+            *end = 0;
+            end += 2;
+        }
+        int ret = op_parse(rest, &op, err);
+        if (ret < 0) {
+            return ret;
+        }
+        op.beside = n++ > 0;
+        bool alone = op.kind == OP_OVERLAY || op.kind == OP_REOPEN;
+        commits |= op.kind == OP_COMMIT;
+        changes |= op.kind != OP_COMMIT && op.kind != OP_READ && op.kind != OP_FLUSH;
+        if ((op.beside || end) && (alone || (commits && changes))) {
+            return error_set(err, EINVAL, "'%s' cannot run beside others", rest);
+        }
+        if (n > OP_GROUP_MAX) {
+            return error_set(err, EINVAL, "more than %d operations beside each other",
+                             OP_GROUP_MAX);
+        }
+        program_add(p, &op);
+    }
+    return 0;
+}
+
 int program_parse(const char *text, struct program *out, struct error **err)
 {
     bool have_image = false;
@@ -244,15 +295,11 @@ int program_parse(const char *text, struct program *out, struct error **err)
         text += len + (text[len] == '\n');
         line[strcspn(line, "#\r")] = 0;
         if (line[strspn(line, " \t")]) {
-            struct op op;
             if (!have_image) {
                 ret = parse_image(line, out, err);
                 have_image = true;
             } else {
-                ret = op_parse(line, &op, err);
-                if (ret == 0) {
-                    program_add(out, &op);
-                }
+                ret = parse_line(line, out, err);
             }
         }
         mem_free(line);
@@ -273,9 +320,9 @@ void program_print(struct strbuf *out, const struct program *p)
     if (p->options[0]) {
         strbuf_printf(out, " %s", p->options);
     }
-    strbuf_putc(out, '\n');
     for (size_t i = 0; i < p->n_ops; i++) {
+        strbuf_puts(out, p->ops[i].beside ? " || " : "\n");
         op_print(out, &p->ops[i]);
-        strbuf_putc(out, '\n');
     }
+    strbuf_putc(out, '\n');
 }

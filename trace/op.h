@@ -16,11 +16,22 @@
  *   commit                        the top image into its backing file
  *   reopen
  *
+ * Operations that are joined by "||" on one line begin together and run beside each other; the next
+ * line begins when all of them have ended:
+ *
+ *   write 0 4k 1 || write 2k 4k 2 || flush
+ *
+ * What opens an image (overlay, reopen) cannot stand in such a line, and beside a commit there can
+ * only be reads and flushes.  In which order they take turns is the schedule's choice
+ * (harness/schedule_explore.h); who cannot run several at a time runs them from left to right,
+ * which is one of the lawful schedules.
+ *
  * Leaves out: who runs them (harness/subject.h).
  */
 #ifndef BLKREF_TRACE_OP_H
 #define BLKREF_TRACE_OP_H
 
+#include <stdbool.h>
 #include "ref/base/error.h"
 #include "ref/base/strbuf.h"
 #include "ref/block/types.h"
@@ -52,7 +63,10 @@ struct op {
     uint32_t seed;         /* content of a write, 1..255 */
     enum prealloc prealloc;
     char text[48]; /* snapshot name, amend options */
+    bool beside;   /* begins together with the operation before it ("||") */
 };
+
+#define OP_GROUP_MAX 8 /* operations that may run beside each other */
 
 /* One line without newline; 0 or -EINVAL with err. */
 int op_parse(const char *line, struct op *out, struct error **err);
@@ -77,6 +91,10 @@ struct program {
 int program_parse(const char *text, struct program *out, struct error **err);
 void program_print(struct strbuf *out, const struct program *p);
 void program_add(struct program *p, const struct op *op);
+/* Takes n operations out; what ran beside the first of them begins a line of its own. */
+void program_cut(struct program *p, size_t at, size_t n);
+/* How many operations run together with operation `at`, which begins a line; at least 1. */
+size_t program_group(const struct program *p, size_t at);
 struct program program_clone(const struct program *p);
 void program_free(struct program *p);
 

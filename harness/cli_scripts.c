@@ -1,7 +1,8 @@
 /*
- * `blkref iotests`: hands over to the runner of upstream trees, iotests/runner.py.
+ * `blkref iotests` and `blkref mutants`: hand over to scripts, iotests/runner.py and
+ * harness/mutants.py.
  *
- * The script is looked for beside the program: in the tree it was built in, or where `make install`
+ * A script is looked for beside the program: in the tree it was built in, or where `make install`
  * put it.
  */
 #include "harness/cli.h"
@@ -15,12 +16,12 @@
 
 /* Relative to the program's folder: build/bin, build/CONFIG/bin, PREFIX/bin. */
 static const char *const places[] = {
-    "../../iotests/runner.py",
-    "../../../iotests/runner.py",
-    "../share/blkref/iotests/runner.py",
+    "../..",
+    "../../..",
+    "../share/blkref",
 };
 
-static bool find_script(char *script, size_t size, char *build, size_t build_size)
+static bool find_script(const char *name, char *script, size_t size, char *build, size_t build_size)
 {
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -32,7 +33,7 @@ static bool find_script(char *script, size_t size, char *build, size_t build_siz
     *slash = '\0';
     snprintf(build, build_size, "%s/..", self);
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        int length = snprintf(script, size, "%s/%s", self, places[i]);
+        int length = snprintf(script, size, "%s/%s/%s", self, places[i], name);
         if (length > 0 && (size_t)length < size && access(script, R_OK) == 0) {
             return true;
         }
@@ -40,11 +41,11 @@ static bool find_script(char *script, size_t size, char *build, size_t build_siz
     return false;
 }
 
-int iotests_main(int argc, char **argv)
+static int run_script(const char *name, int argc, char **argv)
 {
     char script[2 * PATH_MAX], build[2 * PATH_MAX];
-    if (!find_script(script, sizeof(script), build, sizeof(build))) {
-        fprintf(stderr, "blkref: iotests/runner.py is not where it was built or installed\n");
+    if (!find_script(name, script, sizeof(script), build, sizeof(build))) {
+        fprintf(stderr, "blkref: %s is not where it was built or installed\n", name);
         return 1;
     }
     char **args = calloc((size_t)argc + 2, sizeof(*args));
@@ -63,4 +64,15 @@ int iotests_main(int argc, char **argv)
     perror("blkref: /usr/bin/python3");
     free(args);
     return 1;
+}
+
+int iotests_main(int argc, char **argv)
+{
+    return run_script("iotests/runner.py", argc, argv);
+}
+
+/* Needs the tree it was built in: patches, sources and objects. */
+int mutants_main(int argc, char **argv)
+{
+    return run_script("harness/mutants.py", argc, argv);
 }

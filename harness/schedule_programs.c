@@ -1,0 +1,144 @@
+/*
+ * Programs for the schedule explorer.  See schedule_programs.h.
+ *
+ * The alphabet's operations meet in few clusters, so that they share blocks, clusters, L2 tables
+ * and refcount blocks.  A prelude makes the image what they meet: fresh, written, shared with a
+ * snapshot, with its metadata not yet in memory, with clusters freed.
+ */
+#include "harness/schedule_programs.h"
+
+#include <assert.h>
+#include <string.h>
+#include "ref/base/mem.h"
+
+static const struct {
+    const char *line;
+    int64_t cluster;
+} images[] = {
+    {"image qcow2 256k cluster_size=4k", 4096},
+    {"image qcow2 128k cluster_size=512", 512},
+    {"image qcow2 256k backing cluster_size=4k", 4096},
+    {"image qcow2 1M cluster_size=16k,extended_l2=on", 16384},
+    {"image qcow2 256k cluster_size=4k,lazy_refcounts=on", 4096},
+    {"image qcow2 256k compat=0.10,cluster_size=4k", 4096},
+    {"image qcow2 256k cluster_size=4k,data_file=data", 4096},
+    {"image qcow2 256k cluster_size=4k,preallocation=metadata", 4096},
+    {"image raw 256k", 4096},
+};
+
+/* Where and how long, in eighths of a cluster and bytes. */
+static const struct letter {
+    enum op_kind kind;
+    unsigned flags;
+    int eighths, add, len_eighths, len_add;
+    const char *text;
+} alphabet[] = {
+    {OP_WRITE, 0, 0, 0, 8, 0, ""},     /* the first cluster */
+    {OP_WRITE, 0, 4, 0, 8, 0, ""},     /* half of it and of the next */
+    {OP_WRITE, 0, 0, 100, 0, 100, ""}, /* a part of the first block */
+    {OP_WRITE, 0, 0, 300, 0, 100, ""}, /* another part of it */
+    {OP_WRITE, OP_FUA, 8, 0, 8, 0, ""},
+    {OP_WRITE, 0, 48, 0, 16, 0, ""},           /* far from the others */
+    {OP_WRITE_COMPRESSED, 0, 16, 0, 8, 0, ""}, /* the third cluster */
+    {OP_ZERO, OP_UNMAP, 0, 0, 16, 0, ""},
+    {OP_ZERO, 0, 0, 150, 0, 200, ""},
+    {OP_DISCARD, 0, 0, 0, 16, 0, ""},
+    {OP_READ, 0, 0, 0, 24, 0, ""},
+    {OP_FLUSH, 0, 0, 0, 0, 0, ""},
+    {OP_SNAPSHOT, 0, 0, 0, 0, 0, "t"},
+    {OP_DELSNAP, 0, 0, 0, 0, 0, "s"},
+    {OP_APPLY, 0, 0, 0, 0, 0, "s"},
+    {OP_RESIZE, 0, 0, 0, 0, 2 << 20, ""},
+    {OP_AMEND, 0, 0, 0, 0, 0, "lazy_refcounts=on"},
+};
+
+enum { FRESH, WRITTEN, SHARED, COLD, FREED, PRELUDES };
+
+size_t schedule_image_count(void)
+{
+    return ARRAY_SIZE(images);
+}
+
+const char *schedule_image(size_t i)
+{
+    return images[i].line;
+}
+
+static void add(struct program *p, enum op_kind kind, int64_t offset, int64_t bytes,
+                const char *text)
+{
+    struct op op = {.kind = kind, .offset = offset, .bytes = bytes};
+    if (kind == OP_WRITE) {
+        op.seed = (uint32_t)p->n_ops % 255 + 1;
+    }
+    memcpy(op.text, text, strlen(text) + 1);
+    program_add(p, &op);
+}
+
+static void start(size_t image, unsigned prelude, struct program *out)
+{
+    int64_t c = images[image].cluster;
+    struct error *err = NULL;
+    int ret = program_parse(images[image].line, out, &err);
+    assert(ret == 0);
+    if (prelude == FRESH) {
+        return;
+    }
+    add(out, OP_WRITE, 0, 4 * c, "");
+    if (prelude == SHARED || prelude == COLD) {
+        add(out, OP_SNAPSHOT, 0, 0, "s");
+    }
+    if (prelude == FREED) {
+        add(out, OP_DISCARD, 0, 3 * c, "");
+    }
+    if (prelude == COLD) {
+        add(out, OP_REOPEN, 0, 0, "");
+    } else {
+        add(out, OP_FLUSH, 0, 0, "");
+    }
+}
+
+static void add_letter(struct program *p, const struct letter *l, int64_t cluster, int64_t shift,
+                       bool beside)
+{
+    struct op op = {.kind = l->kind, .flags = l->flags, .beside = beside};
+    op.offset = l->eighths * (cluster / 8) + l->add + shift;
+    op.bytes = l->len_eighths * (cluster / 8) + l->len_add;
+    if (l->kind == OP_RESIZE || l->kind == OP_FLUSH || l->text[0]) {
+        op.offset = 0;
+    }
+    if (l->kind == OP_WRITE || l->kind == OP_WRITE_COMPRESSED) {
+        op.seed = (uint32_t)p->n_ops % 255 + 1;
+    }
+    memcpy(op.text, l->text, strlen(l->text) + 1);
+    program_add(p, &op);
+}
+
+size_t schedule_pair_count(void)
+{
+    return ARRAY_SIZE(alphabet) * ARRAY_SIZE(alphabet) * PRELUDES;
+}
+
+void schedule_pair(size_t image, size_t n, struct program *out)
+{
+    int64_t cluster = images[image].cluster;
+    assert(n < schedule_pair_count());
+    start(image, n % PRELUDES, out);
+    n /= PRELUDES;
+    add_letter(out, &alphabet[n % ARRAY_SIZE(alphabet)], cluster, 0, false);
+    add_letter(out, &alphabet[n / ARRAY_SIZE(alphabet)], cluster, 0, true);
+}
+
+void schedule_random(size_t image, struct rng *rng, struct program *out)
+{
+    int64_t cluster = images[image].cluster;
+    start(image, (unsigned)rng_below(rng, PRELUDES), out);
+    for (unsigned line = 0; line < 2; line++) {
+        unsigned n = 2 + (unsigned)rng_below(rng, 3);
+        for (unsigned i = 0; i < n; i++) {
+            const struct letter *l = &alphabet[rng_below(rng, ARRAY_SIZE(alphabet))];
+            add_letter(out, l, cluster, (int64_t)rng_below(rng, 3) * cluster, i > 0);
+        }
+    }
+    add(out, OP_READ, 0, 8 * cluster, "");
+}

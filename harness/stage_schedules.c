@@ -1,0 +1,224 @@
+/*
+ * Stage schedules: operations beside each other in every order within a bound, on the reference's
+ * two profiles in process.
+ *
+ * One result a profile and image: how many schedules were run, or each finding, its program shrunk,
+ * with its reproducer.  Of the pairs of the exhaustive set, and of seeded groups, as many as the
+ * budget allows; every fourth program is looked at with power cuts, every eighth with faults.
+ */
+#include "harness/campaign.h"
+#include "harness/explore_stages.h"
+#include "harness/schedule_programs.h"
+#include "harness/shrink.h"
+
+#include <errno.h>
+#include <string.h>
+#include "ref/base/mem.h"
+
+#define SHRINK_ATTEMPTS 60
+
+struct schedule_stage {
+    struct campaign *c;
+    const struct subject *subject;
+    struct sandbox *sb;
+    struct schedule_options options;
+    struct schedule_counts counts; /* of the image at hand */
+    const struct program *program;
+    bool reported;
+};
+
+/* ---- one finding ---- */
+
+struct kept {
+    char *schedule, *fault, *state, *why;
+};
+
+static void keep(void *opaque, const struct schedule_finding *f)
+{
+    struct kept *k = opaque;
+    if (!k->why) {
+        k->schedule = str_dup(f->schedule);
+        k->fault = str_dup(f->fault);
+        k->state = str_dup(f->state);
+        k->why = str_dup(f->why);
+    }
+}
+
+static void forget(struct kept *k)
+{
+    mem_free(k->schedule);
+    mem_free(k->fault);
+    mem_free(k->state);
+    mem_free(k->why);
+    memset(k, 0, sizeof(*k));
+}
+
+/* Explores p up to its first finding; true with one. */
+static bool explore(struct schedule_stage *x, const struct program *p, struct kept *first)
+{
+    struct schedule_options o = x->options;
+    struct error *err = NULL;
+    memset(first, 0, sizeof(*first));
+    o.max_findings = 1;
+    int ret = schedule_explore(x->sb, p, &o, keep, first, &x->counts, &err);
+    if (ret < 0) {
+        first->schedule = str_dup("-");
+        first->why = str_dup(err ? err->msg : "cannot run");
+    }
+    error_free(err);
+    return first->why != NULL;
+}
+
+struct shrinking {
+    struct schedule_stage *x;
+    bool fault, state;
+};
+
+static bool fails_alike(const struct program *p, void *opaque)
+{
+    struct shrinking *sh = opaque;
+    struct schedule_counts counts = sh->x->counts;
+    struct kept k;
+    bool bad = explore(sh->x, p, &k);
+    bad = bad && !k.fault == !sh->fault && !k.state == !sh->state;
+    forget(&k);
+    sh->x->counts = counts;
+    return bad;
+}
+
+static void report(struct schedule_stage *x, const struct program *p, const struct kept *k)
+{
+    struct schedule_finding f = {k->schedule, k->fault, k->state, k->why};
+    char *repro = schedule_repro(p, &f), *name = program_title(p, k->schedule);
+    campaign_report(x->c, "schedules", x->subject, p->format, name, VERDICT_FAIL, k->why, repro);
+    x->reported = true;
+    mem_free(name);
+    mem_free(repro);
+}
+
+static void run_one(struct schedule_stage *x, struct program *p)
+{
+    struct kept k;
+    if (explore(x, p, &k)) {
+        struct program small = program_clone(p);
+        struct shrinking sh = {.x = x, .fault = k.fault, .state = k.state};
+        if (!x->c->failed) {
+            shrink_program(&small, fails_alike, &sh, SHRINK_ATTEMPTS);
+        }
+        struct kept again;
+        bool still = explore(x, &small, &again);
+        report(x, still ? &small : p, still ? &again : &k);
+        forget(&again);
+        program_free(&small);
+    }
+    forget(&k);
+    program_free(p);
+}
+
+/* ---- the stage ---- */
+
+static void close_image(struct schedule_stage *x, const char *line)
+{
+    struct store *st = x->c->store;
+    const char *name = x->subject->name, *format = strstr(line, "image raw") ? "raw" : "qcow2";
+    if (!x->reported) {
+        char *detail =
+            str_fmt("%llu schedules, %llu crash states", (unsigned long long)x->counts.schedules,
+                    (unsigned long long)x->counts.states);
+        campaign_report(x->c, "schedules", x->subject, format, line, VERDICT_PASS, detail, NULL);
+        mem_free(detail);
+    }
+    store_count(st, "schedules", name, "schedules", (int64_t)x->counts.schedules);
+    store_count(st, "schedules", name, "passed over", (int64_t)x->counts.skipped);
+    store_count(st, "schedules", name, "steps", (int64_t)x->counts.steps);
+    store_count(st, "schedules", name, "states", (int64_t)x->counts.states);
+    memset(&x->counts, 0, sizeof(x->counts));
+    x->reported = false;
+}
+
+static void run_image(struct schedule_stage *x, size_t image, unsigned programs)
+{
+    struct rng rng;
+    struct program p;
+    rng_seed(&rng, x->c->seed * 1000 + image);
+    for (unsigned n = 0; n < programs; n++) {
+        x->options.cuts = n % 4 == 1 ? 4 : 0;
+        x->options.fail_max = n % 8 == 2 ? 2 : 0;
+        if (n % 4 == 3) {
+            schedule_random(image, &rng, &p);
+        } else {
+            schedule_pair(image, rng_below(&rng, schedule_pair_count()), &p);
+        }
+        run_one(x, &p);
+    }
+    close_image(x, schedule_image(image));
+}
+
+int stage_schedules(struct campaign *c, struct error **err)
+{
+    size_t images = schedule_image_count();
+    for (unsigned i = 0; i < c->n_subjects; i++) {
+        const struct profile *profile = subject_profile(c->subjects[i]);
+        if (!profile) {
+            continue;
+        }
+        struct schedule_stage x = {
+            .c = c, .subject = c->subjects[i], .options = schedule_options_default};
+        x.options.max = 150;
+        x.options.pct = 30;
+        x.options.seed = c->seed;
+        x.sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
+        for (size_t k = 0; k < images; k++) {
+            campaign_progress(c, "schedules", k, images);
+            run_image(&x, k, MAX(c->count / 8, 1));
+        }
+        campaign_progress(c, "schedules", images, images);
+        sandbox_free(x.sb);
+    }
+    return 0;
+}
+
+/* The word behind `key` in the first line, or NULL; mem_free(). */
+static char *word_behind(const char *line, const char *key)
+{
+    const char *at = strstr(line, key), *end = strchr(line, '\n');
+    if (!at || (end && at > end)) {
+        return NULL;
+    }
+    at += strlen(key);
+    return str_ndup(at, strcspn(at, " \n"));
+}
+
+int repro_schedules(struct campaign *c, const char *subject, const char *text, struct error **err)
+{
+    const char *line = strstr(text, "# schedules: ");
+    struct program p;
+    struct kept k = {0};
+    if (!line) {
+        return error_set(err, EINVAL, "no schedule in the reproducer: '# schedules: ID'");
+    }
+    int ret = program_parse(text, &p, err);
+    if (ret < 0) {
+        return ret;
+    }
+    char *id = word_behind(line, "# schedules: "), *fault = word_behind(line, " fault "),
+         *state = word_behind(line, " state ");
+    struct schedule_options o = schedule_options_default;
+    struct schedule_counts counts = {0};
+    struct sandbox *sb = sandbox_new(c->process, profile_named(subject), c->planted);
+    o.only = id;
+    o.fault = fault;
+    o.state = state;
+    ret = schedule_explore(sb, &p, &o, keep, &k, &counts, err);
+    if (ret == 0 && k.why) {
+        error_set(err, EILSEQ, "%s", k.why);
+        ret = 1;
+    }
+    forget(&k);
+    mem_free(id);
+    mem_free(fault);
+    mem_free(state);
+    sandbox_free(sb);
+    program_free(&p);
+    return ret;
+}
