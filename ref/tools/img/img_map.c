@@ -165,7 +165,7 @@ static int walk(struct tool *t, const struct map_request *r, struct blk *b)
     for (int64_t pos = r->start; pos < length; pos += next.length) {
         int ret = get_entry(blk_node(b), pos, length - pos, &next);
         if (ret < 0) {
-            tool_error(t, "Failed to read image metadata: %s", strerror(-ret));
+            tool_error(t, "Could not read file metadata: %s", strerror(-ret));
             return 1;
         }
         if (follows(&current, &next)) {
