@@ -18,6 +18,7 @@ struct campaign {
     const char *dir;   /* scratch directory, exists */
     const char *build; /* build folder, for programs and fuzz targets */
     struct subject *subjects[MAX_SUBJECTS];
+    unsigned generate;   /* GEN_* for the programs that are made */
     unsigned n_subjects; /* [0] is the reference profile in process: the oracle */
     struct store *store;
     enum planted planted;

@@ -16,6 +16,7 @@
 #include "harness/campaign.h"
 #include "harness/cli.h"
 #include "harness/divergence.h"
+#include "harness/generate.h"
 #include "harness/repro.h"
 #include "harness/text_file.h"
 #include "ref/base/mem.h"
@@ -33,6 +34,7 @@ struct request {
     unsigned n_named, n_only;
     enum planted planted;
     bool json, in_process, first;
+    unsigned generate;
 };
 
 static const char usage_text[] =
@@ -43,6 +45,7 @@ static const char usage_text[] =
     "  --minutes N          chooses the count for about so long; results depend on the count "
     "alone\n"
     "  --only STAGE         read, write, programs, trace ...; may be given several times\n"
+    "  --format NAME        only images of this format in stage programs: qcow2, vmdk\n"
     "  --subject NAME=DIR   QEMU's programs in DIR as a further subject; several times\n"
     "  --in-process         no other programs: just the reference's two profiles\n"
     "  --build DIR          build folder: optimized builds, fuzz targets, reproducers (build)\n"
@@ -76,6 +79,7 @@ enum {
     OPT_MINUTES,
     OPT_ONLY,
     OPT_SUBJECT,
+    OPT_FORMAT,
     OPT_IN_PROCESS,
     OPT_BUILD,
     OPT_DIVERGENCES,
@@ -103,6 +107,9 @@ static bool take_option(struct request *r, int option, const char *arg)
         return r->n_only < MAX_NAMED && stage_find(arg) && (r->only[r->n_only++] = arg);
     case OPT_SUBJECT:
         return r->n_named < MAX_NAMED && strchr(arg, '=') > arg && (r->named[r->n_named++] = arg);
+    case OPT_FORMAT:
+        r->generate = !strcmp(arg, "qcow2") ? GEN_QCOW2 : !strcmp(arg, "vmdk") ? GEN_VMDK : 0;
+        return r->generate;
     case OPT_PLANT:
         return planted_by_name(arg, &r->planted);
     case OPT_IN_PROCESS:
@@ -137,6 +144,7 @@ static int parse(struct request *r, int argc, char **argv)
         {"minutes", required_argument, 0, OPT_MINUTES},
         {"only", required_argument, 0, OPT_ONLY},
         {"subject", required_argument, 0, OPT_SUBJECT},
+        {"format", required_argument, 0, OPT_FORMAT},
         {"in-process", no_argument, 0, OPT_IN_PROCESS},
         {"build", required_argument, 0, OPT_BUILD},
         {"divergences", required_argument, 0, OPT_DIVERGENCES},
@@ -329,6 +337,7 @@ static int start(struct campaign *c, const struct request *r, struct error **err
     char *path = r->report ? str_fmt("%s/results.sqlite", r->report) : NULL;
     *c = (struct campaign){
         .seed = r->seed, .count = (unsigned)r->count, .build = r->build, .planted = r->planted};
+    c->generate = r->generate;
     c->dir = mkdtemp(dir);
     int ret = c->dir ? 0 : error_set_errno(err, errno, "%s", dir);
     if (r->report) {

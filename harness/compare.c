@@ -214,8 +214,8 @@ static int join_holes(struct extent **map, int n, bool only_top, bool chain)
 /* Holes of raw files are the host's business: there maps must only be truthful. */
 static bool map_is_comparable(const struct compare *c)
 {
-    return !strcmp(subject_format(c->p, c->shadow.layers - 1), "qcow2") &&
-           !strcmp(c->p->format, "qcow2");
+    const char *top = subject_format(c->p, c->shadow.layers - 1);
+    return strcmp(top, "raw") != 0 && strcmp(c->p->format, "raw") != 0;
 }
 
 bool compare_maps(struct compare *c)

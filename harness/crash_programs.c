@@ -29,6 +29,10 @@ static const struct {
     {"image qcow2 1M cluster_size=4k,compression_type=zstd", 4096},
     {"image qcow2 1M cluster_size=4k,preallocation=metadata", 4096},
     {"image raw 1M", 4096},
+    {"image vmdk 1M", 65536},
+    {"image vmdk 1M zeroed_grain=on", 65536},
+    {"image vmdk 1M backing", 65536},
+    {"image vmdk 1M subformat=streamOptimized", 65536},
 };
 
 /* Where and how long, in eighths of a cluster and bytes. */
@@ -78,6 +82,8 @@ static const char *const specials[] = {
     "1M\n",
     "image qcow2 1M cluster_size=4k,lazy_refcounts=on\nwrite 0 64k 1\nflush\nwrite 32k 64k "
     "2\ndiscard 0 32k\nreopen\n",
+    "image vmdk 1M backing\nwrite 1000 512 1\nread 0 128k\nflush\nreopen\nread 0 128k\nflush\n",
+    "image vmdk 1M subformat=streamOptimized\nwritec 0 64k 1\nreopen\nread 0 128k\nflush\n",
     "image raw 1M\nwrite 0 64k 1\nwrite 100 5000 2 fua\nzero 8k 8k\ndiscard 16k 8k\nresize "
     "2M\nread 0 2M\nflush\n",
 };
@@ -90,6 +96,18 @@ size_t crash_image_count(void)
 const char *crash_image(size_t i)
 {
     return images[i].line;
+}
+
+const char *crash_image_format(size_t i)
+{
+    static const char *const formats[] = {"qcow2", "vmdk", "raw"};
+    const char *name = images[i].line + strlen("image ");
+    size_t n = 0;
+    while (strncmp(name, formats[n], strlen(formats[n])) != 0) {
+        n++;
+        assert(n < ARRAY_SIZE(formats));
+    }
+    return formats[n];
 }
 
 static void start(size_t image, struct program *out)

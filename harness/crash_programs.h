@@ -10,6 +10,8 @@
 /* Images that differ in what metadata is written, and in which order. */
 size_t crash_image_count(void);
 const char *crash_image(size_t i); /* "image ..." line, without newline */
+/* Its format, by its line. */
+const char *crash_image_format(size_t i);
 /*
  * Program n of the exhaustive set of an image: every sequence of `ops` letters of the alphabet, on
  * a fresh and on a written image.  A flush is a letter, so what lies between two others may be

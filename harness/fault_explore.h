@@ -40,5 +40,7 @@ char *fault_repro(const struct program *p, const struct fault_finding *f);
  * ours can ask for; ends with LABEL_COUNT.  A label never reached is a finding of the stage.
  */
 extern const enum label fault_labels_qcow2[];
+/* The same of vmdk, but for tables and headers that only images of ESX servers let grow. */
+extern const enum label fault_labels_vmdk[];
 
 #endif

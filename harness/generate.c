@@ -16,7 +16,8 @@ struct gen {
     struct program *p;
     unsigned flags;
     int64_t cluster, size;
-    bool v2, is_qcow2, has_data_file, has_snapshots;
+    bool v2, is_qcow2, is_vmdk, is_stream, has_data_file, has_snapshots; /* of the top image */
+    bool base_is_stream;
     unsigned layers, next_snapshot;
     uint32_t next_seed;
     int64_t last_offset, last_bytes;
@@ -92,18 +93,48 @@ static void qcow2_image(struct gen *g)
     }
 }
 
+/* Disks of one extent, so that programs stay small; of every kind that can be created. */
+static void vmdk_image(struct gen *g)
+{
+    static const char *const subformats[] = {"monolithicSparse",     "monolithicSparse",
+                                             "twoGbMaxExtentSparse", "streamOptimized",
+                                             "monolithicFlat",       "twoGbMaxExtentFlat"};
+    static const char *const adapters[] = {"ide", "lsilogic", "buslogic", "legacyESX"};
+    size_t sub = below(g, ARRAY_SIZE(subformats));
+    bool flat = sub >= 4;
+    g->is_stream = g->base_is_stream = sub == 3;
+    g->p->backing = !flat && chance(g, 35);
+    option(g->p, "subformat=%s", subformats[sub]);
+    if (!flat && chance(g, 40)) {
+        option(g->p, "zeroed_grain=on");
+    }
+    if (chance(g, 30)) {
+        option(g->p, "adapter_type=%s", adapters[below(g, ARRAY_SIZE(adapters))]);
+    }
+    if (chance(g, 20)) {
+        option(g->p, chance(g, 50) ? "compat6=on" : "hwversion=7");
+    }
+}
+
 static void image(struct gen *g)
 {
     struct program *p = g->p;
-    g->is_qcow2 = (g->flags & GEN_QCOW2) || chance(g, 85);
+    g->is_vmdk = g->flags & GEN_VMDK;
+    g->is_qcow2 = !g->is_vmdk && ((g->flags & GEN_QCOW2) || chance(g, 85));
+    g->is_vmdk = g->is_vmdk || (!g->is_qcow2 && chance(g, 40));
     p->size = (int64_t)(1 + below(g, 1 + below(g, 16))) * 256 * KiB; /* small ones more often */
     if (chance(g, 30)) {
         p->size += 512 * (int64_t)below(g, 300);
     }
-    snprintf(p->format, sizeof(p->format), "%s", g->is_qcow2 ? "qcow2" : "raw");
+    snprintf(p->format, sizeof(p->format), "%s",
+             g->is_qcow2  ? "qcow2"
+             : g->is_vmdk ? "vmdk"
+                          : "raw");
     g->cluster = 64 * KiB;
     if (g->is_qcow2) {
         qcow2_image(g);
+    } else if (g->is_vmdk) {
+        vmdk_image(g);
     }
     g->size = p->size;
 }
@@ -224,7 +255,7 @@ static bool possible(const struct gen *g, enum op_kind k)
 {
     switch (k) {
     case OP_WRITE_COMPRESSED:
-        return g->is_qcow2 && !g->has_data_file;
+        return g->is_vmdk || (g->is_qcow2 && !g->has_data_file);
     case OP_SNAPSHOT:
         return g->is_qcow2 && !g->has_data_file;
     case OP_APPLY:
@@ -234,8 +265,13 @@ static bool possible(const struct gen *g, enum op_kind k)
         return g->is_qcow2;
     case OP_OVERLAY:
         return g->layers < 3;
+    case OP_RESIZE:
+        return !g->is_vmdk;
     case OP_COMMIT:
-        return (g->layers > 1 || g->p->backing) && !g->has_snapshots;
+        /* A vmdk parent that was written is a parent no more; a grain of a stream is written once.
+         */
+        return (g->layers > 1 || (g->p->backing && !g->is_vmdk)) && !g->has_snapshots &&
+               !(g->base_is_stream && g->layers == 2);
     default:
         return true;
     }
@@ -258,6 +294,7 @@ static void track(struct gen *g, struct op *op)
         g->has_snapshots = false;
         g->next_snapshot = 0;
         g->is_qcow2 = true;
+        g->is_vmdk = g->is_stream = false;
         g->has_data_file = false;
         break;
     default:
@@ -276,6 +313,9 @@ static void add_operation(struct gen *g)
         range(g, &op);
         op.seed = seed(g);
         op.flags = chance(g, 10) ? OP_FUA : 0;
+        if (g->is_stream) {
+            one_cluster(g, &op); /* all or nothing, again */
+        }
         break;
     case OP_WRITE_COMPRESSED:
         one_cluster(g, &op);
@@ -284,6 +324,9 @@ static void add_operation(struct gen *g)
     case OP_ZERO:
         range(g, &op);
         op.flags = chance(g, 40) ? OP_UNMAP : 0;
+        if (g->is_stream) {
+            one_cluster(g, &op);
+        }
         if (chance(g, 10) && !(g->flags & GEN_NO_ERRORS)) {
             op.flags |= OP_NO_FALLBACK; /* all or nothing only for one cluster */
             one_cluster(g, &op);
@@ -336,6 +379,8 @@ void generate_operations(struct rng *r, unsigned ops, unsigned flags, struct pro
         g.cluster = (int64_t)size;
     }
     g.is_qcow2 = !strcmp(p->format, "qcow2");
+    g.is_vmdk = !strcmp(p->format, "vmdk");
+    g.is_stream = g.base_is_stream = strstr(p->options, "streamOptimized") != NULL;
     g.has_data_file = strstr(p->options, "data_file=") != NULL;
     g.v2 = strstr(p->options, "compat=0.10") != NULL;
     operations(&g, ops);

@@ -12,6 +12,7 @@
 enum generate_flag {
     GEN_FILES = 1,     /* images are files: every preallocation mode */
     GEN_QCOW2 = 2,     /* qcow2 only */
+    GEN_VMDK = 8,      /* vmdk only */
     GEN_NO_ERRORS = 4, /* nothing that must fail */
 };
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "harness/plant.h"
+#include "harness/subject.h"
 #include "ref/base/mem.h"
 #include "ref/block/backend.h"
 #include "ref/block/image_make.h"
@@ -113,10 +114,33 @@ static void make_image(void *arg)
                              .quiet = true};
     if (m->p->backing) {
         r.backing_file = "sim:backing";
-        r.backing_format = "raw";
+        r.backing_format = subject_base_format(m->p);
     }
     m->ret = image_make(m->w, &r, &m->err);
     mem_free(options);
+}
+
+/* Where a format takes only parents of its own: such an image, written through the block layer. */
+static void make_backing(void *arg)
+{
+    struct making *m = arg;
+    struct image_recipe r = {.filename = "sim:backing",
+                             .format = subject_base_format(m->p),
+                             .size = m->p->size,
+                             .quiet = true};
+    struct value *options = value_dict();
+    dict_put_str(options, "driver", r.format);
+    m->ret = image_make(m->w, &r, &m->err);
+    struct blk *b =
+        m->ret < 0 ? NULL : blk_open(m->w, r.filename, NULL, options, OPEN_RDWR, &m->err);
+    m->ret = m->ret < 0 || b ? m->ret : -EIO;
+    for (int64_t done = 0; m->ret == 0 && done < m->p->size;) {
+        int64_t len = MIN(m->p->size - done, (int64_t)SANDBOX_BUF);
+        oracle_backing_fill(m->sb->buf, done, (size_t)len);
+        m->ret = blk_pwrite(b, done, m->sb->buf, len, 0);
+        done += len;
+    }
+    blk_unref(b);
 }
 
 static void fill_backing(struct sandbox *sb, struct disk *d, int64_t size)
@@ -136,11 +160,13 @@ int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set 
     for (int i = 0; i < out->n; i++) {
         out->disk[i] = disk_new(sb->pool, 0);
     }
-    if (p->backing) {
+    bool raw_base = strcmp(subject_base_format(p), "raw") == 0;
+    if (p->backing && raw_base) {
         fill_backing(sb, out->disk[2], p->size);
     }
     struct making m = {.sb = sb, .p = p, .w = sandbox_world(sb, out, NULL, NULL)};
-    int ret = world_exec(m.w, make_image, &m);
+    int ret = p->backing && !raw_base ? world_exec(m.w, make_backing, &m) : 0;
+    ret = ret < 0 || m.ret < 0 ? ret : world_exec(m.w, make_image, &m);
     ret = ret < 0 ? error_set(err, -ret, "creating the image hangs") : m.ret;
     if (m.err) {
         error_propagate(err, m.err);
@@ -345,7 +371,8 @@ int sandbox_carry_out(struct run *r, const struct op *op)
     case OP_AMEND:
         return amend(r, op);
     case OP_COMMIT:
-        return commit(r);
+        /* A vmdk parent that is written is a parent no more (specs/vmdk.yaml, DSC-5). */
+        return strcmp(r->rec->program->format, "vmdk") ? commit(r) : -ENOTSUP;
     default:
         return -ENOTSUP;
     }

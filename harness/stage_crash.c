@@ -84,7 +84,7 @@ static void run_image(struct crash_stage *x, size_t image, unsigned programs)
         run_one(x, &p);
     }
     const char *line = crash_image(image);
-    close_image(x, strstr(line, "image raw") ? "raw" : "qcow2", line);
+    close_image(x, crash_image_format(image), line);
 }
 
 static void run_subject(struct crash_stage *x)

@@ -2,7 +2,7 @@
  * Stage faults: each labelled I/O of small programs fails, on the reference's two profiles in
  * process.
  *
- * One result a profile and image, and one for each label: a label of qcow2's that no program
+ * One result a profile and image, and one for each label: a label of a format that no program
  * reached, on either profile, is a finding.
  */
 #include "harness/campaign.h"
@@ -14,13 +14,19 @@
 #include <string.h>
 #include "ref/base/mem.h"
 
+/* Formats whose labels must all be reached. */
+static const struct {
+    const char *format;
+    const enum label *labels;
+} label_lists[2] = {{"qcow2", fault_labels_qcow2}, {"vmdk", fault_labels_vmdk}};
+
 struct fault_stage {
     struct campaign *c;
     const struct subject *subject;
     struct sandbox *sb;
     struct fault_options options;
-    struct fault_counts counts; /* of the image at hand */
-    uint64_t reached[LABEL_COUNT], failed[LABEL_COUNT];
+    struct fault_counts counts;                               /* of the image at hand */
+    uint64_t reached[2][LABEL_COUNT], failed[2][LABEL_COUNT]; /* of each of label_lists */
     const struct program *program;
 };
 
@@ -48,6 +54,16 @@ static void run_one(struct fault_stage *x, struct program *p)
     program_free(p);
 }
 
+static void count_reached(struct fault_stage *x, const char *format)
+{
+    for (size_t f = 0; f < ARRAY_SIZE(label_lists); f++) {
+        for (int l = 0; l < LABEL_COUNT && !strcmp(label_lists[f].format, format); l++) {
+            x->reached[f][l] += x->counts.reached[l];
+            x->failed[f][l] += x->counts.failed[l];
+        }
+    }
+}
+
 static void close_image(struct fault_stage *x, const char *format, const char *name)
 {
     char detail[96];
@@ -58,10 +74,7 @@ static void close_image(struct fault_stage *x, const char *format, const char *n
     }
     store_count(x->c->store, "faults", x->subject->name, "runs", (int64_t)x->counts.runs);
     store_count(x->c->store, "faults", x->subject->name, "fired", (int64_t)x->counts.fired);
-    for (int l = 0; l < LABEL_COUNT; l++) {
-        x->reached[l] += x->counts.reached[l];
-        x->failed[l] += x->counts.failed[l];
-    }
+    count_reached(x, format);
     memset(&x->counts, 0, sizeof(x->counts));
 }
 
@@ -79,54 +92,71 @@ static void run_image(struct fault_stage *x, size_t image, unsigned programs)
         run_one(x, &p);
     }
     const char *line = crash_image(image);
-    close_image(x, strstr(line, "image raw") ? "raw" : "qcow2", line);
+    close_image(x, crash_image_format(image), line);
 }
 
 /* Both errors fail at each place: the counts of faults are of both together. */
-static void count_labels(struct fault_stage *x, uint64_t *reached)
+static void count_labels(struct fault_stage *x, size_t f, uint64_t *reached)
 {
     struct store *st = x->c->store;
-    for (const enum label *l = fault_labels_qcow2; *l != LABEL_COUNT; l++) {
-        char key[64];
-        snprintf(key, sizeof(key), "label:%s", label_name(*l));
-        store_count(st, "faults", x->subject->name, key, (int64_t)x->reached[*l]);
-        snprintf(key, sizeof(key), "fault:%s:EIO+ENOSPC", label_name(*l));
-        store_count(st, "faults", x->subject->name, key, (int64_t)x->failed[*l]);
-        reached[*l] += x->reached[*l];
+    const char *prefix = f ? label_lists[f].format : "";
+    for (const enum label *l = label_lists[f].labels; *l != LABEL_COUNT; l++) {
+        char key[80];
+        snprintf(key, sizeof(key), "label:%s%s%s", prefix, f ? ":" : "", label_name(*l));
+        store_count(st, "faults", x->subject->name, key, (int64_t)x->reached[f][*l]);
+        snprintf(key, sizeof(key), "fault:%s%s%s:EIO+ENOSPC", prefix, f ? ":" : "", label_name(*l));
+        store_count(st, "faults", x->subject->name, key, (int64_t)x->failed[f][*l]);
+        reached[*l] += x->reached[f][*l];
     }
 }
 
-static void report_labels(struct campaign *c, const struct subject *s, const uint64_t *reached)
+static void report_labels(struct campaign *c, const struct subject *s, size_t f,
+                          const uint64_t *reached)
 {
-    for (const enum label *l = fault_labels_qcow2; *l != LABEL_COUNT; l++) {
+    for (const enum label *l = label_lists[f].labels; *l != LABEL_COUNT; l++) {
         char name[64];
         snprintf(name, sizeof(name), "label %s", label_name(*l));
-        campaign_report(c, "faults", s, "qcow2", name, reached[*l] ? VERDICT_PASS : VERDICT_FAIL,
+        campaign_report(c, "faults", s, label_lists[f].format, name,
+                        reached[*l] ? VERDICT_PASS : VERDICT_FAIL,
                         reached[*l] ? NULL : "no program reaches this label", NULL);
     }
 }
 
-static void run_subject(struct fault_stage *x, uint64_t *reached)
+static void run_specials(struct fault_stage *x)
 {
     struct program p;
+    for (size_t f = 0; f <= ARRAY_SIZE(label_lists); f++) {
+        const char *format = f < ARRAY_SIZE(label_lists) ? label_lists[f].format : "raw";
+        for (size_t i = 0; i < crash_special_count(); i++) {
+            crash_special(i, &p);
+            if (strcmp(p.format, format) == 0) {
+                run_one(x, &p);
+            } else {
+                program_free(&p);
+            }
+        }
+        close_image(x, format, "specials");
+    }
+}
+
+static void run_subject(struct fault_stage *x, uint64_t (*reached)[LABEL_COUNT])
+{
     size_t images = crash_image_count();
     unsigned each = MAX(x->c->count / 16, 1);
-    for (size_t i = 0; i < crash_special_count(); i++) {
-        crash_special(i, &p);
-        run_one(x, &p);
-    }
-    close_image(x, "qcow2", "specials");
+    run_specials(x);
     for (size_t i = 0; i < images; i++) {
         campaign_progress(x->c, "faults", i, images);
         run_image(x, i, each);
     }
     campaign_progress(x->c, "faults", images, images);
-    count_labels(x, reached);
+    for (size_t f = 0; f < ARRAY_SIZE(label_lists); f++) {
+        count_labels(x, f, reached[f]);
+    }
 }
 
 int stage_faults(struct campaign *c, struct error **err)
 {
-    uint64_t reached[LABEL_COUNT] = {0};
+    uint64_t reached[2][LABEL_COUNT] = {{0}};
     const struct subject *first = NULL;
     for (unsigned i = 0; i < c->n_subjects; i++) {
         const struct profile *profile = subject_profile(c->subjects[i]);
@@ -146,7 +176,9 @@ int stage_faults(struct campaign *c, struct error **err)
         mem_free(x);
     }
     if (first) {
-        report_labels(c, first, reached);
+        for (size_t f = 0; f < ARRAY_SIZE(label_lists); f++) {
+            report_labels(c, first, f, reached[f]);
+        }
     }
     return 0;
 }

@@ -20,6 +20,11 @@ const char *subject_format(const struct program *p, unsigned layer)
     return layer ? "qcow2" : p->format;
 }
 
+const char *subject_base_format(const struct program *p)
+{
+    return strcmp(p->format, "vmdk") == 0 ? "vmdk" : "raw";
+}
+
 static bool only_first_image(const char *option)
 {
     return !strncmp(option, "data_file", 9) || !strncmp(option, "preallocation=", 14);
@@ -101,7 +106,13 @@ void info_normalise(struct value *info)
     struct value *specific = dict_get(info, "format-specific");
     struct value *data = specific ? dict_get(specific, "data") : NULL;
     if (data && value_type(data) == VALUE_DICT) {
+        struct value *extents = dict_get(data, "extents");
         dict_del(data, "data-file");
+        dict_del(data, "cid");
+        dict_del(data, "parent-cid");
+        for (size_t i = 0; extents && i < list_len(extents); i++) {
+            dict_del(list_at(extents, i), "filename");
+        }
     }
 }
 

@@ -66,12 +66,16 @@ struct subject {
 void subject_layer_name(char name[32], unsigned layer);
 #define SUBJECT_BASE "base.img"
 #define SUBJECT_DATA "layer0.data"
+/* The extents that a disk of several files has beside its descriptor. */
+#define SUBJECT_EXTENTS "layer0-flat.img", "layer0-f001.img", "layer0-s001.img"
 /*
  * The program's create options as a subject passes them on: data_file=data becomes PREFIX
  * layer0.data; an overlay's are without what only the first image has.
  */
 char *subject_options(const struct program *p, const char *prefix, bool overlay);
 const char *subject_format(const struct program *p, unsigned layer); /* overlays are qcow2 */
+const char *
+subject_base_format(const struct program *p); /* of SUBJECT_BASE: vmdk takes only its own */
 
 void extents_add(struct extent **list, int *n, const struct extent *e); /* joins equal neighbours */
 bool extents_equal(const struct extent *a, int na, const struct extent *b, int nb);

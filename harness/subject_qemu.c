@@ -149,9 +149,9 @@ static int session_op(struct subject *s, const char *command, struct error **err
 
 /* ---- making ---- */
 
-static int write_base(const struct subject *s, int64_t size, struct error **err)
+static int write_raw(const struct subject *s, const char *file, int64_t size, struct error **err)
 {
-    char *name = file_name(s, SUBJECT_BASE);
+    char *name = file_name(s, file);
     FILE *f = fopen(name, "wb");
     int ret = f ? 0 : -errno;
     uint8_t *buf = mem_alloc(64 * KiB);
@@ -169,6 +169,22 @@ static int write_base(const struct subject *s, int64_t size, struct error **err)
         ret = SUBJECT_ERROR;
     }
     mem_free(buf);
+    mem_free(name);
+    return ret;
+}
+
+/* The content is written as a plain file; other formats are made from it. */
+static int write_base(struct subject *s, const struct program *p, struct error **err)
+{
+    const char *format = subject_base_format(p);
+    if (strcmp(format, "raw") == 0) {
+        return write_raw(s, SUBJECT_BASE, p->size, err);
+    }
+    char *raw = file_name(s, "base.raw"), *name = file_name(s, SUBJECT_BASE);
+    int ret = write_raw(s, "base.raw", p->size, err);
+    ret = ret < 0 ? ret : IMG(s, err, "convert", "-f", "raw", "-O", format, raw, name);
+    unlink(raw);
+    mem_free(raw);
     mem_free(name);
     return ret;
 }
@@ -217,9 +233,10 @@ static int qemu_create(struct subject *s, const struct program *p, struct error 
 {
     char *base = file_name(s, SUBJECT_BASE);
     start(s, p, 1);
-    int ret = p->backing ? write_base(s, p->size, err) : 0;
+    int ret = p->backing ? write_base(s, p, err) : 0;
     if (ret == 0) {
-        ret = make_layer(s, 0, p->backing ? base : NULL, p->backing ? "raw" : NULL, err);
+        ret = make_layer(s, 0, p->backing ? base : NULL, p->backing ? subject_base_format(p) : NULL,
+                         err);
     }
     mem_free(base);
     return ret < 0 ? ret : session_start(s, err);

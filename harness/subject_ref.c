@@ -28,7 +28,7 @@ struct ref {
     enum planted planted;
     struct world *w;
     struct disk_pool *pool;
-    struct disk *disks[SUBJECT_LAYERS + 2]; /* layers, base, data; NULL with files */
+    struct disk *disks[SUBJECT_LAYERS + 5]; /* layers, base, others; NULL with files */
     struct fault_plan plan;
     struct program p;
     unsigned layers;
@@ -125,13 +125,14 @@ static void close_top(struct subject *s)
 static int write_base(struct subject *s, struct error **err)
 {
     struct ref *r = s->state;
-    struct image_recipe recipe = {.format = "raw", .size = r->p.size, .quiet = true};
+    struct image_recipe recipe = {
+        .format = subject_base_format(&r->p), .size = r->p.size, .quiet = true};
     uint8_t *buf = mem_alloc(CHUNK);
     char *name = file_name(s, SUBJECT_BASE);
     recipe.filename = name;
     int ret = image_make(r->w, &recipe, err);
     struct value *options = value_dict();
-    dict_put_str(options, "driver", "raw");
+    dict_put_str(options, "driver", recipe.format);
     struct blk *b =
         ret < 0 ? (value_free(options), NULL) : blk_open(r->w, name, NULL, options, OPEN_RDWR, err);
     ret = ret < 0 ? ret : b ? 0 : -EIO;
@@ -176,7 +177,8 @@ static int create_call(struct call *c)
     char *base = file_name(c->s, SUBJECT_BASE);
     int ret = r->p.backing ? write_base(c->s, c->err) : 0;
     if (ret == 0) {
-        ret = make_layer(c->s, 0, r->p.backing ? base : NULL, r->p.backing ? "raw" : NULL, c->err);
+        ret = make_layer(c->s, 0, r->p.backing ? base : NULL,
+                         r->p.backing ? subject_base_format(&r->p) : NULL, c->err);
     }
     mem_free(base);
     return ret < 0 ? ret : open_top(c->s, c->err);
@@ -200,11 +202,12 @@ static void make_disks(struct subject *s)
         fault_plan_add(&r->plan, &lost);
     }
     for (unsigned i = 0; i < ARRAY_SIZE(r->disks); i++) {
-        char name[32] = SUBJECT_BASE;
+        static const char *const others[] = {SUBJECT_BASE, SUBJECT_DATA, SUBJECT_EXTENTS};
+        char name[32];
         if (i < SUBJECT_LAYERS) {
             subject_layer_name(name, i);
-        } else if (i > SUBJECT_LAYERS) {
-            snprintf(name, sizeof(name), "%s", SUBJECT_DATA);
+        } else {
+            snprintf(name, sizeof(name), "%s", others[i - SUBJECT_LAYERS]);
         }
         r->disks[i] = disk_new(r->pool, 0);
         struct sim_disk d = {.disk = r->disks[i], .plan = r->plan.n ? &r->plan : NULL};
@@ -393,13 +396,14 @@ static int read_held(struct ref *r, struct held *h)
 }
 
 /* As image tools commit: what is allocated in the top image is written into its backing file. */
-static int write_held(struct subject *s, const struct held *h, bool base_is_raw_file,
+static int write_held(struct subject *s, const struct held *h, bool base_is_file,
                       struct error **err)
 {
     struct ref *r = s->state;
     struct value *options = value_dict();
     char *name = r->layers > 1 ? layer_name(s, r->layers - 2) : file_name(s, SUBJECT_BASE);
-    dict_put_str(options, "driver", base_is_raw_file ? "raw" : format_of(s, r->layers - 2));
+    dict_put_str(options, "driver",
+                 base_is_file ? subject_base_format(&r->p) : format_of(s, r->layers - 2));
     struct blk *b = blk_open(r->w, name, NULL, options, OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP, err);
     int ret = b ? 0 : -EIO;
     if (ret == 0 && blk_length(b) < h->length) {
@@ -421,14 +425,14 @@ static int commit_op(struct subject *s, struct error **err)
 {
     struct ref *r = s->state;
     struct held h = {.n = 0};
-    bool base_is_raw_file = r->layers == 1;
+    bool base_is_file = r->layers == 1;
     if (r->layers == 1 && !r->p.backing) {
         return error_set(err, ENOTSUP, "Image does not have a backing file");
     }
     int ret = read_held(r, &h);
     if (ret == 0) {
         close_top(s);
-        ret = write_held(s, &h, base_is_raw_file, err);
+        ret = write_held(s, &h, base_is_file, err);
         int opened = open_top(s, ret < 0 ? NULL : err);
         ret = ret < 0 ? ret : opened;
     }
