@@ -61,7 +61,8 @@ struct job;
 struct job_txn;
 /*
  * One const struct a kind of job.  run, prepare and complete may wait; commit, abort and clean may
- * wait too but cannot fail, and nothing is cancelled while they run.
+ * wait too but cannot fail.  From the first prepare of its transaction on a job is not cancelled
+ * any more (job_cancel() has no effect then).
  */
 struct job_driver {
     enum job_type type;

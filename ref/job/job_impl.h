@@ -10,8 +10,7 @@
 enum txn_phase {
     TXN_RUNNING, /* some of its jobs have not settled */
     TXN_PENDING, /* all have run well; somebody must say job_finalize() */
-    TXN_PREPARING,
-    TXN_COMMITTING,
+    TXN_ENDING,  /* they prepare and commit */
     TXN_ABORTING,
 };
 struct job_txn {
@@ -36,7 +35,7 @@ void txn_join(struct job_txn *t, struct job *j);
 void txn_leave(struct job *j);
 /* Coroutine: j has settled with j->ret.  The last of a transaction to come finalizes it. */
 void txn_settled(struct job *j);
-/* Ends a transaction in a coroutine of its own: TXN_PENDING becomes PREPARING, or all ABORTING. */
+/* Ends a transaction in a coroutine of its own: finalizing or aborting. */
 void txn_spawn_finalize(struct job_txn *t);
 void txn_spawn_abort(struct job_txn *t);
 

@@ -119,17 +119,6 @@ static void txn_abort(struct job_txn *t, struct job *cause)
     job_txn_unref(t);
 }
 
-static bool any_cancelled(const struct job_txn *t)
-{
-    const struct job *j;
-    LIST_FOREACH (j, &t->jobs, txn_link) {
-        if (job_cancelled(j)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static int prepare_one(struct job *j)
 {
     struct error *err = NULL;
@@ -147,15 +136,14 @@ static void txn_finalize(struct job_txn *t)
 {
     struct job *j;
     txn_ref(t);
-    t->phase = TXN_PREPARING;
+    t->phase = TXN_ENDING;
     LIST_FOREACH (j, &t->jobs, txn_link) {
-        if (prepare_one(j) < 0 || any_cancelled(t)) {
-            txn_abort(t, j->ret < 0 ? j : NULL);
+        if (prepare_one(j) < 0) {
+            txn_abort(t, j);
             job_txn_unref(t);
             return;
         }
     }
-    t->phase = TXN_COMMITTING;
     while (!list_empty(&t->jobs)) {
         j = LIST_FIRST(&t->jobs, struct job, txn_link);
         if (j->drv->commit) {
@@ -220,7 +208,7 @@ static void finalize_co(void *arg)
 void txn_spawn_finalize(struct job_txn *t)
 {
     assert(t->phase == TXN_PENDING);
-    t->phase = TXN_PREPARING;
+    t->phase = TXN_ENDING;
     txn_ref(t);
     co_spawn(t->w, "finalize", finalize_co, t);
 }

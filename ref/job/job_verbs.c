@@ -103,10 +103,7 @@ static void cancel_idle(struct job *j)
         job_mark_cancelled(j);
         txn_spawn_abort(j->txn);
         break;
-    case TXN_PREPARING:
-        job_mark_cancelled(j); /* whoever prepares sees it */
-        break;
-    case TXN_COMMITTING:
+    case TXN_ENDING:
     case TXN_ABORTING:
         break; /* it ends anyway, one way or the other */
     }
