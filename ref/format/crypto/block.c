@@ -74,11 +74,8 @@ static int open_luks(struct crypt_block *b, const char *secret, const struct cry
                      bool no_io, struct error **err)
 {
     uint8_t h[LUKS_HEADER_SIZE];
-    int ret = io->read(io->opaque, 0, h, sizeof(h));
-    if (ret < 0) {
-        return error_set_errno(err, -ret, "Unable to read LUKS header");
-    }
-    ret = luks_parse(&b->luks, h, err);
+    int ret = io->read(io->opaque, 0, h, sizeof(h), err);
+    ret = ret < 0 ? ret : luks_parse(&b->luks, h, err);
     return ret < 0 || no_io ? ret : unlock(b, secret, io, err);
 }
 

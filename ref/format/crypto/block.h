@@ -13,11 +13,11 @@
 
 enum crypt_format { CRYPT_QCOW, CRYPT_LUKS };
 
-/* Where a LUKS header lives.  Offsets count from its start; 0 or -errno. */
+/* Where a LUKS header lives.  Offsets count from its start; 0, or -errno with err. */
 struct crypt_io {
-    int (*read)(void *opaque, uint64_t offset, void *buf, size_t len);
-    int (*write)(void *opaque, uint64_t offset, const void *buf, size_t len);
-    int (*flush)(void *opaque);
+    int (*read)(void *opaque, uint64_t offset, void *buf, size_t len, struct error **err);
+    /* Stable when it returns. */
+    int (*write)(void *opaque, uint64_t offset, const void *buf, size_t len, struct error **err);
     /* Creation: makes room for header and key material, before the first write; may be NULL. */
     int (*init)(void *opaque, uint64_t bytes, struct error **err);
     void *opaque;

@@ -12,12 +12,9 @@
 #include "ref/block/graph.h"
 #include "ref/block/open.h"
 #include "ref/format/create.h"
-#include "ref/format/crypto/block.h"
+#include "ref/format/crypto/io.h"
 #include "ref/format/format.h"
 #include "specs/luks_layout.h"
-
-/* Encrypted in pieces of this size: bounded memory, and work for several threads. */
-#define PIECE ((int64_t)MiB)
 
 struct luks_state {
     struct crypt_block *block;
@@ -74,28 +71,26 @@ static int probe(const uint8_t *buf, size_t len, const char *filename)
 
 /* ---- the header, on an open image ---- */
 
-static int read_header(void *opaque, uint64_t offset, void *buf, size_t len)
+static int read_header(void *opaque, uint64_t offset, void *buf, size_t len, struct error **err)
 {
     struct node *n = opaque;
-    return child_pread(n->file, (int64_t)offset, buf, (int64_t)len, LABEL_CRYPTO_HEADER_LOAD, NULL);
+    int ret =
+        child_pread(n->file, (int64_t)offset, buf, (int64_t)len, LABEL_CRYPTO_HEADER_LOAD, NULL);
+    return ret < 0 ? error_set_errno(err, -ret, "Could not read encryption header") : 0;
 }
 
-static int write_header(void *opaque, uint64_t offset, const void *buf, size_t len)
+static int write_header(void *opaque, uint64_t offset, const void *buf, size_t len,
+                        struct error **err)
 {
     struct node *n = opaque;
-    return child_pwrite(n->file, (int64_t)offset, buf, (int64_t)len, LABEL_CRYPTO_HEADER_WRITE,
-                        NULL);
-}
-
-static int flush_header(void *opaque)
-{
-    struct node *n = opaque;
-    return child_flush(n->file, NULL);
+    int ret = child_pwrite_sync(n->file, (int64_t)offset, buf, (int64_t)len,
+                                LABEL_CRYPTO_HEADER_WRITE, NULL);
+    return ret < 0 ? error_set_errno(err, -ret, "Could not write encryption header") : 0;
 }
 
 static struct crypt_io header_io(struct node *n)
 {
-    return (struct crypt_io){read_header, write_header, flush_header, NULL, n};
+    return (struct crypt_io){read_header, write_header, NULL, n};
 }
 
 static int open_luks(struct node *n, struct value *opts, unsigned flags, struct error **err)
@@ -136,40 +131,15 @@ static int reopen_prepare(struct reopen *r, struct error **err)
 static int do_read(struct node *n, const struct request *r)
 {
     struct luks_state *s = n->state;
-    int64_t done = 0;
-    uint8_t *buf = node_try_blockalign(n->file->node, (size_t)MIN(r->bytes, PIECE));
-    int ret = buf ? 0 : -ENOMEM;
-    while (ret == 0 && done < r->bytes) {
-        int64_t len = MIN(r->bytes - done, PIECE), offset = r->offset + done;
-        ret = child_pread(n->file, (int64_t)s->payload + offset, buf, len, LABEL_READ_AIO, r);
-        if (ret == 0) {
-            crypt_block_run(s->block, false, (uint64_t)offset, buf, (size_t)len);
-            iov_from_buf(r->iov, r->iov_off + (size_t)done, buf, (size_t)len);
-            done += len;
-        }
-    }
-    mem_free(buf);
-    return ret;
+    return crypt_preadv(s->block, n->file, (int64_t)s->payload + r->offset, r->offset, r->bytes,
+                        r->iov, r->iov_off, LABEL_READ_AIO, r);
 }
 
 static int do_write(struct node *n, const struct request *r)
 {
     struct luks_state *s = n->state;
-    int64_t done = 0;
-    uint8_t *buf = node_try_blockalign(n->file->node, (size_t)MIN(r->bytes, PIECE));
-    int ret = buf ? 0 : -ENOMEM;
-    while (ret == 0 && done < r->bytes) {
-        int64_t len = MIN(r->bytes - done, PIECE), offset = r->offset + done;
-        struct iov q;
-        iov_to_buf(r->iov, r->iov_off + (size_t)done, buf, (size_t)len);
-        crypt_block_run(s->block, true, (uint64_t)offset, buf, (size_t)len);
-        iov_single(&q, buf, (size_t)len);
-        ret = child_pwritev(n->file, (int64_t)s->payload + offset, len, &q, 0, r->flags & REQ_FUA,
-                            LABEL_WRITE_AIO, r);
-        done += len;
-    }
-    mem_free(buf);
-    return ret;
+    return crypt_pwritev(s->block, n->file, (int64_t)s->payload + r->offset, r->offset, r->bytes,
+                         r->iov, r->iov_off, r->flags & REQ_FUA, LABEL_WRITE_AIO, r);
 }
 
 static int64_t length(struct node *n)
@@ -279,16 +249,13 @@ struct creation {
     enum prealloc prealloc;
 };
 
-static int create_write(void *opaque, uint64_t offset, const void *buf, size_t len)
+static int create_write(void *opaque, uint64_t offset, const void *buf, size_t len,
+                        struct error **err)
 {
     struct creation *c = opaque;
-    return blk_pwrite(c->b, (int64_t)offset, buf, (int64_t)len, 0);
-}
-
-static int create_flush(void *opaque)
-{
-    struct creation *c = opaque;
-    return blk_flush(c->b, NULL);
+    int ret = blk_pwrite(c->b, (int64_t)offset, buf, (int64_t)len, 0);
+    ret = ret < 0 ? ret : blk_flush(c->b, NULL);
+    return ret < 0 ? error_set_errno(err, -ret, "Could not write encryption header") : 0;
 }
 
 /* The file gets its whole length, as the payload will need it. */
@@ -310,7 +277,7 @@ static int create_on(struct world *w, struct node *file, const struct crypt_para
     if (!c.b) {
         return -EINVAL;
     }
-    struct crypt_io io = {NULL, create_write, create_flush, create_init, &c};
+    struct crypt_io io = {NULL, create_write, create_init, &c};
     int ret = crypt_luks_create(w, p, secret, "", &io, err);
     blk_unref(c.b);
     return ret;

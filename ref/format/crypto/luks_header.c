@@ -32,13 +32,20 @@ static int take_text(const uint8_t *p, const char *what, char out[32], struct er
                             : error_set(err, EINVAL, "LUKS header %s is not NUL terminated", what);
 }
 
+/* Sectors of a slot, in 64 bits without overflow; as QEMU has it, what fills up its last 4 KiB
+ * belongs to it. */
+static uint64_t material_sectors(const struct luks *l, const uint8_t *slot)
+{
+    uint64_t bytes = (uint64_t)l->key_bytes * luks_key_slot_get_stripes(slot);
+    return (bytes / LUKS_KEY_AREA_ALIGN + (bytes % LUKS_KEY_AREA_ALIGN != 0)) * LUKS_HEADER_SECTORS;
+}
+
 /* Bounds of header, key material and payload (KEY-4 to KEY-6, HDR-8), in 64 bits. */
-static int check_places(const struct luks *l, const uint8_t *h, uint64_t sectors,
-                        struct error **err)
+static int check_places(const struct luks *l, const uint8_t *h, struct error **err)
 {
     for (unsigned i = 0; i < LUKS_KEY_SLOTS; i++) {
         const uint8_t *s = slot_at(h, i);
-        uint64_t start = l->slots[i].offset, end = start + sectors;
+        uint64_t start = l->slots[i].offset, end = start + material_sectors(l, s);
         uint32_t active = luks_key_slot_get_active(s), stripes = luks_key_slot_get_stripes(s);
         if (stripes != LUKS_STRIPES) {
             return error_set(err, EINVAL, "Keyslot %u is corrupted (stripes %" PRId32 " != %d)", i,
@@ -59,7 +66,7 @@ static int check_places(const struct luks *l, const uint8_t *h, uint64_t sectors
         }
         for (unsigned k = i + 1; k < LUKS_KEY_SLOTS; k++) {
             uint64_t other = luks_key_slot_get_key_material_offset(slot_at(h, k));
-            if (start < other + sectors && other < end) {
+            if (start < other + material_sectors(l, slot_at(h, k)) && other < end) {
                 return error_set(err, EINVAL, "Keyslots %u and %u are overlapping in the header", i,
                                  k);
             }
@@ -172,10 +179,7 @@ int luks_parse(struct luks *l, const uint8_t *h, struct error **err)
     if (l->digest_iterations == 0) {
         return error_set(err, EINVAL, "LUKS key iteration count is zero");
     }
-    /* As QEMU has it, what fills up the last 4 KiB belongs to the slot. */
-    uint64_t sectors = ROUND_UP(DIV_ROUND_UP((uint64_t)l->key_bytes * LUKS_STRIPES, LUKS_SECTOR),
-                                LUKS_HEADER_SECTORS);
-    ret = check_places(l, h, sectors, err);
+    ret = check_places(l, h, err);
     ret = ret < 0 ? ret : take_hash(hash, &l->hash, err);
     return ret < 0 ? ret : take_suite(l, cipher, l->mode, err);
 }

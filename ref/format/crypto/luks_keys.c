@@ -88,10 +88,8 @@ int luks_unlock_slot(struct world *w, const struct luks *l, unsigned slot,
     if (!split) {
         return error_set(err, ENOMEM, "Could not allocate memory for key material");
     }
-    int ret = io->read(io->opaque, (uint64_t)s->offset * LUKS_SECTOR, split, bytes);
-    if (ret < 0) {
-        error_set_errno(err, -ret, "Failed to read key material");
-    } else {
+    int ret = io->read(io->opaque, (uint64_t)s->offset * LUKS_SECTOR, split, bytes, err);
+    if (ret == 0) {
         crypt_derive(w, l->hash, password, len, s->salt, sizeof(s->salt), s->iterations, derived,
                      l->key_bytes);
         struct crypt_cipher *c = crypt_cipher_new(&l->suite, derived);
@@ -121,18 +119,14 @@ static int write_header(const struct luks *l, const struct crypt_io *io, struct 
 {
     uint8_t h[LUKS_HEADER_SIZE];
     luks_store(l, h);
-    int ret = io->write(io->opaque, 0, h, sizeof(h));
-    ret = ret < 0 ? ret : io->flush(io->opaque);
-    return ret < 0 ? error_set_errno(err, -ret, "Unable to write LUKS header") : 0;
+    return io->write(io->opaque, 0, h, sizeof(h), err);
 }
 
 static int write_material(const struct luks *l, unsigned slot, const struct crypt_io *io,
                           const uint8_t *data, struct error **err)
 {
-    int ret = io->write(io->opaque, (uint64_t)l->slots[slot].offset * LUKS_SECTOR, data,
-                        material_bytes(l));
-    ret = ret < 0 ? ret : io->flush(io->opaque);
-    return ret < 0 ? error_set_errno(err, -ret, "Unable to write key material") : 0;
+    return io->write(io->opaque, (uint64_t)l->slots[slot].offset * LUKS_SECTOR, data,
+                     material_bytes(l), err);
 }
 
 int luks_set_slot(struct world *w, struct luks *l, unsigned slot, const struct crypt_io *io,
@@ -161,6 +155,7 @@ int luks_set_slot(struct world *w, struct luks *l, unsigned slot, const struct c
     }
     if (ret < 0) {
         *s = old;
+        error_hint(err, "Failed to write to keyslot %u\n", slot);
     }
     explicit_bzero(derived, sizeof(derived));
     mem_free(split);

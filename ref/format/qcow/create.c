@@ -1,8 +1,6 @@
 /*
  * Creating qcow images: header, backing file name, an empty L1 table (specs/qcow.yaml, HDR-9 and
  * HDR-10).
- *
- * Leaves out (refused): encryption.
  */
 #include "ref/format/create.h"
 #include "ref/format/qcow/qcow.h"
@@ -29,20 +27,18 @@ struct params {
     uint64_t size, l1_size, l1_offset;
     unsigned cluster_bits, l2_bits;
     const char *backing_file;
+    struct crypt_creation crypt;
 };
 
 /* Geometry goes by the size: small clusters save copying from a backing file. */
-static int parse_params(const struct value *d, struct params *p, struct error **err)
+static int parse_params(struct world *w, const struct value *d, struct params *p,
+                        struct error **err)
 {
-    bool encrypt = false;
     *p = (struct params){.cluster_bits = 12, .l2_bits = 9};
     int ret = opts_get_size(qcow_create_options, d, "size", &p->size, err);
-    ret = ret < 0 ? ret : opts_get_bool(qcow_create_options, d, "encryption", &encrypt, err);
+    ret = ret < 0 ? ret : crypt_create_options(w, d, false, &p->crypt, err);
     if (ret < 0) {
         return ret;
-    }
-    if (encrypt || dict_has(d, "encrypt.format") || dict_has(d, "encrypt")) {
-        return error_set(err, ENOTSUP, "Encrypted qcow images are not supported");
     }
     p->backing_file = dict_get_str(d, "backing_file");
     p->backing_file = p->backing_file && *p->backing_file ? p->backing_file : NULL;
@@ -74,7 +70,7 @@ static int write_image(struct blk *b, const struct params *p)
     qcow_header_set_size(buf, p->size);
     qcow_header_set_cluster_bits(buf, (uint8_t)p->cluster_bits);
     qcow_header_set_l2_bits(buf, (uint8_t)p->l2_bits);
-    qcow_header_set_crypt_method(buf, QCOW_CRYPT_NONE);
+    qcow_header_set_crypt_method(buf, p->crypt.encrypted ? QCOW_CRYPT_AES : QCOW_CRYPT_NONE);
     qcow_header_set_l1_table_offset(buf, p->l1_offset);
     if (len) {
         qcow_header_set_backing_file_offset(buf, QCOW_HEADER_SIZE);
@@ -109,7 +105,7 @@ int qcow_create(struct world *w, const char *filename, struct value *opts, struc
 {
     struct params p;
     const char *format = dict_get_str(opts, "backing_fmt");
-    int ret = parse_params(opts, &p, err);
+    int ret = parse_params(w, opts, &p, err);
     if (ret == 0 && format && !driver_find(w, format)) {
         ret = error_set(err, EINVAL, "unrecognized backing format '%s'", format);
     }
@@ -128,7 +124,8 @@ int qcow_create_json(struct world *w, struct value *opts, struct error **err)
     if (v) {
         dict_put(flat, "backing_file", v);
     }
-    int ret = parse_params(flat, &p, err);
+    crypt_flatten_options(flat);
+    int ret = parse_params(w, flat, &p, err);
     if (ret == 0) {
         struct node *file = format_take_node(w, flat, "file", err);
         ret = file ? create_on(w, file, &p, err) : -EINVAL;

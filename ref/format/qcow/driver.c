@@ -1,7 +1,5 @@
 /*
  * The qcow (version 1) driver: its table, and opening (specs/qcow.yaml, HDR).
- *
- * Leaves out (refused): AES encryption; such an image opens for its information alone.
  */
 #include "ref/format/qcow/qcow.h"
 
@@ -9,6 +7,7 @@
 #include <inttypes.h>
 
 static const struct opt_desc qcow_options[] = {
+    {.name = "encrypt", .type = OPT_DICT, .help = "Encryption: format and key-secret"},
     {.name = NULL},
 };
 
@@ -100,16 +99,22 @@ static int read_backing_name(struct qcow *s, const uint8_t *h, struct error **er
     return 0;
 }
 
-static int check_encryption(struct node *n, const uint8_t *h, unsigned flags, struct error **err)
+/* Takes the options and, of an encrypted image, the key. */
+static int open_crypt(struct qcow *s, struct value *opts, unsigned flags, struct error **err)
 {
-    n->encrypted = qcow_header_get_crypt_method(h) == QCOW_CRYPT_AES;
-    if (n->encrypted && !(flags & OPEN_NO_IO)) {
-        return error_set(err, ENOTSUP, "Encrypted qcow images are not supported");
+    char *secret;
+    bool aes = s->n->encrypted;
+    int ret = crypt_open_options(opts, aes ? "aes" : NULL, &secret, err);
+    if (ret == 0 && aes) {
+        s->crypt =
+            crypt_block_open(s->w, CRYPT_QCOW, secret, "encrypt.", NULL, flags & OPEN_NO_IO, err);
+        ret = s->crypt ? 0 : -EINVAL;
     }
-    return 0;
+    mem_free(secret);
+    return ret;
 }
 
-static int read_header(struct qcow *s, unsigned flags, struct error **err)
+static int read_header(struct qcow *s, struct error **err)
 {
     uint8_t h[QCOW_HEADER_SIZE];
     int ret = child_pread(s->n->file, 0, h, sizeof(h), LABEL_HEADER_LOAD, NULL);
@@ -120,7 +125,7 @@ static int read_header(struct qcow *s, unsigned flags, struct error **err)
     s->file_end = (uint64_t)len;
     ret = check_version(h, err);
     ret = ret < 0 ? ret : parse(s, h, err);
-    ret = ret < 0 ? ret : check_encryption(s->n, h, flags, err);
+    s->n->encrypted = ret == 0 && qcow_header_get_crypt_method(h) == QCOW_CRYPT_AES;
     ret = ret < 0 ? ret : read_backing_name(s, h, err);
     s->n->length = (int64_t)s->size;
     return ret;
@@ -134,7 +139,8 @@ static int open_qcow(struct node *n, struct value *opts, unsigned flags, struct 
     int ret = open_file_child(n, opts, err);
     if (ret == 0) {
         table_cache_init(&s->tables, n->file);
-        ret = read_header(s, flags, err);
+        ret = read_header(s, err);
+        ret = ret < 0 ? ret : open_crypt(s, opts, flags, err);
     }
     return ret;
 }
@@ -142,12 +148,16 @@ static int open_qcow(struct node *n, struct value *opts, unsigned flags, struct 
 static void close_qcow(struct node *n)
 {
     table_cache_free(&qcow_state(n)->tables);
+    crypt_block_free(qcow_state(n)->crypt);
 }
 
 /* Everything is on disk already. */
 static int reopen_prepare(struct reopen *r, struct error **err)
 {
-    return 0;
+    char *secret;
+    int ret = crypt_open_options(r->options, r->node->encrypted ? "aes" : NULL, &secret, err);
+    mem_free(secret); /* the key we have stays */
+    return ret;
 }
 
 static int inactivate(struct node *n)
@@ -160,7 +170,7 @@ static void activate(struct node *n, struct error **err)
 {
     struct qcow *s = qcow_state(n);
     table_cache_forget(&s->tables);
-    if (read_header(s, n->open_flags, err) < 0) {
+    if (read_header(s, err) < 0) {
         error_prepend(err, "Could not reopen qcow layer: ");
     }
 }
@@ -187,6 +197,8 @@ static int info(struct node *n, struct image_info *out)
     return 0;
 }
 
+static const char *const strong_options[] = {"encrypt.key-secret", NULL};
+
 const struct block_driver driver_qcow = {
     .name = "qcow",
     .kind = DRIVER_FORMAT,
@@ -194,6 +206,7 @@ const struct block_driver driver_qcow = {
     .supports_backing = true,
     .open_options = qcow_options,
     .create_options = qcow_create_options,
+    .strong_options = strong_options,
     .probe = probe,
     .open = open_qcow,
     .close = close_qcow,

@@ -41,6 +41,25 @@ static int read_compressed(struct qcow *s, const struct qcow_map *m, uint64_t of
     return ret;
 }
 
+static int read_data(struct qcow *s, uint64_t offset, const struct qcow_map *m, const struct iov *q,
+                     size_t q_off, const struct request *r)
+{
+    return s->crypt ? crypt_preadv(s->crypt, s->n->file, (int64_t)m->host, (int64_t)offset,
+                                   (int64_t)m->bytes, q, q_off, LABEL_READ_AIO, r)
+                    : child_preadv(s->n->file, (int64_t)m->host, (int64_t)m->bytes, q, q_off, 0,
+                                   LABEL_READ_AIO, r);
+}
+
+/* Guest data to its place on the host. */
+static int write_data(struct qcow *s, uint64_t offset, uint64_t host, uint64_t bytes,
+                      const struct iov *q, size_t q_off, enum label label, const struct request *r)
+{
+    return s->crypt
+               ? crypt_pwritev(s->crypt, s->n->file, (int64_t)host, (int64_t)offset, (int64_t)bytes,
+                               q, q_off, 0, label, r)
+               : child_pwritev(s->n->file, (int64_t)host, (int64_t)bytes, q, q_off, 0, label, r);
+}
+
 static int read_range(struct qcow *s, uint64_t offset, uint64_t bytes, const struct iov *q,
                       size_t q_off, const struct request *r)
 {
@@ -55,8 +74,7 @@ static int read_range(struct qcow *s, uint64_t offset, uint64_t bytes, const str
         } else if (m.type == QCOW_COMPRESSED) {
             ret = read_compressed(s, &m, offset, q, q_off, r);
         } else {
-            ret = child_preadv(s->n->file, (int64_t)m.host, (int64_t)m.bytes, q, q_off, 0,
-                               LABEL_READ_AIO, r);
+            ret = read_data(s, offset, &m, q, q_off, r);
         }
         if (ret < 0) {
             return ret;
@@ -81,7 +99,7 @@ static int fill(struct qcow *s, uint64_t offset, uint64_t bytes, uint64_t host, 
     if (bytes == 0) {
         return 0;
     }
-    if (type == QCOW_UNALLOCATED && !s->n->backing) {
+    if (type == QCOW_UNALLOCATED && !s->n->backing && !s->crypt) {
         return child_pwrite_zeroes(s->n->file, (int64_t)host, (int64_t)bytes, 0, LABEL_COW_WRITE,
                                    r);
     }
@@ -91,9 +109,7 @@ static int fill(struct qcow *s, uint64_t offset, uint64_t bytes, uint64_t host, 
     if (buf) {
         iov_single(&q, buf, bytes);
         ret = read_range(s, offset, bytes, &q, 0, r);
-        ret = ret < 0 ? ret
-                      : child_pwrite(s->n->file, (int64_t)host, buf, (int64_t)bytes,
-                                     LABEL_COW_WRITE, r);
+        ret = ret < 0 ? ret : write_data(s, offset, host, bytes, &q, 0, LABEL_COW_WRITE, r);
     }
     mem_free(buf);
     return ret;
@@ -116,8 +132,7 @@ static int allocate(struct qcow *s, const struct qcow_map *m, uint64_t offset, u
     s->file_end = host + (end - start);
     int ret = fill(s, start, head, host, m->type, r);
     if (ret == 0) {
-        ret = child_pwritev(s->n->file, (int64_t)(host + head), (int64_t)*bytes, r->iov, q_off, 0,
-                            LABEL_WRITE_AIO, r);
+        ret = write_data(s, offset, host + head, *bytes, r->iov, q_off, LABEL_WRITE_AIO, r);
     }
     ret = ret < 0 ? ret : fill(s, offset + *bytes, tail, host + head + *bytes, m->type, r);
     ret = ret < 0 ? ret : child_flush(s->n->file, r);
@@ -151,8 +166,7 @@ int qcow_write(struct node *n, const struct request *r)
         }
         if (ret == 0 && m.type == QCOW_DATA) {
             part = m.bytes;
-            ret = child_pwritev(n->file, (int64_t)m.host, (int64_t)part, r->iov, q_off, 0,
-                                LABEL_WRITE_AIO, r);
+            ret = write_data(s, offset, m.host, part, r->iov, q_off, LABEL_WRITE_AIO, r);
         }
         offset += part;
         left -= part;

@@ -156,6 +156,8 @@ int qcow_block_status(struct node *n, bool precise, int64_t offset, int64_t byte
     *out = (struct status){.bytes = (int64_t)m.bytes};
     if (m.type == QCOW_COMPRESSED) {
         out->flags = STATUS_DATA | STATUS_ALLOCATED | STATUS_COMPRESSED;
+    } else if (m.type == QCOW_DATA && n->encrypted) {
+        out->flags = STATUS_DATA | STATUS_ALLOCATED; /* what the host has says nothing */
     } else if (m.type == QCOW_DATA) {
         out->flags = STATUS_DATA | STATUS_ALLOCATED | STATUS_OFFSET_VALID;
         out->map = (int64_t)m.host;

@@ -6,6 +6,8 @@
 #define BLKREF_FORMAT_QCOW_QCOW_H
 
 #include "ref/block/open.h"
+#include "ref/format/crypto/image_options.h"
+#include "ref/format/crypto/io.h"
 #include "ref/format/format.h"
 #include "ref/format/table_cache.h"
 #include "specs/qcow_layout.h"
@@ -21,6 +23,7 @@ struct qcow {
     struct co_mutex lock;  /* guards tables */
     uint64_t file_end;     /* where new space is taken, not aligned */
     struct table_cache tables;
+    struct crypt_block *crypt; /* AES, vectors by guest offsets; NULL: none, or no key */
 };
 
 enum qcow_type { QCOW_UNALLOCATED, QCOW_DATA, QCOW_COMPRESSED };

@@ -200,7 +200,7 @@ int qcow2_alloc_host(struct qcow2 *s, uint64_t guest_offset, uint64_t *bytes, ui
             ret = new_alloc(s, slice, index, kind, guest_offset, *bytes, nb, alloc);
             (*alloc)->host_offset = new_host;
             (*alloc)->fresh = fresh;
-            (*alloc)->skip_cow = fresh && (*alloc)->cow_zero && s->merge;
+            (*alloc)->skip_cow = fresh && (*alloc)->cow_zero && s->merge && !s->crypt;
             if ((*alloc)->skip_cow) {
                 s->data_end =
                     MAX(s->data_end, new_host + (alloc_to(*alloc) - (*alloc)->guest_offset));

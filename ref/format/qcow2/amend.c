@@ -1,11 +1,12 @@
 /*
  * Amending a qcow2 image in place: version, refcount width, lazy refcounts, size, name of the data
- * file, its rawness.
+ * file, its rawness, key slots.
  *
  * First up, then everything that needs version 3, the size, at last down.  Each step leaves a valid
- * image. Leaves out: encryption options (there are no encrypted images).
+ * image.
  */
 #include "ref/format/qcow2/amend.h"
+#include "ref/format/qcow2/crypt.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -46,7 +47,7 @@ static const struct opt_desc *const T = qcow2_amend_options;
 struct wanted {
     unsigned version;
     uint64_t size, refcount_bits; /* size 0: as it is */
-    bool lazy, raw;
+    bool lazy, raw, encrypt;
     const char *data_file; /* NULL: as it is; "": none */
 };
 
@@ -127,10 +128,14 @@ static int parse(const struct qcow2 *s, const struct value *d, struct wanted *w,
     int ret = compat ? parse_version(compat, &w->version, err) : 0;
     ret = ret < 0 ? ret : opts_get_size(T, d, "size", &w->size, err);
     ret = ret < 0 ? ret : refuse_backing(s, d, err);
-    for (const struct opt_desc *t = T; t->name && ret == 0; t++) {
-        if (strncmp(t->name, "encrypt.", 8) == 0 && dict_has(d, t->name)) {
-            ret = error_set(err, EINVAL, "Can't amend encryption options - encryption not present");
-        }
+    for (const struct opt_desc *t = T; t->name; t++) {
+        w->encrypt = w->encrypt || (strncmp(t->name, "encrypt.", 8) == 0 && dict_has(d, t->name));
+    }
+    if (ret == 0 && w->encrypt && s->crypt_method != QCOW2_CRYPT_LUKS) {
+        ret =
+            s->crypt_method == QCOW2_CRYPT_NONE
+                ? error_set(err, EINVAL, "Can't amend encryption options - encryption not present")
+                : error_set(err, ENOTSUP, "Only LUKS encryption options can be amended");
     }
     ret = ret < 0 ? ret : opts_get_bool(T, d, "lazy_refcounts", &w->lazy, err);
     ret = ret < 0 ? ret : opts_get_number(T, d, "refcount_bits", &w->refcount_bits, err);
@@ -322,6 +327,19 @@ static int up(struct qcow2 *s, const struct wanted *w, struct amend_progress *p,
     return ret < 0 ? ret : set_lazy(s, w, err);
 }
 
+static int set_keys(struct qcow2 *s, const struct value *opts, const struct wanted *w, bool force,
+                    struct error **err)
+{
+    if (!w->encrypt) {
+        return 0;
+    }
+    struct value *all = value_clone(opts), *keys = dict_extract(all, "encrypt.");
+    int ret = qcow2_crypt_amend(s, keys, force, err);
+    value_free(keys);
+    value_free(all);
+    return ret;
+}
+
 static int down(struct qcow2 *s, const struct wanted *w, struct amend_progress *p,
                 struct error **err)
 {
@@ -352,6 +370,7 @@ int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress,
     };
     co_lock(s->w, &s->lock);
     ret = up(s, &w, &p, err);
+    ret = ret < 0 ? ret : set_keys(s, opts, &w, force, err);
     co_unlock(s->w, &s->lock);
     if (ret == 0 && w.size) {
         ret = w.size > INT64_MAX ? error_set(err, EFBIG, "Image is too big")
@@ -368,8 +387,27 @@ int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress,
 
 int qcow2_amend_json(struct node *n, struct value *opts, bool force, struct error **err)
 {
-    if (dict_has(opts, "encrypt")) {
-        return error_set(err, ENOTSUP, "image is not encrypted, can't amend");
+    struct qcow2 *s = qcow2_state(n);
+    struct value *keys = dict_get(opts, "encrypt");
+    if (!keys) {
+        return 0;
     }
-    return 0;
+    const char *format = dict_get_str(keys, "format");
+    if (s->crypt_method == QCOW2_CRYPT_NONE) {
+        return error_set(err, EOPNOTSUPP, "image is not encrypted, can't amend");
+    }
+    if (!format || strcmp(format, "luks") != 0) {
+        return error_set(err, EOPNOTSUPP,
+                         "Amend can't be used to change the qcow2 encryption format");
+    }
+    if (s->crypt_method != QCOW2_CRYPT_LUKS) {
+        return error_set(err, EOPNOTSUPP,
+                         "Only LUKS encryption options can be amended for qcow2 "
+                         "with blockdev-amend");
+    }
+    co_lock(s->w, &s->lock);
+    int ret = s->dead ? error_set(err, ENOMEDIUM, "No medium inserted")
+                      : qcow2_crypt_amend(s, keys, force, err);
+    co_unlock(s->w, &s->lock);
+    return ret;
 }

@@ -3,7 +3,7 @@
  * table, bitmaps, refcount table and blocks (spec: "Host cluster management").
  *
  * Every structure is looked at in one fixed order, and what breaks the format's rules is said on
- * the way. Leaves out: contents of bitmaps and of guest clusters; encryption headers.
+ * the way. Leaves out: contents of bitmaps and of guest clusters.
  */
 #include "ref/format/qcow2/check.h"
 
@@ -474,6 +474,9 @@ int check_count_references(struct check *c)
     int ret = check_count_range(c, 0, s->cluster_size);
     ret = ret < 0 ? ret : one_l1_table(c, s->l1_offset, s->l1_size, true);
     ret = ret < 0 ? ret : snapshot_tables(c);
+    if (ret == 0 && s->has_crypto_ext) {
+        ret = check_count_range(c, s->crypto_offset, s->crypto_length);
+    }
     ret = ret < 0 ? ret : bitmaps(c);
     ret = ret < 0 ? ret
                   : check_count_range(c, s->reftable_offset,

@@ -4,7 +4,7 @@
  * Allocations in flight are a list; a request that touches clusters of one waits, so no cluster is
  * copied twice. Guest data in flight is a list of host ranges, which the allocator leaves alone.
  */
-#include "ref/format/qcow2/qcow2.h"
+#include "ref/format/qcow2/crypt.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -81,21 +81,32 @@ void qcow2_io_end(struct qcow2 *s, struct qcow2_io *io)
     list_remove(&io->link);
 }
 
-/* The guest's old content of a COW area; it is not mapped to the new clusters yet. */
+static uint64_t area_host(const struct qcow2_alloc *a, const struct qcow2_cow_region *c)
+{
+    return a->host_offset + (c->offset - a->guest_offset);
+}
+
+/* The guest's old content of a COW area, as the host will have it; it is not mapped to the new
+ * clusters yet. */
 static int read_area(struct qcow2 *s, const struct qcow2_alloc *a, const struct qcow2_cow_region *c,
                      uint8_t *buf, const struct request *r)
 {
     if (c->bytes == 0) {
         return 0;
     }
+    int ret = 0;
     if (a->cow_zero) {
         memset(buf, 0, c->bytes);
-        return 0;
+    } else {
+        child_event(s->n->file, LABEL_COW_READ, r);
+        struct iov q;
+        iov_single(&q, buf, c->bytes);
+        ret = qcow2_read_range(s, c->offset, c->bytes, &q, 0, LABEL_COW_READ, r);
     }
-    child_event(s->n->file, LABEL_COW_READ, r);
-    struct iov q;
-    iov_single(&q, buf, c->bytes);
-    return qcow2_read_range(s, c->offset, c->bytes, &q, 0, LABEL_COW_READ, r);
+    if (ret == 0) {
+        qcow2_encrypt(s, c->offset, area_host(a, c), buf, c->bytes);
+    }
+    return ret;
 }
 
 static int write_area(struct qcow2 *s, const struct qcow2_alloc *a,
@@ -104,8 +115,8 @@ static int write_area(struct qcow2 *s, const struct qcow2_alloc *a,
     if (c->bytes == 0) {
         return 0;
     }
-    uint64_t host = a->host_offset + (c->offset - a->guest_offset);
-    return child_pwrite(s->data_file, (int64_t)host, buf, (int64_t)c->bytes, LABEL_COW_WRITE, r);
+    return child_pwrite(s->data_file, (int64_t)area_host(a, c), buf, (int64_t)c->bytes,
+                        LABEL_COW_WRITE, r);
 }
 
 int qcow2_copy_head(struct qcow2 *s, const struct qcow2_alloc *a, const struct request *r)
@@ -143,9 +154,10 @@ static int write_merged(struct qcow2 *s, uint64_t bytes, uint64_t host, const st
     return ret;
 }
 
-int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes, uint64_t host,
-                         const struct iov *q, size_t q_off, struct qcow2_alloc *a,
-                         const struct request *r)
+/* q as the host has it: encrypted, or as it is. */
+static int write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes, uint64_t host,
+                          const struct iov *q, size_t q_off, struct qcow2_alloc *a,
+                          const struct request *r)
 {
     uint64_t cow = a ? a->head.bytes + a->tail.bytes : 0;
     if (a && a->skip_cow && cow) {
@@ -180,6 +192,26 @@ int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes,
             ret = write_area(s, a, &a->tail, buf + a->head.bytes, r);
         }
     }
+    mem_free(buf);
+    return ret;
+}
+
+int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes, uint64_t host,
+                         const struct iov *q, size_t q_off, struct qcow2_alloc *a,
+                         const struct request *r)
+{
+    if (!s->crypt) {
+        return write_with_cow(s, guest_offset, bytes, host, q, q_off, a, r);
+    }
+    uint8_t *buf = node_try_blockalign(s->data_file->node, bytes);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    struct iov encrypted;
+    iov_to_buf(q, q_off, buf, bytes);
+    qcow2_encrypt(s, guest_offset, host, buf, bytes);
+    iov_single(&encrypted, buf, bytes);
+    int ret = write_with_cow(s, guest_offset, bytes, host, &encrypted, 0, a, r);
     mem_free(buf);
     return ret;
 }

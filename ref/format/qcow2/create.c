@@ -2,11 +2,11 @@
  * Creating qcow2 images.
  *
  * A minimal image (header, refcount table, refcount block for these three clusters, no L1) is
- * written, opened, and then resized like any other, so that growth has one implementation.  Leaves
- * out (refused): encryption.
+ * written, opened, and then resized like any other, so that growth has one implementation.  What
+ * encryption needs goes behind all that.
  */
 #include "ref/block/backend.h"
-#include "ref/format/qcow2/qcow2.h"
+#include "ref/format/qcow2/crypt.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -81,6 +81,7 @@ struct params {
     uint8_t compression;
     int prealloc;
     const char *backing_file, *backing_fmt;
+    struct crypt_creation crypt;
     char *data_name; /* as the header will have it; owned */
 };
 
@@ -124,12 +125,8 @@ static int parse_words(const struct value *d, struct params *p, struct error **e
 static int parse_params(struct world *w, const struct value *d, struct params *p,
                         struct error **err)
 {
-    bool encrypt = false;
     int ret = opts_get_size(T, d, "size", &p->size, err);
-    ret = ret < 0 ? ret : opts_get_bool(T, d, "encryption", &encrypt, err);
-    if (ret == 0 && (encrypt || dict_has(d, "encrypt.format") || dict_has(d, "encrypt"))) {
-        ret = error_set(err, ENOTSUP, "Encrypted qcow2 images are not supported");
-    }
+    ret = ret < 0 ? ret : crypt_create_options(w, d, true, &p->crypt, err);
     ret = ret < 0 ? ret : parse_words(d, p, err);
     ret = ret < 0 ? ret : opts_get_size(T, d, "cluster_size", &p->cluster_size, err);
     ret = ret < 0 ? ret : opts_get_number(T, d, "refcount_bits", &p->refcount_bits, err);
@@ -301,6 +298,11 @@ static int finish_image(struct world *w, struct node *file, struct node *data,
             error_propagate(err, local);
         }
     }
+    if (ret == 0 && p->crypt.encrypted) {
+        co_lock(s->w, &s->lock);
+        ret = qcow2_crypt_create(s, &p->crypt, err);
+        co_unlock(s->w, &s->lock);
+    }
     if (ret == 0) {
         ret = blk_flush(img, NULL);
         if (ret < 0) {
@@ -440,6 +442,7 @@ int qcow2_create_json(struct world *w, struct value *opts, struct error **err)
             dict_put(flat, renames[i].flat, v);
         }
     }
+    crypt_flatten_options(flat);
     p.data_file = dict_has(flat, "data-file");
     struct node *file = NULL, *data = NULL;
     int ret = parse_params(w, flat, &p, err);

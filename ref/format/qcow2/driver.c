@@ -1,9 +1,9 @@
 /*
  * The qcow2 driver: its table, opening, closing, reopening.
  *
- * Leaves out (refused): encryption.  Bitmaps are kept while the image is read; a writer makes them
- * inconsistent and says so.
+ * Bitmaps are kept while the image is read; a writer makes them inconsistent and says so.
  */
+#include "ref/format/qcow2/crypt.h"
 #include "ref/format/qcow2/options.h"
 
 #include <assert.h>
@@ -150,7 +150,9 @@ static int open_metadata(struct qcow2 *s, struct value *opts, unsigned flags, st
         return ret;
     }
     qcow2_apply_options(s, &o);
-    ret = open_data_file(s, opts, flags, err);
+    ret = qcow2_crypt_open(s, o.secret, flags, err);
+    mem_free(o.secret);
+    ret = ret < 0 ? ret : open_data_file(s, opts, flags, err);
     ret = ret < 0 ? ret : read_l1(s, err);
     ret = ret < 0 ? ret : qcow2_refcount_open(s, err);
     if (ret < 0) {
@@ -193,6 +195,7 @@ static int open_qcow2(struct node *n, struct value *opts, unsigned flags, struct
         ret = open_metadata(s, opts, flags, err);
         if (ret < 0) {
             free_state(s);
+            crypt_block_free(s->crypt);
         }
     }
     qcow2_set_version_flags(s);
@@ -244,6 +247,7 @@ static void close_qcow2(struct node *n)
         inactivate(n);
     }
     free_state(s);
+    crypt_block_free(s->crypt);
 }
 
 static void activate(struct node *n, struct error **err)
@@ -260,6 +264,7 @@ static void activate(struct node *n, struct error **err)
     ret = ret < 0 ? ret : qcow2_parse_options(s, none, n->open_flags, &o, err);
     if (ret == 0) {
         qcow2_apply_options(s, &o);
+        mem_free(o.secret); /* the key we have stays */
         s->data_file = data;
         ret = read_l1(s, err);
     }
@@ -270,6 +275,12 @@ static void activate(struct node *n, struct error **err)
         s->dead = true;
     }
     value_free(none);
+}
+
+static void free_options(struct qcow2_options *o)
+{
+    mem_free(o->secret);
+    mem_free(o);
 }
 
 static int reopen_prepare(struct reopen *r, struct error **err)
@@ -299,7 +310,7 @@ static int reopen_prepare(struct reopen *r, struct error **err)
     }
     co_unlock(s->w, &s->lock);
     if (ret < 0) {
-        mem_free(o);
+        free_options(o);
         return ret;
     }
     r->opaque = o;
@@ -309,12 +320,12 @@ static int reopen_prepare(struct reopen *r, struct error **err)
 static void reopen_commit(struct reopen *r)
 {
     qcow2_apply_options(qcow2_state(r->node), r->opaque);
-    mem_free(r->opaque);
+    free_options(r->opaque);
 }
 
 static void reopen_abort(struct reopen *r)
 {
-    mem_free(r->opaque);
+    free_options(r->opaque);
 }
 
 static int64_t length(struct node *n)
@@ -330,6 +341,9 @@ static void refresh_limits(struct node *n, struct error **err)
         n->limits.zeroes_alignment = (int64_t)s->subcluster_size;
         n->limits.discard_alignment = (int64_t)s->cluster_size;
     }
+    if (n->encrypted) {
+        n->limits.request_alignment = MAX(n->limits.request_alignment, (uint32_t)CRYPT_SECTOR);
+    }
 }
 
 /* With its metadata preallocated, zeroes come from the data's place. */
@@ -339,6 +353,9 @@ static bool has_zero_init(struct node *n)
     co_lock(s->w, &s->lock);
     bool prealloc = s->l1_size > 0 && s->l1[0] != 0;
     co_unlock(s->w, &s->lock);
+    if (prealloc && n->encrypted) {
+        return false; /* holes are no encrypted zeroes */
+    }
     return !prealloc || node_has_zero_init(s->data_file->node);
 }
 

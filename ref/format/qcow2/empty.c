@@ -22,7 +22,7 @@ static uint64_t l1_clusters(const struct qcow2 *s)
 static bool can_reset(const struct qcow2 *s)
 {
     return s->version >= 3 && !has_data_file(s) && s->nb_snapshots == 0 && s->nb_bitmaps == 0 &&
-           list_empty(&s->ios) && L1 + l1_clusters(s) <= s->refblock_size;
+           !s->has_crypto_ext && list_empty(&s->ios) && L1 + l1_clusters(s) <= s->refblock_size;
 }
 
 /* The L1 table where it is now: from here on no cluster of the guest is referred to. */

@@ -4,9 +4,9 @@
  *
  * The header is written as a whole from the state: known fields, unknown fields behind them,
  * extensions (backing format, data file, feature names, bitmaps, unknown ones in file order),
- * backing file name. Leaves out: encryption; bitmaps themselves (the extension is kept).
+ * backing file name.  Leaves out: bitmaps themselves (the extension is kept).
  */
-#include "ref/format/qcow2/qcow2.h"
+#include "ref/format/qcow2/crypt.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -58,6 +58,7 @@ void qcow2_header_free(struct qcow2 *s)
     s->unknown_header = s->feature_table = NULL;
     s->image_data_file = s->image_backing_file = s->image_backing_format = NULL;
     s->l1 = NULL;
+    s->has_crypto_ext = false;
 }
 
 /* Version 3 fields; version 2 has their fixed values (spec: fields 72 to 111). */
@@ -205,11 +206,7 @@ static int take_extension(struct qcow2 *s, uint32_t magic, const uint8_t *d, uin
     case QCOW2_EXT_BITMAPS:
         return read_bitmaps_ext(s, d, len, err);
     case QCOW2_EXT_CRYPTO:
-        if (s->crypt_method != QCOW2_CRYPT_LUKS) {
-            return error_set(err, EINVAL,
-                             "CRYPTO header extension only expected with LUKS encryption method");
-        }
-        return 0;
+        return qcow2_crypt_take_extension(s, d, len, err);
     case QCOW2_EXT_DATA_FILE:
         mem_free(s->image_data_file);
         s->image_data_file = str_ndup((const char *)d, len);
@@ -292,9 +289,6 @@ static int check_features(struct qcow2 *s, unsigned flags, struct error **err)
     set_refcount_geometry(s);
     if (s->crypt_method > QCOW2_CRYPT_LUKS) {
         return error_set(err, EINVAL, "Unsupported encryption method %" PRIu32, s->crypt_method);
-    }
-    if (s->crypt_method != QCOW2_CRYPT_NONE) {
-        return error_set(err, ENOTSUP, "Encrypted qcow2 images are not supported");
     }
     return 0;
 }
@@ -465,6 +459,14 @@ static bool put_extensions(const struct qcow2 *s, uint8_t *buf, size_t *pos)
     if (has_data_file(s) && data &&
         !put_ext(buf, size, pos, QCOW2_EXT_DATA_FILE, data, strlen(data))) {
         return false;
+    }
+    if (s->has_crypto_ext) {
+        uint8_t x[QCOW2_CRYPTO_EXT_SIZE];
+        qcow2_crypto_ext_set_offset(x, s->crypto_offset);
+        qcow2_crypto_ext_set_length(x, s->crypto_length);
+        if (!put_ext(buf, size, pos, QCOW2_EXT_CRYPTO, x, sizeof(x))) {
+            return false;
+        }
     }
     if (!put_features(s, buf, pos)) {
         return false;

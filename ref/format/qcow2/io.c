@@ -4,7 +4,7 @@
  *
  * The lock is held for looking at and changing metadata, not while guest data moves.
  */
-#include "ref/format/qcow2/qcow2.h"
+#include "ref/format/qcow2/crypt.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -49,6 +49,10 @@ static int read_piece(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t
         return qcow2_read_compressed(s, host, offset_into_cluster(s, offset), bytes, q, q_off, r);
     default:
         /* For COW it was announced already, once for the area. */
+        if (s->crypt) {
+            return qcow2_crypt_preadv(s, offset, host, bytes, q, q_off,
+                                      label == LABEL_COW_READ ? LABEL_NONE : label, r);
+        }
         return child_preadv(s->data_file, (int64_t)host, (int64_t)bytes, q, q_off, 0,
                             label == LABEL_COW_READ ? LABEL_NONE : label, r);
     }
@@ -140,6 +144,12 @@ static int write_piece(struct qcow2 *s, uint64_t offset, uint64_t *bytes, uint64
     return ret;
 }
 
+/* Encrypted data goes through memory: a bounded part at a time. */
+static uint64_t encrypted_max(const struct qcow2 *s, uint64_t offset)
+{
+    return (QCOW2_MAX_ENCRYPTED_CLUSTERS << s->cluster_bits) - offset_into_cluster(s, offset);
+}
+
 int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q,
                       size_t q_off, const struct request *r)
 {
@@ -148,7 +158,8 @@ int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const st
     co_lock(s->w, &s->lock);
     while (bytes > 0 && ret == 0) {
         /* New clusters go behind the piece before, when that ended at a cluster's end. */
-        uint64_t n = bytes, where = offset_into_cluster(s, host) == 0 ? host : 0;
+        uint64_t n = s->crypt ? MIN(bytes, encrypted_max(s, offset)) : bytes,
+                 where = offset_into_cluster(s, host) == 0 ? host : 0;
         ret = write_piece(s, offset, &n, &where, q, q_off, r);
         host = where + n;
         offset += n;

@@ -4,13 +4,14 @@
  * "fully-allocated" is exact for a new image whose clusters are all written; "required" counts only
  * clusters that hold data now.
  */
-#include "ref/format/qcow2/qcow2.h"
+#include "ref/format/qcow2/crypt.h"
 
 #include <errno.h>
 
 struct shape {
     uint64_t size, cluster_size, refcount_bits;
     unsigned l2_entry_size;
+    uint64_t luks; /* bytes of the encryption header */
 };
 
 /* Bytes of everything but data; -EFBIG when the L1 table gets too large. */
@@ -33,7 +34,7 @@ static int64_t metadata_size(const struct shape *p)
         blocks = b;
         table = t;
     }
-    return (int64_t)((1 + l1 + l2 + blocks + table) * cs);
+    return (int64_t)((1 + l1 + l2 + blocks + table) * cs + ROUND_UP(p->luks, cs));
 }
 
 /* Clusters of `in` with data, in bytes; zeroes and what no layer has need no place. */
@@ -100,12 +101,24 @@ static int read_shape(struct value *d, struct shape *p, bool *prealloc, bool *ba
     return 0;
 }
 
+static int read_luks(struct world *w, const struct value *d, struct shape *p, struct error **err)
+{
+    const char *format = dict_get_str(d, "encrypt.format");
+    struct crypt_creation c;
+    if (!format || strcmp(format, "luks") != 0) {
+        return 0;
+    }
+    int ret = crypt_create_options(w, d, true, &c, err);
+    p->luks = ret < 0 ? 0 : crypt_luks_header_bytes(&c.params);
+    return ret;
+}
+
 struct value *qcow2_measure(struct world *w, struct value *opts, struct node *in,
                             struct error **err)
 {
     struct shape p = {.cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16};
     bool prealloc, backing;
-    if (read_shape(opts, &p, &prealloc, &backing, err) < 0) {
+    if (read_shape(opts, &p, &prealloc, &backing, err) < 0 || read_luks(w, opts, &p, err) < 0) {
         return NULL;
     }
     if (in) {

@@ -4,6 +4,7 @@
  * Parsed into a struct first, so that a wrong one changes nothing.
  */
 #include "ref/format/qcow2/options.h"
+#include "ref/format/qcow2/crypt.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -104,6 +105,7 @@ const struct opt_desc qcow2_open_options[] = {
      .type = OPT_NUMBER,
      .help = "Clean unused cache entries after this time (in seconds)",
      .runtime = true},
+    {.name = "encrypt", .type = OPT_DICT, .help = "Encryption: format and key-secret"},
     {.name = "data-file",
      .type = OPT_DICT,
      .help = "External data file: a node's name, or options to open it"},
@@ -274,12 +276,8 @@ int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags,
     int ret = parse_switches(s, d, flags, o, err);
     ret = ret < 0 ? ret : parse_caches(s, d, o, err);
     ret = ret < 0 ? ret : parse_overlap(d, o, err);
-    if (ret == 0 && dict_has(d, "encrypt.format")) {
-        const char *f = dict_get_str(d, "encrypt.format");
-        ret = error_set(err, EINVAL,
-                        "No encryption in image header, but options specified format '%s'",
-                        f ? f : "");
-    }
+    o->secret = NULL;
+    ret = ret < 0 ? ret : crypt_open_options(d, qcow2_crypt_name(s), &o->secret, err);
     for (const struct opt_desc *t = T; t->name && ret == 0; t++) {
         if (t->type != OPT_DICT) {
             dict_del(d, t->name);

@@ -13,6 +13,7 @@ struct qcow2_options {
     uint64_t l2_entries, refblock_entries;
     unsigned l2_entry_size;
     uint64_t cache_clean_interval;
+    char *secret; /* id of the key's; owned, or NULL */
 };
 
 extern const struct opt_desc qcow2_open_options[];

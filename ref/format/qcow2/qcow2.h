@@ -3,7 +3,7 @@
  * seam.
  *
  * Written from docs/interop/qcow2.txt (named "spec" in the comments).  Field positions come from
- * the generated "specs/qcow2_layout.h".  Leaves out: encryption (refused at open and at create).
+ * the generated "specs/qcow2_layout.h".
  *
  * Locking.  `lock` guards everything here but guest data: whoever looks at or changes L1, L2,
  * refcounts, snapshots or the header holds it.  It is not held while guest data is read or written.
@@ -43,6 +43,7 @@
 #define QCOW2_MAX_REFTABLE_ENTRIES        (QCOW2_MAX_REFCOUNT_TABLE_BYTES / 8)
 #define QCOW2_MAX_L1_ENTRIES              (QCOW2_MAX_L1_BYTES / 8)
 #define QCOW2_MAX_HOST_OFFSET             (UINT64_C(1) << 56)
+#define QCOW2_MAX_ENCRYPTED_CLUSTERS      UINT64_C(32) /* written at a time */
 #define QCOW2_MAX_WORKERS                 4 /* compressed writes of one image at a time */
 
 /* Short names for the bits of table entries (spec: "Cluster mapping"). */
@@ -122,6 +123,7 @@ struct qcow2_ext {
 };
 
 struct qcow2_cache;
+struct crypt_block;
 
 /* Guest data in flight on the host; on the requester's stack. */
 struct qcow2_io {
@@ -186,6 +188,8 @@ struct qcow2 {
     size_t feature_table_size;
     uint32_t nb_bitmaps; /* bitmaps extension */
     uint64_t bitmap_dir_size, bitmap_dir_offset;
+    uint64_t crypto_offset, crypto_length; /* encryption extension */
+    bool has_crypto_ext;
     char *image_data_file;      /* name in the header extension, or NULL */
     char *image_backing_file;   /* name in the header, or NULL */
     char *image_backing_format; /* extension, or NULL */
@@ -234,6 +238,10 @@ struct qcow2 {
     bool discard_passthrough[DISCARD_TYPES];
     unsigned overlap_check;  /* enum qcow2_overlap */
     struct child *data_file; /* guest clusters live here; == n->file without external data file */
+
+    /* encryption: NULL when there is none, or no key (opened for information alone) */
+    struct crypt_block *crypt;
+    bool crypt_by_host; /* vectors go by host offsets (LUKS), else by guest offsets */
 
     /* run time */
     bool opened_inactive;

@@ -4,7 +4,7 @@
  * DATA clusters of an image with preallocated metadata may be holes below: then the layer below is
  * asked, too.
  */
-#include "ref/format/qcow2/qcow2.h"
+#include "ref/format/qcow2/crypt.h"
 
 #include <errno.h>
 
@@ -17,7 +17,8 @@ int qcow2_block_status(struct node *n, bool precise, int64_t offset, int64_t byt
     co_lock(s->w, &s->lock);
     int ret =
         s->dead ? -ENOMEDIUM : qcow2_get_host(s, (uint64_t)offset, &count, &host, &type, NULL);
-    bool recurse = ret == 0 && type == SUBCLUSTER_NORMAL && qcow2_metadata_preallocated(s);
+    bool recurse =
+        ret == 0 && !n->encrypted && type == SUBCLUSTER_NORMAL && qcow2_metadata_preallocated(s);
     co_unlock(s->w, &s->lock);
     if (ret < 0) {
         return ret;
@@ -37,8 +38,9 @@ int qcow2_block_status(struct node *n, bool precise, int64_t offset, int64_t byt
     default:
         break;
     }
-    if (type == SUBCLUSTER_NORMAL || type == SUBCLUSTER_ZERO_ALLOC ||
-        type == SUBCLUSTER_UNALLOCATED_ALLOC) {
+    /* What the host has of an encrypted image is not what the guest reads. */
+    if (!n->encrypted && (type == SUBCLUSTER_NORMAL || type == SUBCLUSTER_ZERO_ALLOC ||
+                          type == SUBCLUSTER_UNALLOCATED_ALLOC)) {
         out->flags |= STATUS_OFFSET_VALID;
         out->map = (int64_t)host;
         out->file = s->data_file->node;
@@ -113,6 +115,9 @@ struct value *qcow2_specific_info(struct node *n, struct error **err)
             }
             dict_put_bool(d, "data-file-raw", data_file_is_raw(s));
         }
+    }
+    if (s->crypt_method != QCOW2_CRYPT_NONE) {
+        dict_put(d, "encrypt", qcow2_crypt_info(s));
     }
     dict_put_str(v, "type", "qcow2");
     dict_put(v, "data", d);

@@ -213,7 +213,7 @@ static void qcow_hostile(struct rig *r)
         {33, 1, 5, "L2 table size must be between 512 and 64k"},
         {33, 1, 14, "L2 table size must be between 512 and 64k"},
         {33, 1, 27, "L2 table size must be between 512 and 64k"},
-        {36, 4, 1, "Encrypted qcow images are not supported"},
+        {36, 4, 1, "Parameter 'encrypt.key-secret' is required for cipher"},
         {36, 4, 2, "invalid encryption method in qcow header"},
         {40, 8, UINT64_C(1) << 63, "L1 table offset is invalid"},
     };

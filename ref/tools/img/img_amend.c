@@ -138,7 +138,7 @@ int img_amend(struct tool *t, int argc, char **argv)
         goto out;
     }
     if (!r.filename) {
-        img_usage_error(t, "Expecting one image file name");
+        tool_error(t, "Expecting one image file name"); /* no hint, as QEMU */
         goto out;
     }
     if (!img_parse_cache(r.cache, &r.flags, &r.writethrough)) {

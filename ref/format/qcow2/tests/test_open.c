@@ -29,7 +29,7 @@ static const struct damage damages[] = {
     {8, 8, 65530, 16, 4, 60, "Backing file name too long"},
     {96, 4, 7, 0, 0, 0, "Reference count entry width too large; may not exceed 64 bits"},
     {32, 4, 3, 0, 0, 0, "Unsupported encryption method 3"},
-    {32, 4, 2, 0, 0, 0, "Encrypted qcow2 images are not supported"},
+    {32, 4, 2, 0, 0, 0, "Missing CRYPTO header for crypt method 2"},
     {56, 4, 0xffffffff, 0, 0, 0, "Reference count table too large"},
     {48, 8, 0x12345, 0, 0, 0, "Reference count table offset invalid"},
     {48, 8, UINT64_MAX - 65535, 0, 0, 0, "Reference count table offset invalid"},
@@ -118,7 +118,7 @@ static void create_fails(struct qt *t)
         {"size=1M,refcount_bits=3",
          "Refcount width must be a power of two and may not exceed 64 bits"},
         {"size=1M,data_file_raw=on", "data-file-raw requires data-file"},
-        {"size=1M,encrypt.format=luks", "Encrypted qcow2 images are not supported"},
+        {"size=1M,encrypt.format=luks", "Parameter 'encrypt.key-secret' is required for cipher"},
         {"size=1T,cluster_size=512",
          "The image size is too large for file format 'qcow2' (try using a larger cluster size)"},
     };
