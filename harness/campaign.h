@@ -51,6 +51,7 @@ int stage_programs(struct campaign *c, struct error **err);
 int stage_faults(struct campaign *c, struct error **err);
 int stage_schedules(struct campaign *c, struct error **err);
 int stage_crash(struct campaign *c, struct error **err);
+int stage_qemu_crash(struct campaign *c, struct error **err);
 int stage_trace(struct campaign *c, struct error **err);
 int stage_fuzz(struct campaign *c, struct error **err);
 

@@ -286,6 +286,9 @@ static int command(struct command *c, int argc, char **argv)
 
 int cmd_crash(int argc, char **argv)
 {
+    if (outside_wants(argc, argv)) {
+        return cmd_outside(argc, argv, false);
+    }
     struct command c = {
         .usage = usage_crash, .sector = 512, .findings = 3, .parts = 1, .nested = 64};
     return command(&c, argc, argv);
@@ -293,6 +296,9 @@ int cmd_crash(int argc, char **argv)
 
 int cmd_faults(int argc, char **argv)
 {
+    if (outside_wants(argc, argv)) {
+        return cmd_outside(argc, argv, true);
+    }
     struct command c = {
         .usage = usage_faults, .sector = 512, .findings = 3, .parts = 1, .faults = true};
     return command(&c, argc, argv);

@@ -23,6 +23,7 @@ void first_fault(void *opaque, const struct fault_finding *f);
 
 /* Reproducers again: 1 fails again (err says how), 0 passes, < 0 cannot run. */
 int repro_crash(struct campaign *c, const char *subject, const char *text, struct error **err);
+int repro_qemu_crash(struct campaign *c, const char *subject, const char *text, struct error **err);
 int repro_faults(struct campaign *c, const char *subject, const char *text, struct error **err);
 int repro_schedules(struct campaign *c, const char *subject, const char *text, struct error **err);
 int repro_fuzz(struct campaign *c, const char *subject, const char *text, struct error **err);
@@ -32,5 +33,8 @@ int repro_fuzz(struct campaign *c, const char *subject, const char *text, struct
 int cmd_crash(int argc, char **argv);
 int cmd_faults(int argc, char **argv);
 int cmd_schedules(int argc, char **argv);
+/* The same with `--subject qemu`: does the command line ask for it, and its run. */
+bool outside_wants(int argc, char **argv);
+int cmd_outside(int argc, char **argv, bool faults);
 
 #endif

@@ -110,20 +110,55 @@ static int64_t option_size(const char *options, const char *key, int64_t def)
     return *end == 'k' || *end == 'K' ? v * KiB : *end == 'M' ? v * MiB : v;
 }
 
+/* What the format allocates at once. */
+static int64_t granule_of(const struct program *p)
+{
+    static const struct {
+        const char *format, *option;
+        int64_t bytes;
+    } all[] = {
+        {"raw", NULL, 1},
+        {"qcow", NULL, 4 * KiB},
+        {"vdi", NULL, 1 * MiB},
+        {"vpc", NULL, 2 * MiB},
+        {"vhdx", "block_size=", 8 * MiB},
+        {"parallels", "cluster_size=", 1 * MiB},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        if (!strcmp(all[i].format, p->format)) {
+            return all[i].option ? option_size(p->options, all[i].option, all[i].bytes)
+                                 : all[i].bytes;
+        }
+    }
+    return option_size(p->options, "cluster_size=", 64 * KiB);
+}
+
+/* Does guest data never move? */
+static bool is_in_place(const struct program *p)
+{
+    static const char *const options[] = {"data_file_raw=on", "static=on", "subformat=fixed",
+                                          "subformat=monolithicFlat"};
+    bool found = !strcmp(p->format, "raw");
+    for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+        found |= strstr(p->options, options[i]) != NULL;
+    }
+    return found;
+}
+
 void oracle_init(struct oracle *o, const struct program *p)
 {
     memset(o, 0, sizeof(*o));
-    bool raw = !strcmp(p->format, "raw");
     o->cap = 16;
     o->runs = mem_array(o->cap, sizeof(*o->runs));
     o->n_runs = 1;
     o->size = o->sizes[0] = p->size;
     o->n_sizes = 1;
-    o->granule = raw ? 1 : option_size(p->options, "cluster_size=", 64 * KiB);
+    o->granule = granule_of(p);
     if (strstr(p->options, "extended_l2=on")) {
         o->granule /= 32;
     }
-    o->in_place = raw || strstr(p->options, "data_file_raw=on");
+    o->in_place = is_in_place(p);
+    o->compressing = strstr(p->options, "subformat=streamOptimized");
     struct oracle_run *r = &o->runs[0];
     *r = (struct oracle_run){.end = FAR_END, .live = lawful_only(0)};
     r->crash = r->under = r->live;
@@ -204,7 +239,8 @@ void oracle_side_effects(const struct oracle *o, const struct op *op, struct ora
     if (o->in_place) {
         return;
     }
-    if (op->kind == OP_WRITE_COMPRESSED) {
+    bool frees = op->kind == OP_DISCARD || (op->kind == OP_ZERO && op->flags & OP_UNMAP);
+    if (op->kind == OP_WRITE_COMPRESSED || o->compressing || (frees && o->reuses_at_once)) {
         r->crash.any = true;
     } else if (op->kind != OP_WRITE || !r->settled) {
         lawful_add_byte(&r->crash, 0);
@@ -232,7 +268,7 @@ static void begin_resize(struct oracle *o, const struct op *op)
         struct oracle_run *r = &o->runs[i];
         lawful_add_byte(&r->crash, 0);
         lawful_add(&r->crash, &r->under); /* unmapped, and still as long as before */
-        r->crash.any |= o->freed && !o->in_place;
+        r->crash.any |= (o->freed || o->reuses_at_once) && !o->in_place;
     }
 }
 

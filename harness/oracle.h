@@ -48,12 +48,16 @@ struct oracle {
     int64_t size;                /* live */
     int64_t sizes[ORACLE_SIZES]; /* lawful after a cut */
     unsigned n_sizes;
-    bool any_size;   /* too many to list */
-    bool size_open;  /* a resize failed: old or new from then on */
-    int64_t granule; /* bytes: what the format allocates at once; 1: never allocates (raw) */
-    bool in_place;   /* data never moves (raw, raw external data file) */
-    bool committed;  /* the backing file is no longer the pattern */
-    bool freed;      /* clusters were freed before: new ones may hold stale bytes */
+    bool any_size;    /* too many to list */
+    bool size_open;   /* a resize failed: old or new from then on */
+    int64_t granule;  /* bytes: what the format allocates at once; 1: never allocates (raw) */
+    bool in_place;    /* data never moves (raw, raw external data file) */
+    bool committed;   /* the backing file is no longer the pattern */
+    bool freed;       /* clusters were freed before: new ones may hold stale bytes */
+    bool compressing; /* every write is a compressed one */
+    /* What is discarded, unmapped or cut off may be given to another write at once (the promise's
+     * "stale"); the reference does better, so it is held to more. */
+    bool reuses_at_once;
     struct oracle_snapshot snapshots[ORACLE_SNAPSHOTS];
     unsigned n_snapshots;
 };

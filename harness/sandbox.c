@@ -180,15 +180,20 @@ int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set 
 
 /* ---- running ---- */
 
-void sandbox_remember(struct recording *rec)
+void recording_remember(struct recording *rec, uint64_t from)
 {
     if (rec->n_epochs == rec->cap_epochs) {
         rec->cap_epochs = rec->cap_epochs * 2 + 8;
         rec->epochs = mem_realloc(rec->epochs, rec->cap_epochs * sizeof(*rec->epochs));
     }
     struct epoch *e = &rec->epochs[rec->n_epochs++];
-    e->from = disk_log_clock(rec->log);
+    e->from = from;
     oracle_copy(&e->oracle, &rec->oracle);
+}
+
+void sandbox_remember(struct recording *rec)
+{
+    recording_remember(rec, disk_log_clock(rec->log));
 }
 
 void sandbox_acknowledge(struct recording *rec, const char *what)

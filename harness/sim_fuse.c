@@ -4,6 +4,10 @@
  * One thread takes requests in the order in which the kernel hands them out.  A request that the
  * fault plan holds back waits in a list: it is answered after so many others, or when nothing else
  * has come for HOLD_MS (its subject may be waiting for just this one).
+ *
+ * The kernel cuts a long write into requests of whole pages of the *writer's* memory, so a cut may
+ * lie inside a sector of the file, where no disk would tear it: what lies behind the last whole
+ * sector of a full request is put before the next one.
  */
 #define FUSE_USE_VERSION 312
 #include "harness/sim_fuse.h"
@@ -24,6 +28,7 @@
 #include <unistd.h>
 #include "ref/base/mem.h"
 
+#define SECTOR    512
 #define HOLD_MS   20
 #define MAX_HELD  16
 #define MAX_WRITE (1 << 20)
@@ -31,10 +36,19 @@
 struct held {
     fuse_req_t req; /* NULL: a free place */
     struct sim_ticket ticket;
+    size_t asked; /* bytes that a write was asked to do */
+};
+
+struct tail {
+    int disk;
+    int64_t offset;
+    size_t bytes; /* 0: none */
+    char data[SECTOR];
 };
 
 struct sim_fuse {
     struct sim_store *store;
+    struct tail tail;
     struct fuse_session *session;
     char *dir;
     pthread_t thread;
@@ -58,9 +72,27 @@ static struct sim_fuse *self(fuse_req_t req)
     return fuse_req_userdata(req);
 }
 
+/* A tail that no request continues is a write of its own. */
+static void settle_tail(struct sim_fuse *f)
+{
+    struct tail *l = &f->tail;
+    struct sim_request r = {.kind = SIM_WRITE,
+                            .disk = l->disk,
+                            .offset = l->offset,
+                            .bytes = (int64_t)l->bytes,
+                            .data = l->data};
+    struct sim_ticket t;
+    if (l->bytes) {
+        l->bytes = 0;
+        sim_begin(f->store, &r, &t);
+        sim_finish(f->store, &t, NULL);
+    }
+}
+
 static void fill_stat(struct sim_fuse *f, fuse_ino_t ino, struct stat *st)
 {
     int disk = disk_of(ino);
+    settle_tail(f);
     memset(st, 0, sizeof(*st));
     st->st_ino = ino;
     st->st_nlink = 1;
@@ -77,7 +109,7 @@ static void fill_stat(struct sim_fuse *f, fuse_ino_t ino, struct stat *st)
 
 /* ---- requests that may be held back ---- */
 
-static void answer(struct sim_fuse *f, fuse_req_t req, struct sim_ticket *t)
+static bool answer(struct sim_fuse *f, fuse_req_t req, struct sim_ticket *t, size_t asked)
 {
     uint8_t *buf = NULL;
     if (t->r.kind == SIM_READ) {
@@ -89,7 +121,7 @@ static void answer(struct sim_fuse *f, fuse_req_t req, struct sim_ticket *t)
     } else if (t->r.kind == SIM_READ) {
         fuse_reply_buf(req, (const char *)buf, (size_t)t->r.bytes);
     } else if (t->r.kind == SIM_WRITE) {
-        fuse_reply_write(req, (size_t)t->r.bytes);
+        fuse_reply_write(req, asked);
     } else if (t->r.kind == SIM_TRUNCATE && t->r.flags == 0) {
         struct stat st;
         fill_stat(f, inode_of(t->r.disk), &st);
@@ -98,24 +130,32 @@ static void answer(struct sim_fuse *f, fuse_req_t req, struct sim_ticket *t)
         fuse_reply_err(req, 0);
     }
     mem_free(buf);
+    return ret == 0;
 }
 
-static void handle(fuse_req_t req, const struct sim_request *r)
+/* Takes a request in and answers it, or holds it back; false when it failed. */
+static bool handle_asked(fuse_req_t req, const struct sim_request *r, size_t asked)
 {
     struct sim_fuse *f = self(req);
     struct sim_ticket t;
     sim_begin(f->store, r, &t);
     for (int i = 0; i < MAX_HELD && t.hold; i++) {
         if (!f->held[i].req) {
-            f->held[i] = (struct held){req, t};
-            return;
+            f->held[i] = (struct held){req, t, asked};
+            return true;
         }
     }
     if (t.hold == SIM_HUNG) {
         fuse_reply_err(req, -sim_cancel(f->store, &t));
-        return;
+        return false;
     }
-    answer(f, req, &t);
+    return answer(f, req, &t, asked);
+}
+
+static void handle(fuse_req_t req, const struct sim_request *r)
+{
+    settle_tail(self(req));
+    handle_asked(req, r, 0);
 }
 
 /* `served`: one more request was answered; else nothing came for a while. */
@@ -135,7 +175,7 @@ static void look_at_held(struct sim_fuse *f, bool served)
             }
         } else if (!served || --h->ticket.hold < 0 || released) {
             h->req = NULL;
-            answer(f, req, &h->ticket);
+            answer(f, req, &h->ticket, h->asked);
         }
     }
 }
@@ -248,18 +288,47 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     handle(req, &r);
 }
 
+static bool write_joined(fuse_req_t req, struct sim_request *r, size_t asked)
+{
+    struct sim_fuse *f = self(req);
+    struct tail *l = &f->tail;
+    char *joined = mem_alloc(l->bytes + (size_t)r->bytes);
+    memcpy(joined, l->data, l->bytes);
+    memcpy(joined + l->bytes, r->data, (size_t)r->bytes);
+    r->data = joined;
+    r->offset = l->offset;
+    r->bytes += (int64_t)l->bytes;
+    l->bytes = 0;
+    bool ok = handle_asked(req, r, asked);
+    mem_free(joined);
+    return ok;
+}
+
 static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t offset,
                      struct fuse_file_info *fi)
 {
+    struct sim_fuse *f = self(req);
+    struct tail *l = &f->tail;
+    struct sim_request r = {.kind = SIM_WRITE, .disk = disk_of(ino), .offset = offset, .data = buf};
+    struct tail next = {.disk = r.disk};
     if (bad_range(req, offset, size)) {
         return;
     }
-    struct sim_request r = {.kind = SIM_WRITE,
-                            .disk = disk_of(ino),
-                            .offset = offset,
-                            .bytes = (int64_t)size,
-                            .data = buf};
-    handle(req, &r);
+    if (size >= MAX_WRITE - DISK_PAGE && (offset + (int64_t)size) % SECTOR) {
+        next.bytes = (size_t)((offset + (int64_t)size) % SECTOR);
+        next.offset = offset + (int64_t)(size - next.bytes);
+        memcpy(next.data, buf + (size - next.bytes), next.bytes);
+    }
+    r.bytes = (int64_t)(size - next.bytes);
+    bool ok;
+    if (l->bytes && l->disk == r.disk && l->offset + (int64_t)l->bytes == offset) {
+        ok = write_joined(req, &r, size);
+    } else {
+        settle_tail(f);
+        ok = handle_asked(req, &r, size);
+    }
+    next.bytes = ok ? next.bytes : 0;
+    f->tail = next;
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_file_info *fi)
@@ -271,6 +340,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 /* close(): flushes nothing. */
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
+    settle_tail(self(req));
     fuse_reply_err(req, 0);
 }
 
@@ -316,6 +386,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
                      struct fuse_file_info *fi)
 {
+    settle_tail(self(req));
     int64_t at = whence == SEEK_DATA || whence == SEEK_HOLE
                      ? sim_store_seek(self(req)->store, disk_of(ino), offset, whence == SEEK_HOLE)
                      : -EINVAL;

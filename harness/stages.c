@@ -16,6 +16,8 @@ const struct stage campaign_stages[] = {
     {"crash", "every state a power cut may leave", stage_crash, repro_crash},
     {"schedules", "operations beside each other in every order within a bound", stage_schedules,
      repro_schedules},
+    {"qemu-crash", "every state a power cut may leave of an unmodified QEMU's images",
+     stage_qemu_crash, repro_qemu_crash},
     {"trace", "fio iologs replayed on each subject", stage_trace, programs_repro},
     {"fuzz", "60 seconds of AFL++ on qcow2 images", stage_fuzz, repro_fuzz},
     {NULL, NULL, NULL, NULL},

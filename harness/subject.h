@@ -108,6 +108,8 @@ struct subject *subject_ref_new(struct process *process, const char *name,
  * do not run. */
 struct subject *subject_qemu_new(const char *name, const char *programs, const char *dir,
                                  struct error **err);
+/* Is it one of those; *programs as given there. */
+bool subject_is_qemu(const struct subject *s, const char **programs);
 /* Another build of ours through its `run` command. */
 struct subject *subject_runner_new(const char *name, const char *program, struct error **err);
 

@@ -19,7 +19,7 @@
 #define MAX_ARGS 24
 
 struct qemu {
-    char *img, *io;
+    char *programs, *img, *io;
     struct program p;
     unsigned layers;
     bool have_image;
@@ -106,8 +106,9 @@ static int session_start(struct subject *s, struct error **err)
 {
     struct qemu *q = s->state;
     char *name = layer_name(s, q->layers - 1);
-    char *argv[] = {q->io, "-d", "unmap", "-f", (char *)subject_format(&q->p, q->layers - 1),
-                    name,  NULL};
+    char *argv[] = {
+        q->io, "-d", "unmap", "-t", "writeback", "-f", (char *)subject_format(&q->p, q->layers - 1),
+        name,  NULL};
     int ret = pipe_start(&q->session, argv);
     if (ret == 0 && pipe_answer(&q->session, PROMPT) < 0) {
         char *said = str_dup(q->session.answer.s ? q->session.answer.s : "");
@@ -510,6 +511,7 @@ static void qemu_free(struct subject *s)
 {
     struct qemu *q = s->state;
     pipe_kill(&q->session);
+    mem_free(q->programs);
     mem_free(q->img);
     mem_free(q->io);
     mem_free(q);
@@ -547,6 +549,7 @@ struct subject *subject_qemu_new(const char *name, const char *programs, const c
 {
     struct subject *s = mem_zalloc(sizeof(*s));
     struct qemu *q = mem_zalloc(sizeof(*q));
+    q->programs = str_dup(programs);
     q->img = programs ? str_fmt("%s/qemu-img", programs) : str_dup("qemu-img");
     q->io = programs ? str_fmt("%s/qemu-io", programs) : str_dup("qemu-io");
     s->ops = &qemu_ops;
@@ -562,4 +565,11 @@ struct subject *subject_qemu_new(const char *name, const char *programs, const c
     }
     mem_free(io_version);
     return s;
+}
+
+bool subject_is_qemu(const struct subject *s, const char **programs)
+{
+    bool is = s->ops == &qemu_ops;
+    *programs = is ? ((const struct qemu *)s->state)->programs : NULL;
+    return is;
 }

@@ -91,13 +91,13 @@ static void test_trace(void **state)
 }
 
 /* One image is enough: through the stage's reproducer. */
-static int one_image(const char *stage, enum planted planted, const char *text)
+static int one_image(const char *stage, const char *subject, enum planted planted, const char *text)
 {
     struct fixture f;
     struct error *err = NULL;
     int ret = -1;
     if (begin(&f, planted, true)) {
-        ret = stage_find(stage)->repro(&f.c, "optimized", text, &err);
+        ret = stage_find(stage)->repro(&f.c, subject, text, &err);
     }
     error_clear(&err);
     end(&f);
@@ -110,14 +110,27 @@ static void test_read_and_write(void **state)
         "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nsnapshot a\nzero 4k 8k\nflush\n";
     static const char *const stages[] = {"read", "write"};
     for (int i = 0; i < 2; i++) {
-        int plain = one_image(stages[i], PLANT_NONE, text);
+        int plain = one_image(stages[i], "optimized", PLANT_NONE, text);
         if (plain < 0) {
             skip();
         }
         assert_int_equal(plain, 0);
-        assert_int_equal(one_image(stages[i], PLANT_FLIP_BYTE, text), 1);
+        assert_int_equal(one_image(stages[i], "optimized", PLANT_FLIP_BYTE, text), 1);
     }
-    assert_int_equal(one_image("write", PLANT_LEAK_CLUSTER, text), 1);
+    assert_int_equal(one_image("write", "optimized", PLANT_LEAK_CLUSTER, text), 1);
+}
+
+/* A disk that forgets flushes under an unmodified QEMU; one image is enough. */
+static void test_qemu_crash(void **state)
+{
+    static const char text[] = "# crash: state none sector 512\nimage qcow2 1M "
+                               "cluster_size=4k\nwrite 0 8k 1\nflush\nwrite 64k 4k 2\n";
+    int plain = one_image("qemu-crash", "qemu", PLANT_NONE, text);
+    if (plain < 0) {
+        skip();
+    }
+    assert_int_equal(plain, 0);
+    assert_int_equal(one_image("qemu-crash", "qemu", PLANT_DROP_FLUSH, text), 1);
 }
 
 static void test_skipped_without_qemu(void **state)
@@ -126,6 +139,7 @@ static void test_skipped_without_qemu(void **state)
     struct strbuf json = STRBUF_INIT;
     begin(&f, PLANT_NONE, false);
     assert_int_equal(stage_read(&f.c, NULL), 0);
+    assert_int_equal(stage_qemu_crash(&f.c, NULL), 0);
     store_export_json(f.c.store, &json);
     assert_non_null(strstr(json.s, "skip"));
     strbuf_free(&json);
@@ -138,6 +152,7 @@ int main(void)
         cmocka_unit_test(test_programs),
         cmocka_unit_test(test_trace),
         cmocka_unit_test(test_read_and_write),
+        cmocka_unit_test(test_qemu_crash),
         cmocka_unit_test(test_skipped_without_qemu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,6 +175,32 @@ static void test_faults(void **state)
     end(&m);
 }
 
+/* The kernel cuts at pages of the writer's memory. */
+static void test_long_writes_are_cut_at_sectors(void **state)
+{
+    struct mounted m;
+    BEGIN(&m);
+    size_t len = 3 << 20;
+    char *mem = mem_try_aligned(4096, len + 4096);
+    memset(mem, 3, len + 4096);
+    assert_int_equal(pwrite(m.fd, mem + 100, len, 0), (ssize_t)len);
+    int64_t at = 0;
+    for (size_t i = 0; i < disk_log_len(m.log); i++) {
+        const struct disk_op *op = disk_log_op(m.log, i);
+        assert_int_equal(op->offset, at);
+        at += op->bytes;
+        assert_int_equal(at % 512, 0);
+    }
+    assert_int_equal(at, len);
+    assert_int_equal(sim_store_size(m.store, 0), len);
+    /* A write that ends inside a sector by itself is there whole, too. */
+    assert_int_equal(pwrite(m.fd, mem + 100, (1 << 20) - 100, len), (1 << 20) - 100);
+    assert_int_equal(lseek(m.fd, 0, SEEK_END), len + (1 << 20) - 100);
+    assert_int_equal(sim_store_size(m.store, 0), len + (1 << 20) - 100);
+    mem_free(mem);
+    end(&m);
+}
+
 static void test_files_come_and_go(void **state)
 {
     struct mounted m;
@@ -202,6 +228,7 @@ int main(void)
         cmocka_unit_test(test_changes_are_logged),
         cmocka_unit_test(test_holes_and_locks),
         cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_long_writes_are_cut_at_sectors),
         cmocka_unit_test(test_files_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
