@@ -2,8 +2,9 @@
  * Creating disks: extents, grain directories with empty tables, the descriptor.
  *
  * The tables of a sparse extent are all there from the start.  Leaves out: preallocating grains,
- * other grain sizes than 64 KiB, ESX extents (as QEMU).  Unlike QEMU, a CID has eight digits
- * (specs/vmdk.yaml, DSC-7), and extents of more than 4 PiB are refused instead of made wrong.
+ * other grain sizes than 64 KiB, ESX extents (as QEMU).  Unlike QEMU's, a CID has eight digits
+ * (specs/vmdk.yaml, DSC-7), stream-optimized extents have markers before their directory and tables
+ * (STR-2), and extents of more than 4 PiB are refused instead of made wrong.
  */
 #include "ref/base/strbuf.h"
 #include "ref/format/create.h"
@@ -81,10 +82,12 @@ static bool is_alone(const struct params *p)
 /* ---- sparse extents ---- */
 
 struct layout {
-    uint64_t tables, gd_sectors, rgd, gd, overhead; /* sectors; tables: how many */
+    uint64_t tables, gd_sectors, rgd, gd, overhead; /* sectors; tables: how many; rgd 0: none */
+    unsigned head;                                  /* of a marker, before what it announces */
 };
 
-static int plan(uint64_t size, struct layout *l, struct error **err)
+/* A stream-optimized extent has markers before directory and tables, and no copies of them. */
+static int plan(const struct params *p, uint64_t size, struct layout *l, struct error **err)
 {
     const uint64_t covered = (uint64_t)GRAIN * GTES * VMDK_SECTOR; /* by one table */
     l->tables = DIV_ROUND_UP(size, covered);
@@ -93,16 +96,19 @@ static int plan(uint64_t size, struct layout *l, struct error **err)
                          (VMDK_MAX_GDES - 1) * covered);
     }
     l->gd_sectors = DIV_ROUND_UP(l->tables * VMDK_GD_ENTRY_SIZE, VMDK_SECTOR);
-    l->rgd = DESCRIPTOR + VMDK_EMBEDDED_MAX / VMDK_SECTOR;
-    l->gd = l->rgd + l->gd_sectors + l->tables * GT_SECTORS;
-    l->overhead = ROUND_UP(l->gd + l->gd_sectors + l->tables * GT_SECTORS, (uint64_t)GRAIN);
+    l->head = p->sub->compressed ? 1 : 0;
+    uint64_t first = DESCRIPTOR + VMDK_EMBEDDED_MAX / VMDK_SECTOR + l->head;
+    uint64_t sectors = l->gd_sectors + l->tables * (l->head + GT_SECTORS);
+    l->rgd = p->sub->compressed ? 0 : first;
+    l->gd = p->sub->compressed ? first : first + sectors;
+    l->overhead = ROUND_UP(l->gd + sectors, (uint64_t)GRAIN);
     return 0;
 }
 
 static void fill_header(uint8_t *h, const struct params *p, uint64_t size, const struct layout *l)
 {
     static const uint8_t line_ends[] = {'\n', ' ', '\r', '\n'};
-    uint32_t flags = VMDK_FLAGS_NEWLINE_TEST | VMDK_FLAGS_REDUNDANT;
+    uint32_t flags = VMDK_FLAGS_NEWLINE_TEST | (l->rgd ? VMDK_FLAGS_REDUNDANT : 0);
     flags |= p->zeroed_grain ? VMDK_FLAGS_ZEROED_GRAIN : 0;
     flags |= p->sub->compressed ? VMDK_FLAGS_COMPRESSED | VMDK_FLAGS_MARKERS : 0;
     memset(h, 0, VMDK_HEADER_SIZE);
@@ -133,7 +139,7 @@ static int write_directory(struct blk *b, const struct layout *l, uint64_t gd)
         size_t bytes = ROUND_UP(n * VMDK_GD_ENTRY_SIZE, VMDK_SECTOR);
         memset(buf, 0, bytes);
         for (uint64_t i = 0; i < n; i++) {
-            uint64_t table = gd + l->gd_sectors + (first + i) * GT_SECTORS;
+            uint64_t table = gd + l->gd_sectors + (first + i) * (l->head + GT_SECTORS) + l->head;
             vmdk_gd_entry_set_sector(buf + i * VMDK_GD_ENTRY_SIZE, (uint32_t)table);
         }
         uint64_t at = gd * VMDK_SECTOR + first * VMDK_GD_ENTRY_SIZE;
@@ -143,11 +149,30 @@ static int write_directory(struct blk *b, const struct layout *l, uint64_t gd)
     return ret;
 }
 
+static int write_marker(struct blk *b, uint64_t sector, uint64_t sectors, uint32_t type)
+{
+    uint8_t m[VMDK_SECTOR] = {0};
+    vmdk_marker_set_value(m, sectors);
+    vmdk_marker_set_type(m, type);
+    return blk_pwrite(b, (int64_t)(sector * VMDK_SECTOR), m, sizeof(m), 0);
+}
+
+/* Readers that go through a stream from its start find their way by these (STR-2). */
+static int write_markers(struct blk *b, const struct layout *l)
+{
+    int ret = write_marker(b, l->gd - 1, l->gd_sectors, VMDK_MARKER_GD);
+    for (uint64_t i = 0; ret == 0 && i < l->tables; i++) {
+        uint64_t sector = l->gd + l->gd_sectors + i * (1 + GT_SECTORS);
+        ret = write_marker(b, sector, GT_SECTORS, VMDK_MARKER_GT);
+    }
+    return ret;
+}
+
 static int make_sparse(struct blk *b, const struct params *p, uint64_t size, struct error **err)
 {
     uint8_t h[VMDK_HEADER_SIZE];
     struct layout l;
-    int ret = plan(size, &l, err);
+    int ret = plan(p, size, &l, err);
     if (ret < 0) {
         return ret;
     }
@@ -160,8 +185,9 @@ static int make_sparse(struct blk *b, const struct params *p, uint64_t size, str
             return ret;
         }
     }
-    ret = ret < 0 ? ret : write_directory(b, &l, l.rgd);
+    ret = ret < 0 || !l.rgd ? ret : write_directory(b, &l, l.rgd);
     ret = ret < 0 ? ret : write_directory(b, &l, l.gd);
+    ret = ret < 0 || !p->sub->compressed ? ret : write_markers(b, &l);
     return ret < 0 ? error_set_errno(err, -ret, "Could not write the extent") : 0;
 }
 
@@ -401,7 +427,7 @@ static int check(struct world *w, const char *filename, struct params *p, struct
         return error_set(err, ENOTSUP, "Flat image can't enable zeroed grain");
     }
     int ret = p->backing ? find_parent(w, filename, p, err) : 0;
-    return ret < 0 || p->sub->split || p->sub->flat ? ret : plan(p->size, &l, err);
+    return ret < 0 || p->sub->split || p->sub->flat ? ret : plan(p, p->size, &l, err);
 }
 
 int vmdk_create(struct world *w, const char *filename, struct value *opts, struct error **err)

@@ -177,16 +177,36 @@ int vmdk_find(struct vmdk *s, struct vmdk_extent *e, uint64_t offset, uint64_t b
 
 /* ---- linking ---- */
 
-/* Room for a new table at the end of the file. */
-static int reserve_table(struct vmdk_extent *e, uint64_t *table)
+int vmdk_settle(struct vmdk_extent *e, const struct request *r)
 {
+    uint8_t places[VMDK_HEADER_OVERHEAD_OFF - VMDK_HEADER_RGD_OFFSET_OFF];
+    if (!e->gd_in_footer) {
+        return 0;
+    }
+    store_le64(places, e->rgd_offset / VMDK_SECTOR);
+    store_le64(places + VMDK_HEADER_RGD_OFFSET_WIDTH, e->gd_offset / VMDK_SECTOR);
+    int ret = child_pwrite_sync(e->file, VMDK_HEADER_RGD_OFFSET_OFF, places, sizeof(places),
+                                LABEL_HEADER_UPDATE, r);
+    e->gd_in_footer = ret < 0;
+    return ret;
+}
+
+/* Room for a new table at the end of the file, with its marker where the extent has them. */
+static int reserve_table(struct vmdk_extent *e, uint64_t *table, const struct request *r)
+{
+    uint8_t marker[VMDK_SECTOR] = {0};
+    uint64_t head = e->markers ? VMDK_SECTOR : 0;
     uint64_t bytes = ROUND_UP((uint64_t)e->gt_entries * VMDK_GT_ENTRY_SIZE, VMDK_SECTOR);
-    if ((e->next + bytes) / VMDK_SECTOR > UINT32_MAX) {
+    if ((e->next + head + bytes) / VMDK_SECTOR > UINT32_MAX) {
         return -EFBIG;
     }
-    *table = e->next;
-    e->next += e->compressed ? bytes : ROUND_UP(bytes, e->grain);
-    return 0;
+    *table = e->next + head;
+    e->next += e->compressed ? head + bytes : ROUND_UP(head + bytes, e->grain);
+    vmdk_marker_set_value(marker, bytes / VMDK_SECTOR);
+    vmdk_marker_set_type(marker, VMDK_MARKER_GT);
+    return head ? child_pwrite(e->file, (int64_t)(*table - head), marker, sizeof(marker),
+                               LABEL_TABLE_GROW, r)
+                : 0;
 }
 
 /* Entries into one copy of a table, which is made where it is missing. */
@@ -194,7 +214,7 @@ static int link_copy(struct vmdk_extent *e, uint64_t gd, uint64_t table, uint64_
                      const uint8_t *entries, unsigned n, const struct request *r)
 {
     bool fresh = table == 0;
-    int ret = fresh ? reserve_table(e, &table) : 0;
+    int ret = fresh ? reserve_table(e, &table, r) : 0;
     struct table_ref t = grain_table(e, table);
     if (ret == 0 && fresh) {
         ret = table_clear(e->tables, &t, r);

@@ -136,6 +136,7 @@ static int allocate(struct vmdk *s, const struct vmdk_map *m, struct vmdk_piece 
     uint64_t tail = end - head - p->bytes, host = e->next;
     int ret = vmdk_check_parent(s);
     ret = ret < 0 || fits(host, end) ? ret : -EFBIG;
+    ret = ret < 0 ? ret : vmdk_settle(e, r);
     if (ret < 0) {
         return ret;
     }
@@ -218,7 +219,10 @@ static int zero_piece(struct vmdk *s, struct vmdk_piece *p, const struct request
         uint64_t room = MIN(page_entries - index % page_entries, e->gt_entries - index);
         p->bytes = MIN(m.bytes, room * e->grain);
         unsigned n = (unsigned)DIV_ROUND_UP(p->bytes, e->grain);
-        ret = m.type == VMDK_ZEROED ? 0 : vmdk_link(s, e, p->offset, n, VMDK_GTE_ZEROED, 0, &m, r);
+        ret = vmdk_settle(e, r);
+        ret = ret < 0 || m.type == VMDK_ZEROED
+                  ? 0
+                  : vmdk_link(s, e, p->offset, n, VMDK_GTE_ZEROED, 0, &m, r);
     }
     co_unlock(s->w, &s->alloc);
     return ret;

@@ -113,7 +113,8 @@ int vmdk_open_hosted(struct vmdk *s, struct vmdk_extent *e, const uint8_t *heade
     uint8_t h[VMDK_HEADER_SIZE];
     memcpy(h, header, sizeof(h));
     e->kind = VMDK_SPARSE;
-    int ret = vmdk_header_get_gd_offset(h) == VMDK_GD_AT_END ? load_footer(e, h, err) : 0;
+    e->gd_in_footer = vmdk_header_get_gd_offset(h) == VMDK_GD_AT_END;
+    int ret = e->gd_in_footer ? load_footer(e, h, err) : 0;
     if (ret < 0) {
         return ret;
     }

@@ -103,8 +103,9 @@ static int store(struct vmdk *s, const struct vmdk_piece *piece, const struct vm
     if (ret < 0) {
         return ret;
     }
-    if ((host + p->bytes) / VMDK_SECTOR > UINT32_MAX) {
-        return -EFBIG;
+    ret = (host + p->bytes) / VMDK_SECTOR > UINT32_MAX ? -EFBIG : vmdk_settle(e, r);
+    if (ret < 0) {
+        return ret;
     }
     e->next = host + p->bytes;
     ret =

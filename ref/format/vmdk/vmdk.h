@@ -27,6 +27,7 @@ struct vmdk_extent {
     /* The others.  Places and sizes in bytes. */
     uint32_t version;
     bool compressed, markers, zeroed_grains, redundant;
+    bool gd_in_footer; /* the header does not tell the place of the directory (HDR-10) */
     uint64_t grain;
     uint64_t gd_offset, rgd_offset, gd_entries;
     unsigned gt_entries;
@@ -116,6 +117,11 @@ int vmdk_find(struct vmdk *s, struct vmdk_extent *e, uint64_t offset, uint64_t b
  */
 int vmdk_link(struct vmdk *s, struct vmdk_extent *e, uint64_t offset, unsigned n, uint32_t sector,
               uint32_t step, const struct vmdk_map *m, const struct request *r);
+/*
+ * Before anything is put behind the end of an extent whose footer stands there: the header tells
+ * the place of the directory from now on, stable. (alloc held)
+ */
+int vmdk_settle(struct vmdk_extent *e, const struct request *r);
 int vmdk_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
                       struct status *out);
 

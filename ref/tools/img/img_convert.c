@@ -440,10 +440,11 @@ static bool look_at_target(struct convert *v)
                        : NULL;
         v->copy.backing_bytes = MAX(node_length(cow->node), 0);
     }
+    int ret = node_info(n, &info);
+    v->copy.compressed = v->copy.compressed || (ret == 0 && info.needs_compressed_writes);
     if (!v->copy.compressed) {
         return true;
     }
-    int ret = node_info(n, &info);
     if (ret < 0) {
         tool_error(v->t, "could not get block driver info");
         return false;
