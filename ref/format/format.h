@@ -16,6 +16,7 @@ extern const struct block_driver driver_qcow;
 extern const struct block_driver driver_vdi;
 extern const struct block_driver driver_dmg;
 extern const struct block_driver driver_vpc;
+extern const struct block_driver driver_parallels;
 extern const struct block_driver driver_vmdk;
 
 #endif

@@ -25,6 +25,7 @@ static const struct driver_entry entries[] = {
     {.drv = &driver_vdi},
     {.drv = &driver_dmg},
     {.drv = &driver_vpc},
+    {.drv = &driver_parallels},
     {.drv = &driver_vmdk},
     {.drv = NULL},
 };

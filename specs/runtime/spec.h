@@ -193,6 +193,7 @@ const struct spec_format *spec_qed(void);
 const struct spec_format *spec_vdi(void);
 const struct spec_format *spec_dmg(void);
 const struct spec_format *spec_vpc(void);
+const struct spec_format *spec_parallels(void);
 const struct spec_format *spec_vmdk(void);
 
 #endif

@@ -1,0 +1,194 @@
+/*
+ * Parallels requests: reads, writes in place, writes that allocate.
+ *
+ * A new cluster is filled, then entered in the BAT; nothing orders the two on the disk
+ * (specs/parallels.yaml, promise: behind the end of the file there are only zeroes).  One
+ * allocation runs at a time.  Leaves out: zero writes and discards, for which the format has no
+ * entries.
+ */
+#include "ref/format/parallels/parallels.h"
+
+#include <errno.h>
+#include "ref/base/mem.h"
+
+/* A part of a request that one run of clusters serves: neighbours on the host, or all without. */
+struct run {
+    uint64_t cluster;                /* the first */
+    int64_t in_cluster, bytes, host; /* host 0: not allocated */
+};
+
+static struct run find(const struct parallels *s, int64_t offset, int64_t bytes)
+{
+    struct run p = {.cluster = (uint64_t)(offset / s->cluster), .in_cluster = offset % s->cluster};
+    int64_t host = parallels_host(s, p.cluster), next = host;
+    p.bytes = MIN(bytes, s->cluster - p.in_cluster);
+    p.host = host ? host + p.in_cluster : 0;
+    for (uint64_t i = p.cluster + 1; p.bytes < bytes; i++) {
+        next = host ? next + s->cluster : 0;
+        if (parallels_host(s, i) != next) {
+            break;
+        }
+        p.bytes += MIN(bytes - p.bytes, s->cluster);
+    }
+    return p;
+}
+
+/* What the backing file has; zeroes behind its end, or without one. */
+static int read_backing(struct node *n, int64_t offset, int64_t bytes, const struct iov *q,
+                        size_t q_off, const struct request *r)
+{
+    int64_t len = n->backing ? child_length(n->backing) : 0;
+    if (len < 0) {
+        return (int)len;
+    }
+    int64_t there = offset < len ? MIN(bytes, len - offset) : 0;
+    iov_fill(q, q_off + (size_t)there, 0, (size_t)(bytes - there));
+    if (there == 0) {
+        return 0;
+    }
+    child_event(n->file, LABEL_READ_BACKING_AIO, r);
+    return child_preadv(n->backing, offset, there, q, q_off, 0, LABEL_COW_READ, r);
+}
+
+int parallels_read(struct node *n, const struct request *r)
+{
+    const struct parallels *s = parallels_state(n);
+    struct run p;
+    for (int64_t done = 0; done < r->bytes; done += p.bytes) {
+        size_t q_off = r->iov_off + (size_t)done;
+        p = find(s, r->offset + done, r->bytes - done);
+        int ret = p.host ? child_preadv(n->file, p.host, p.bytes, r->iov, q_off, r->flags,
+                                        LABEL_READ_AIO, r)
+                         : read_backing(n, r->offset + done, p.bytes, r->iov, q_off, r);
+        if (ret < 0) {
+            return ret;
+        }
+    }
+    return 0;
+}
+
+/* ---- allocating ---- */
+
+/* The bitmap of the extension says nothing any more: the header names it no longer. */
+static int drop_ext(struct parallels *s, const struct request *r)
+{
+    if (!s->has_ext) {
+        return 0;
+    }
+    uint64_t old = parallels_header_get_ext_off(s->meta);
+    parallels_header_set_ext_off(s->meta, 0);
+    int ret = parallels_write_header(s, LABEL_EXT_UPDATE, r);
+    if (ret < 0) {
+        parallels_header_set_ext_off(s->meta, old);
+    }
+    s->has_ext = ret < 0;
+    return ret;
+}
+
+/* The file reaches to `end` at least, and more by the preallocation; new bytes are zeroes. */
+static int grow(struct parallels *s, int64_t end, const struct request *r)
+{
+    int64_t len = child_length(s->n->file);
+    if (len < 0 || len >= end) {
+        return len < 0 ? (int)len : 0;
+    }
+    int64_t more = end + s->prealloc;
+    if (s->prealloc && s->prealloc_falloc) {
+        return child_pwrite_zeroes(s->n->file, len, more - len, 0, LABEL_PREALLOCATE, r);
+    }
+    return child_truncate(s->n->file, more, false, PREALLOC_OFF, REQ_ZERO_GROWN, NULL);
+}
+
+/* The parts of the new cluster around the request's: of the backing file, or zeroes. */
+static int fill(struct parallels *s, int64_t guest, int64_t host, int64_t bytes,
+                const struct request *r)
+{
+    if (bytes == 0) {
+        return 0;
+    }
+    if (!s->n->backing) {
+        return host < s->stale_end
+                   ? child_pwrite_zeroes(s->n->file, host, bytes, 0, LABEL_COW_WRITE, r)
+                   : 0;
+    }
+    int64_t size = MIN(bytes, 1 * MiB);
+    uint8_t *buf = mem_try_alloc((size_t)size);
+    int ret = buf ? 0 : -ENOMEM;
+    for (int64_t done = 0, n; ret == 0 && done < bytes; done += n) {
+        struct iov q;
+        n = MIN(size, bytes - done);
+        iov_single(&q, buf, (size_t)n);
+        ret = read_backing(s->n, guest + done, n, &q, 0, r);
+        ret = ret < 0 ? ret : child_pwrite(s->n->file, host + done, buf, n, LABEL_COW_WRITE, r);
+    }
+    mem_free(buf);
+    return ret;
+}
+
+/* Guest bytes [offset, offset + bytes) of one cluster without host cluster get one. (lock held) */
+static int allocate(struct parallels *s, int64_t offset, int64_t bytes, size_t q_off,
+                    const struct request *r)
+{
+    uint64_t i = (uint64_t)(offset / s->cluster);
+    int64_t head = offset % s->cluster, start = offset - head, host = s->data_end;
+    if (i >= s->loaded || host / s->unit > UINT32_MAX) {
+        return i >= s->loaded ? -EIO : -EFBIG; /* a BAT that does not cover the disk */
+    }
+    int ret = drop_ext(s, r);
+    ret = ret < 0 ? ret : grow(s, host + s->cluster, r);
+    ret = ret < 0 ? ret : fill(s, start, host, head, r);
+    if (ret == 0) {
+        ret = child_pwritev(s->n->file, host + head, bytes, r->iov, q_off, 0, LABEL_WRITE_AIO, r);
+    }
+    int64_t behind = MIN(start + s->cluster, ROUND_UP(s->size, s->cluster)) - offset - bytes;
+    ret = ret < 0 ? ret : fill(s, offset + bytes, host + head + bytes, behind, r);
+    if (ret < 0) {
+        s->stale_end = MAX(s->stale_end, host + s->cluster); /* the next one takes it */
+        return ret;
+    }
+    parallels_set_host(s, i, host);
+    ret = parallels_write_entry(s, i, LABEL_TABLE_UPDATE, r);
+    /* A failed write may have reached the disk: the cluster is not given to another one. */
+    s->data_end = host + s->cluster;
+    if (ret < 0) {
+        parallels_set_host(s, i, 0);
+    }
+    return ret;
+}
+
+int parallels_write(struct node *n, const struct request *r)
+{
+    struct parallels *s = parallels_state(n);
+    int ret = 0;
+    for (int64_t done = 0, part; ret == 0 && done < r->bytes; done += part) {
+        int64_t offset = r->offset + done;
+        struct run p = find(s, offset, r->bytes - done);
+        part = p.bytes;
+        if (!p.host) {
+            part = MIN(r->bytes - done, s->cluster - p.in_cluster);
+            co_lock(n->w, &s->lock);
+            /* Another request may have been faster. */
+            p = find(s, offset, part);
+            ret = p.host ? 0 : allocate(s, offset, part, r->iov_off + (size_t)done, r);
+            co_unlock(n->w, &s->lock);
+        }
+        if (ret == 0 && p.host) {
+            ret = child_pwritev(n->file, p.host, part, r->iov, r->iov_off + (size_t)done, r->flags,
+                                LABEL_WRITE_AIO, r);
+        }
+    }
+    return ret;
+}
+
+int parallels_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                           struct status *out)
+{
+    struct run p = find(parallels_state(n), offset, bytes);
+    *out = (struct status){.bytes = p.bytes};
+    if (p.host) {
+        out->flags = STATUS_DATA | STATUS_ALLOCATED | STATUS_OFFSET_VALID;
+        out->map = p.host;
+        out->file = n->file->node;
+    }
+    return 0;
+}
