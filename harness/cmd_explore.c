@@ -3,6 +3,7 @@
  * of the exhaustive set, on both profiles.
  */
 #include "harness/explore_stages.h"
+#include "harness/write_log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -286,6 +287,9 @@ static int command(struct command *c, int argc, char **argv)
 
 int cmd_crash(int argc, char **argv)
 {
+    if (write_log_wants(argc, argv)) {
+        return cmd_write_log(argc, argv);
+    }
     if (outside_wants(argc, argv)) {
         return cmd_outside(argc, argv, false);
     }

@@ -64,6 +64,8 @@ struct oracle {
 
 /* The oracle of a fresh image of the program's format, options and size. */
 void oracle_init(struct oracle *o, const struct program *p);
+/* Of an image whose past is unknown: any size, any content. */
+void oracle_allow_anything(struct oracle *o);
 void oracle_free(struct oracle *o);
 void oracle_copy(struct oracle *to, const struct oracle *from);
 
