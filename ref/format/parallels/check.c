@@ -1,10 +1,11 @@
 /*
  * Check and repair of parallels images.
  *
- * Models: the in-use mark; entries outside the file, before the data area, not aligned to clusters,
- * or naming a cluster twice (spec: "BAT"); bytes behind the last cluster.  Repairing clears an
- * entry that names nothing, gives the second user of a cluster a copy of its own, and cuts the file
- * behind the last cluster.  Leaves out: the extension's bitmap (it counts as in use).
+ * Models: the in-use mark; a damaged format extension; entries outside the file, before the data
+ * area, not aligned to clusters, or naming a cluster twice (spec: "BAT"); bytes behind the last
+ * cluster.  Repairing clears an entry that names nothing, gives the second user of a cluster a copy
+ * of its own, and cuts the file behind the last cluster.  Leaves out: the extension's bitmap (it
+ * counts as in use).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -174,6 +175,21 @@ static int check_unclean(struct check *c)
     return 0;
 }
 
+/* An extension that cannot be understood is dropped. */
+static int check_ext(struct check *c)
+{
+    struct parallels *s = c->s;
+    struct error *err = NULL;
+    int ret = s->has_ext ? parallels_read_ext(s, &err) : 0;
+    if (ret == -EINVAL && corrupt(c, "format extension: %s", err->msg)) {
+        parallels_header_set_ext_off(s->meta, 0);
+        ret = parallels_write_header(s, LABEL_EXT_UPDATE, NULL);
+        s->has_ext = ret < 0;
+    }
+    error_free(err);
+    return ret == -EINVAL ? 0 : ret;
+}
+
 static int check_locked(struct parallels *s, struct check_result *res, unsigned fix)
 {
     struct check c = {.s = s, .res = res, .fix = fix, .len = child_length(s->n->file)};
@@ -182,7 +198,8 @@ static int check_locked(struct parallels *s, struct check_result *res, unsigned 
         return (int)c.len;
     }
     int clear = check_unclean(&c);
-    int ret = check_entries(&c);
+    int ret = check_ext(&c);
+    ret = ret < 0 ? ret : check_entries(&c);
     ret = ret < 0 ? ret : check_leak(&c);
     if (ret == 0 && clear) {
         ret = child_flush(s->n->file, NULL);

@@ -123,6 +123,7 @@ static int check_header(struct parallels *s, const uint8_t *h, struct error **er
     s->size = (int64_t)sectors * SECTOR;
     int64_t tables = ROUND_UP(PARALLELS_HEADER_SIZE + (int64_t)s->entries * 4, SECTOR);
     s->data_start = MAX((int64_t)parallels_header_get_data_off(h) * SECTOR, tables);
+    s->data_start = ROUND_UP(s->data_start, s->unit); /* an entry counts whole units */
     s->has_ext = parallels_header_get_ext_off(h) != 0;
     s->unclean = parallels_header_get_in_use(h) == PARALLELS_IN_USE;
     return 0;

@@ -85,18 +85,25 @@ static int drop_ext(struct parallels *s, const struct request *r)
     return ret;
 }
 
-/* The file reaches to `end` at least, and more by the preallocation; new bytes are zeroes. */
-static int grow(struct parallels *s, int64_t end, const struct request *r)
+/*
+ * The file reaches behind the cluster at `host` at least, and more by the preallocation; new bytes
+ * are zeroes, allocated ones only from the cluster on: the header may put the data area far away.
+ */
+static int grow(struct parallels *s, int64_t host, const struct request *r)
 {
-    int64_t len = child_length(s->n->file);
-    if (len < 0 || len >= end) {
+    int64_t len = child_length(s->n->file), more = host + s->cluster + s->prealloc;
+    bool falloc = s->prealloc && s->prealloc_falloc;
+    if (len < 0 || len >= host + s->cluster) {
         return len < 0 ? (int)len : 0;
     }
-    int64_t more = end + s->prealloc;
-    if (s->prealloc && s->prealloc_falloc) {
-        return child_pwrite_zeroes(s->n->file, len, more - len, 0, LABEL_PREALLOCATE, r);
+    int ret = 0;
+    if (!falloc || len < host) {
+        len = falloc ? host : more;
+        ret = child_truncate(s->n->file, len, false, PREALLOC_OFF, REQ_ZERO_GROWN, NULL);
     }
-    return child_truncate(s->n->file, more, false, PREALLOC_OFF, REQ_ZERO_GROWN, NULL);
+    return ret < 0 || !falloc
+               ? ret
+               : child_pwrite_zeroes(s->n->file, len, more - len, 0, LABEL_PREALLOCATE, r);
 }
 
 /* The parts of the new cluster around the request's: of the backing file, or zeroes. */
@@ -135,7 +142,7 @@ static int allocate(struct parallels *s, int64_t offset, int64_t bytes, size_t q
         return i >= s->loaded ? -EIO : -EFBIG; /* a BAT that does not cover the disk */
     }
     int ret = drop_ext(s, r);
-    ret = ret < 0 ? ret : grow(s, host + s->cluster, r);
+    ret = ret < 0 ? ret : grow(s, host, r);
     ret = ret < 0 ? ret : fill(s, start, host, head, r);
     if (ret == 0) {
         ret = child_pwritev(s->n->file, host + head, bytes, r->iov, q_off, 0, LABEL_WRITE_AIO, r);

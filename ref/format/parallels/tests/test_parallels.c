@@ -1,0 +1,313 @@
+/*
+ * parallels on simulated disks: random programs against a shadow, backing, the in-use mark, check
+ * and repair, the format extension, hostile headers.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include "ref/base/bytes.h"
+#include "ref/block/open.h"
+#include "ref/format/crypto/hash.h"
+#include "ref/format/format.h"
+#include "ref/protocol/protocol.h"
+#include "ref/protocol/tests/rig.h"
+#include "specs/parallels_layout.h"
+
+static const struct block_driver *const drivers[] = {&driver_sim, &driver_parallels, NULL};
+#define RW    (OPEN_RDWR | OPEN_RESIZE)
+#define DISK  (5 * MiB)
+#define IMAGE "driver=parallels,prealloc-size=0"
+
+static void make(struct rig *r, const char *options)
+{
+    struct error *err = NULL;
+    struct value *opts = opts_parse(options, NULL, &err);
+    if (r->disk[0]) {
+        disk_truncate(r->disk[0], 0);
+    } else {
+        rig_disk(r, 0, 0);
+    }
+    assert_int_equal(image_create(r->w, &driver_parallels, "sim:d0", opts, &err), 0);
+    value_free(opts);
+}
+
+static void poke(struct rig *r, int64_t at, uint64_t v, unsigned width)
+{
+    uint8_t le[8];
+    store_le64(le, v);
+    disk_write(r->disk[0], at, le, width);
+}
+
+static uint32_t peek(struct rig *r, int64_t at)
+{
+    uint8_t le[4];
+    disk_read(r->disk[0], at, le, 4);
+    return load_le32(le);
+}
+
+static struct check_result check(struct rig *r, unsigned fix)
+{
+    struct check_result res = {0};
+    struct blk *b = rig_open(r, "sim:d0", IMAGE, OPEN_CHECK | (fix ? RW : 0));
+    assert_int_equal(node_check(blk_node(b), &res, fix), 0);
+    blk_unref(b);
+    return res;
+}
+
+static void assert_sound(struct rig *r)
+{
+    struct check_result res = check(r, 0);
+    assert_int_equal(res.corruptions, 0);
+    assert_int_equal(res.leaks, 0);
+}
+
+/* Writes at random places, reopening now and then, read back as a plain array holds them. */
+static void program(struct rig *r, const char *driver)
+{
+    uint8_t *shadow = mem_zalloc(DISK), *buf = mem_zalloc(DISK);
+    uint64_t seed = 4711;
+    struct blk *b = NULL;
+    for (int i = 0; i < 60; i++) {
+        if (!b) {
+            b = rig_open(r, "sim:d0", driver, RW);
+        }
+        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+        int64_t at = (int64_t)(seed >> 33) % (DISK - 300000) / 512 * 512;
+        int64_t len = ((int64_t)(seed >> 20) % 300000 / 512 + 1) * 512;
+        memset(shadow + at, i + 1, (size_t)len);
+        assert_int_equal(rig_fill(b, at, len, (uint8_t)(i + 1)), 0);
+        if (i % 16 == 15) {
+            blk_unref(b);
+            b = NULL;
+        }
+    }
+    assert_int_equal(blk_pread(b, 0, buf, DISK), 0);
+    assert_memory_equal(buf, shadow, DISK);
+    blk_unref(b);
+    mem_free(shadow);
+    mem_free(buf);
+    assert_sound(r);
+}
+
+static void programs(struct rig *r)
+{
+    make(r, "size=5M,cluster_size=64k");
+    program(r, IMAGE);
+    make(r, "size=5M,cluster_size=1000"); /* rounded up to 1024 */
+    program(r, "driver=parallels,prealloc-size=1M");
+    assert_int_equal(disk_size(r->disk[0]) % 1024, 0);
+    make(r, "size=5M");
+    program(r, "driver=parallels,prealloc-size=100k,prealloc-mode=truncate");
+}
+
+/* Entries that count sectors, data right behind the BAT. */
+static void programs_v1(struct rig *r)
+{
+    make(r, "size=5M,cluster_size=32256");
+    disk_write(r->disk[0], 0, "WithoutFreeSpace", 16);
+    poke(r, PARALLELS_HEADER_DATA_OFF_OFF, 0, 4);
+    disk_truncate(r->disk[0], 1024);
+    program(r, IMAGE);
+    for (int i = 0; i < 163; i++) {
+        uint32_t e = peek(r, 64 + 4 * i);
+        assert_true(e == 0 || (e - 2) % 63 == 0);
+    }
+    poke(r, 40, 5, 4); /* the upper half of the size does not count */
+    struct blk *b = rig_open(r, "sim:d0", IMAGE, 0);
+    assert_int_equal(blk_length(b), DISK);
+    blk_unref(b);
+}
+
+static void backing(struct rig *r)
+{
+    uint8_t buf[4096];
+    make(r, "size=1M,cluster_size=64k");
+    rig_disk(r, 1, 100 * 1024); /* ends inside a cluster */
+    memset(buf, 0x5a, sizeof(buf));
+    disk_write(r->disk[1], 96 * 1024, buf, 4096);
+    struct blk *b = rig_open(r, "sim:d0", IMAGE ",backing.driver=sim,backing.disk=d1", RW);
+    assert_int_equal(rig_fill(b, 64 * 1024, 512, 7), 0);
+    assert_int_equal(blk_pread(b, 96 * 1024, buf, 4096), 0);
+    assert_int_equal(buf[0], 0x5a);
+    blk_unref(b);
+    /* The cluster has it all now, without the backing file. */
+    b = rig_open(r, "sim:d0", IMAGE, 0);
+    assert_int_equal(blk_pread(b, 96 * 1024, buf, 4096), 0);
+    assert_int_equal(buf[4095], 0x5a);
+    assert_int_equal(blk_pread(b, 100 * 1024, buf, 4096), 0);
+    assert_int_equal(buf[0], 0);
+    blk_unref(b);
+}
+
+static void in_use(struct rig *r)
+{
+    make(r, "size=1M,cluster_size=64k");
+    struct blk *b = rig_open(r, "sim:d0", "driver=parallels,prealloc-size=1M", RW);
+    assert_int_equal(peek(r, PARALLELS_HEADER_IN_USE_OFF), PARALLELS_IN_USE);
+    assert_int_equal(rig_fill(b, 0, 512, 1), 0);
+    struct disk *cut = disk_clone(r->disk[0]);
+    blk_unref(b);
+    assert_int_equal(peek(r, PARALLELS_HEADER_IN_USE_OFF), 0);
+    assert_int_equal(disk_size(r->disk[0]), 2 * 65536); /* nothing preallocated is left */
+    disk_assign(r->disk[0], cut);
+    disk_free(cut);
+    rig_open_fails(r, "sim:d0", IMAGE, RW,
+                   "parallels: Image was not closed correctly; cannot be opened read/write");
+    struct check_result res = check(r, 0);
+    assert_int_equal(res.corruptions, 1);
+    assert_int_equal(res.leaks, 16);
+    res = check(r, FIX_ERRORS | FIX_LEAKS);
+    assert_int_equal(res.corruptions_fixed, 1);
+    assert_int_equal(res.leaks_fixed, 16);
+    assert_sound(r);
+    b = rig_open(r, "sim:d0", IMAGE, RW);
+    uint8_t buf[512];
+    assert_int_equal(blk_pread(b, 0, buf, 512), 0);
+    assert_int_equal(buf[511], 1);
+    blk_unref(b);
+}
+
+static void repair(struct rig *r)
+{
+    uint8_t buf[512];
+    make(r, "size=1M,cluster_size=64k");
+    struct blk *b = rig_open(r, "sim:d0", IMAGE, RW);
+    assert_int_equal(rig_fill(b, 0, 2 * 65536, 3), 0);
+    blk_unref(b);
+    poke(r, 64 + 8, 1, 4);     /* as entry 0 */
+    poke(r, 64 + 12, 9999, 4); /* outside */
+    struct check_result res = check(r, 0);
+    assert_int_equal(res.corruptions, 2);
+    res = check(r, FIX_LEAKS);
+    assert_int_equal(res.corruptions, 2);
+    assert_int_equal(res.corruptions_fixed, 0);
+    res = check(r, FIX_ERRORS | FIX_LEAKS);
+    assert_int_equal(res.corruptions_fixed, 2);
+    assert_sound(r);
+    assert_int_equal(peek(r, 64 + 12), 0);
+    b = rig_open(r, "sim:d0", IMAGE, RW);
+    assert_int_equal(rig_fill(b, 0, 512, 9), 0); /* no longer seen through entry 2 */
+    assert_int_equal(blk_pread(b, 2 * 65536, buf, 512), 0);
+    assert_int_equal(buf[0], 3);
+    blk_unref(b);
+}
+
+/* An extension with a bitmap of one cluster at `at`, its table entry being `entry`. */
+static void put_ext(struct rig *r, uint64_t entry)
+{
+    enum { CLUSTER = 65536, AT = 2 * CLUSTER };
+    uint8_t *c = mem_zalloc(CLUSTER), *f = c + PARALLELS_EXT_HEADER_SIZE;
+    parallels_ext_header_set_magic(c, PARALLELS_EXT_MAGIC);
+    parallels_feature_set_magic(f, PARALLELS_FEATURE_BITMAP);
+    parallels_feature_set_data_size(f, PARALLELS_BITMAP_SIZE + 8);
+    f += PARALLELS_FEATURE_SIZE;
+    parallels_bitmap_set_size(f, 2048);
+    parallels_bitmap_set_granularity(f, 128);
+    parallels_bitmap_set_l1_size(f, 1);
+    store_le64(f + PARALLELS_BITMAP_SIZE, entry);
+    crypt_digest(HASH_MD5, c + PARALLELS_EXT_HEADER_SIZE, CLUSTER - PARALLELS_EXT_HEADER_SIZE,
+                 c + PARALLELS_EXT_HEADER_CHECKSUM_OFF);
+    disk_write(r->disk[0], AT, c, CLUSTER);
+    mem_free(c);
+    poke(r, PARALLELS_HEADER_EXT_OFF_OFF, AT / 512, 8);
+}
+
+static void extension(struct rig *r)
+{
+    make(r, "size=1M,cluster_size=64k");
+    put_ext(r, 128);
+    blk_unref(rig_open(r, "sim:d0", IMAGE, 0));
+    assert_sound(r); /* its clusters are in use */
+    uint8_t buf[512] = {0x5a};
+    disk_write(r->disk[0], 3 * 65536 - 1, buf, 1);
+    rig_open_fails(r, "sim:d0", IMAGE, 0,
+                   "Wrong checksum in Format Extension header. Format extension is corrupted.");
+    struct check_result res = check(r, FIX_ERRORS);
+    assert_int_equal(res.corruptions_fixed, 1);
+    blk_unref(rig_open(r, "sim:d0", IMAGE, 0));
+    put_ext(r, 1 << 20);
+    rig_open_fails(r, "sim:d0", IMAGE, 0,
+                   "Bitmaps feature corrupted: cluster at sector 1048576 lies outside of the file");
+    /* A writer does not overwrite it before the header has forgotten it. */
+    put_ext(r, 128);
+    struct blk *b = rig_open(r, "sim:d0", IMAGE, RW);
+    assert_int_equal(peek(r, PARALLELS_HEADER_EXT_OFF_OFF), 256);
+    assert_int_equal(rig_fill(b, 0, 512, 9), 0);
+    assert_int_equal(peek(r, PARALLELS_HEADER_EXT_OFF_OFF), 0);
+    assert_int_equal(peek(r, 64), 3);
+    blk_unref(b);
+    blk_unref(rig_open(r, "sim:d0", IMAGE, 0));
+}
+
+static void hostile(struct rig *r)
+{
+    static const struct {
+        int64_t at;
+        uint64_t value;
+        unsigned width;
+        const char *why;
+    } cases[] = {
+        {0, 'X', 1, "Image not in Parallels format"},
+        {16, 3, 4, "Image not in Parallels format"},
+        {28, 0, 4, "Invalid image: Zero sectors per track"},
+        {28, 4186128, 4, "Invalid image: Too big cluster"},
+        {32, 0x20000000, 4, "Catalog too large"},
+        {36, UINT64_C(1) << 60, 8, "Could not refresh total sector count: File too large"},
+        {56, UINT64_C(1) << 62, 8, "Format Extension cluster lies outside of the file"},
+        {56, 1, 8, "Wrong parallels Format Extension magic: 0x0, expected: 0xab234cef23dcea87"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        make(r, "size=1M,cluster_size=64k");
+        disk_truncate(r->disk[0], 256 * 1024);
+        poke(r, cases[i].at, cases[i].value, cases[i].width);
+        rig_open_fails(r, "sim:d0", IMAGE, 0, cases[i].why);
+    }
+    /* The largest BAT takes no memory for what the file has not; nobody may write then. */
+    make(r, "size=1M,cluster_size=64k");
+    poke(r, 32, 0x1fffffff, 4);
+    blk_unref(rig_open(r, "sim:d0", IMAGE, 0));
+    rig_open_fails(r, "sim:d0", IMAGE, RW,
+                   "The file ends inside the BAT (16368 of 536870911 entries are there); it cannot "
+                   "be opened read/write");
+    /* A BAT shorter than the disk. */
+    make(r, "size=1M,cluster_size=64k");
+    poke(r, 32, 5, 4);
+    struct blk *b = rig_open(r, "sim:d0", IMAGE, RW);
+    assert_int_equal(rig_fill(b, 5 * 65536, 512, 1), -EIO);
+    assert_int_equal(rig_fill(b, 4 * 65536, 512, 1), 0);
+    blk_unref(b);
+    /* Data far away: no space is taken for what lies before it. */
+    make(r, "size=1M,cluster_size=64k");
+    poke(r, PARALLELS_HEADER_DATA_OFF_OFF, 0xffffff80, 4);
+    b = rig_open(r, "sim:d0", "driver=parallels,prealloc-size=1M", RW);
+    assert_int_equal(rig_fill(b, 0, 512, 1), 0);
+    assert_true(disk_allocated(r->disk[0]) < 4 * MiB);
+    blk_unref(b);
+}
+
+#define TEST(name)                                                                                 \
+    static void test_##name(void **state)                                                          \
+    {                                                                                              \
+        rig_run(drivers, name);                                                                    \
+    }
+TEST(programs)
+TEST(programs_v1)
+TEST(backing)
+TEST(in_use)
+TEST(repair)
+TEST(extension)
+TEST(hostile)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_programs), cmocka_unit_test(test_programs_v1),
+        cmocka_unit_test(test_backing),  cmocka_unit_test(test_in_use),
+        cmocka_unit_test(test_repair),   cmocka_unit_test(test_extension),
+        cmocka_unit_test(test_hostile),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
