@@ -219,9 +219,9 @@ static int zero_piece(struct vmdk *s, struct vmdk_piece *p, const struct request
         uint64_t room = MIN(page_entries - index % page_entries, e->gt_entries - index);
         p->bytes = MIN(m.bytes, room * e->grain);
         unsigned n = (unsigned)DIV_ROUND_UP(p->bytes, e->grain);
-        ret = vmdk_settle(e, r);
+        ret = e->compressed && m.type == VMDK_DATA ? vmdk_refuse_rewrite(s) : vmdk_settle(e, r);
         ret = ret < 0 || m.type == VMDK_ZEROED
-                  ? 0
+                  ? ret
                   : vmdk_link(s, e, p->offset, n, VMDK_GTE_ZEROED, 0, &m, r);
     }
     co_unlock(s->w, &s->alloc);
@@ -231,9 +231,8 @@ static int zero_piece(struct vmdk *s, struct vmdk_piece *p, const struct request
 static bool can_zero(const struct vmdk_piece *p)
 {
     const struct vmdk_extent *e = p->e;
-    uint64_t end = p->offset + p->bytes;
     return e->kind == VMDK_SPARSE && e->zeroed_grains && p->offset % e->grain == 0 &&
-           (end % e->grain == 0 || end == e->sectors * VMDK_SECTOR);
+           p->bytes % e->grain == 0;
 }
 
 int vmdk_write_zeroes(struct node *n, const struct request *r)

@@ -87,6 +87,12 @@ static int pack(void *arg)
     return 0;
 }
 
+int vmdk_refuse_rewrite(struct vmdk *s)
+{
+    world_report(s->w, REPORT_ERROR, "Could not write to allocated cluster for streamOptimized");
+    return -EIO;
+}
+
 /* To the end of the file, stable, then into the tables. (alloc held) */
 static int store(struct vmdk *s, const struct vmdk_piece *piece, const struct vmdk_packer *p,
                  const struct request *r)
@@ -96,9 +102,7 @@ static int store(struct vmdk *s, const struct vmdk_piece *piece, const struct vm
     uint64_t host = e->next;
     int ret = vmdk_find(s, e, piece->offset, piece->bytes, &m, r);
     if (ret == 0 && m.type == VMDK_DATA) {
-        world_report(s->w, REPORT_ERROR,
-                     "Could not write to allocated cluster for streamOptimized");
-        ret = -EIO;
+        ret = vmdk_refuse_rewrite(s);
     }
     if (ret < 0) {
         return ret;

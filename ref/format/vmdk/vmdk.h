@@ -139,6 +139,8 @@ int vmdk_read_packed(struct vmdk *s, struct vmdk_extent *e, uint64_t host, uint6
 int vmdk_write_packed(struct vmdk *s, const struct vmdk_piece *p, const struct iov *q, size_t q_off,
                       const struct request *r);
 void vmdk_free_packers(struct vmdk *s);
+/* -EIO, said aloud: a grain of a stream is written once (STR-4). */
+int vmdk_refuse_rewrite(struct vmdk *s);
 
 /* ---- info.c ---- */
 int vmdk_info(struct node *n, struct image_info *out);

@@ -26,11 +26,14 @@ static void enter(void *arg)
     c->fn(c->r);
 }
 
-void rig_run(const struct block_driver *const *drivers, void (*fn)(struct rig *r))
+static void run(const struct block_driver *const *drivers, void (*fn)(struct rig *r), bool deny)
 {
     struct rig r = {.process = process_new()};
-    struct world_config cfg = {
-        .report = collect, .report_opaque = &r, .simulated_time = true, .seed = 1};
+    struct world_config cfg = {.report = collect,
+                               .report_opaque = &r,
+                               .simulated_time = true,
+                               .seed = 1,
+                               .deny_names_in_images = deny};
     struct call c = {&r, fn};
 
     r.w = world_new(r.process, &cfg);
@@ -56,6 +59,16 @@ void rig_run(const struct block_driver *const *drivers, void (*fn)(struct rig *r
     disk_pool_free(r.pool);
     fault_plan_destroy(&r.plan);
     strbuf_free(&r.out);
+}
+
+void rig_run(const struct block_driver *const *drivers, void (*fn)(struct rig *r))
+{
+    run(drivers, fn, false);
+}
+
+void rig_run_denying(const struct block_driver *const *drivers, void (*fn)(struct rig *r))
+{
+    run(drivers, fn, true);
 }
 
 void rig_disk(struct rig *r, int i, int64_t size)

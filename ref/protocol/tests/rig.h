@@ -27,6 +27,8 @@ struct rig {
 /* Runs fn in a coroutine of a fresh world; `drivers` ends with NULL.  Nothing may be left behind.
  */
 void rig_run(const struct block_driver *const *drivers, void (*fn)(struct rig *r));
+/* The same in a world where names in images open nothing. */
+void rig_run_denying(const struct block_driver *const *drivers, void (*fn)(struct rig *r));
 /* Registers disk i, `size` bytes long, on the rig's log and plan. */
 void rig_disk(struct rig *r, int i, int64_t size);
 /* Opens with options "key=value,..." (or NULL), all permissions shared; must succeed. */
