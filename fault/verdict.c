@@ -37,6 +37,31 @@ const char *fault_kind_name(enum fault_kind k)
     return kind_names[k];
 }
 
+unsigned fault_kind_iotypes(enum fault_kind k)
+{
+    assert((unsigned)k < FAULT_KIND_COUNT);
+    return kind_iotypes[k];
+}
+
+bool fault_kind_is_silent(enum fault_kind k)
+{
+    return k == FAULT_TORN || k == FAULT_LOST || k == FAULT_STALE || k == FAULT_MISDIRECTED;
+}
+
+uint64_t fault_plan_silent(const struct fault_plan *p, enum label_class class)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < p->n; i++) {
+        if (fault_kind_is_silent(p->entries[i].kind)) {
+            for (int l = 0; l < LABEL_COUNT; l++) {
+                n += label_class(l) == class ? p->fired[l] : 0;
+            }
+            break;
+        }
+    }
+    return n;
+}
+
 void fault_plan_init(struct fault_plan *p)
 {
     *p = (struct fault_plan){.n = 0};
@@ -76,6 +101,7 @@ void fault_plan_reset(struct fault_plan *p)
     }
     memset(p->reached, 0, sizeof(p->reached));
     memset(p->fired, 0, sizeof(p->fired));
+    memset(p->iotypes, 0, sizeof(p->iotypes));
 }
 
 static bool entry_matches(const struct fault_entry *e, const struct fault_event *ev)
@@ -97,6 +123,7 @@ struct fault_verdict fault_plan_decide(struct fault_plan *p, const struct fault_
 
     assert((unsigned)ev->label < LABEL_COUNT && (unsigned)ev->req.iotype < FAULT_IO_COUNT);
     p->reached[ev->label]++;
+    p->iotypes[ev->label] |= 1u << ev->req.iotype;
     for (int i = 0; i < p->n; i++) {
         struct fault_entry *e = &p->entries[i];
         if (!entry_matches(e, ev)) {

@@ -21,8 +21,8 @@
 enum fault_kind {
     FAULT_NONE,
     FAULT_ERROR,       /* fails with `error`; nothing is done */
-    FAULT_SHORT,       /* the first `arg` bytes are done, then it fails with `error` */
-    FAULT_TORN,        /* write: only the first `arg` bytes reach the disk; reports success */
+    FAULT_SHORT,       /* the first `arg` bytes are done, then it fails with `error` (*) */
+    FAULT_TORN,        /* write: only the first `arg` bytes reach the disk; reports success (*) */
     FAULT_LOST,        /* write, discard, flush: nothing is done; reports success */
     FAULT_STALE,       /* read: what the range held before its last write; reports success */
     FAULT_MISDIRECTED, /* done at offset + arg; reports success */
@@ -30,7 +30,12 @@ enum fault_kind {
     FAULT_HUNG,        /* never completes, until cancelled */
     FAULT_KIND_COUNT,
 };
+/* (*) where `arg` is a multiple of 512, to the end of the last whole sector of the disk in them */
 const char *fault_kind_name(enum fault_kind k);
+/* Bit set of 1 << enum fault_iotype: the operations that a kind makes sense for. */
+unsigned fault_kind_iotypes(enum fault_kind k);
+/* Reports success although the medium does, or holds, something else. */
+bool fault_kind_is_silent(enum fault_kind k);
 
 struct fault_event {
     enum label label;
@@ -63,6 +68,7 @@ struct fault_plan {
     int n, cap;
     uint64_t reached[LABEL_COUNT]; /* events decided, by label */
     uint64_t fired[LABEL_COUNT];   /* of them, with a fault */
+    uint32_t iotypes[LABEL_COUNT]; /* what was done under the label: 1 << enum fault_iotype */
     /* Labels that drivers announced on the disk, also those that go with no I/O of their own. */
     uint64_t announced[LABEL_COUNT];
 };
@@ -83,6 +89,8 @@ struct fault_verdict fault_plan_decide(struct fault_plan *p, const struct fault_
  */
 int fault_plan_parse(struct fault_plan *p, const char *text, struct error **err);
 void fault_plan_print(const struct fault_plan *p, struct strbuf *out);
+/* Silent faults that fired so far under labels of the class (enum label_class). */
+uint64_t fault_plan_silent(const struct fault_plan *p, enum label_class class);
 /* "label reached fired" lines of the labels reached, in enum order. */
 void fault_plan_coverage(const struct fault_plan *p, struct strbuf *out);
 

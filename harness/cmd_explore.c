@@ -29,18 +29,23 @@ static const char usage_crash[] =
     "Judges every state that a power cut may leave; of every 64th one (--nested N: N-th, 0: none)\n"
     "also the states that another cut leaves while it is repaired.\n" SOURCE_USAGE;
 static const char usage_faults[] =
-    "Usage: blkref faults [--profile NAME] [--fault PLAN] [--cuts N] [--max N] [--all] PROGRAM\n"
-    "       blkref faults [--profile NAME] [--cuts N] [--max N] --exhaustive N [--image TEXT]\n"
-    "                     [--part I/N]\n"
-    "Fails the k-th I/O of each label with EIO and ENOSPC, k rising until the fault does not "
-    "fire.\n" SOURCE_USAGE;
+    "Usage: blkref faults [--profile NAME] [--fault PLAN] [--modes LIST] [--pairs N] [--cuts N]\n"
+    "                     [--max N] [--all] [--here] [--labels] PROGRAM\n"
+    "       blkref faults [--profile NAME] [--modes LIST] [--pairs N] [--cuts N] [--max N]\n"
+    "                     [--here] [--labels] --exhaustive N [--image TEXT] [--part I/N]\n"
+    "Lets the k-th I/O of each label go wrong in each way, k rising until the fault does not fire\n"
+    "(--max N: k up to N), and so many pairs of I/Os fail.  LIST: all, or of EIO, ENOSPC, ENOMEM,\n"
+    "EAGAIN, short, torn, lost, stale, misdirected, delayed, hung; with a + for each one from "
+    "then\n"
+    "on.  --cuts N judges so many crash states of each faulted run, too.  Each program runs in a\n"
+    "process of its own, but for --here.  --labels shows a line for each label.\n" SOURCE_USAGE;
 
 struct command {
     const char *usage, *profile, *only, *file, *image;
-    unsigned sector, cuts, findings, ops, nested;
+    unsigned sector, cuts, findings, ops, nested, modes, pairs;
     unsigned long part, parts;
     uint64_t max;
-    bool faults, exhaustive;
+    bool faults, exhaustive, here, labels;
     const struct program *program;
     struct crash_counts crash;
     struct fault_counts fault;
@@ -86,6 +91,10 @@ static int parse(struct command *c, int argc, char **argv)
         }
         if (!strcmp(a, "--all")) {
             c->findings = 0;
+        } else if (!strcmp(a, "--here") && c->faults) {
+            c->here = true;
+        } else if (!strcmp(a, "--labels") && c->faults) {
+            c->labels = true;
         } else if (a[0] != '-' || !a[1]) {
             c->file = a;
         } else if (!v) {
@@ -102,6 +111,10 @@ static int parse(struct command *c, int argc, char **argv)
                 c->nested = (unsigned)atoi(v);
             } else if (!strcmp(a, "--cuts") && c->faults) {
                 c->cuts = (unsigned)atoi(v);
+            } else if (!strcmp(a, "--pairs") && c->faults) {
+                c->pairs = (unsigned)atoi(v);
+            } else if (!strcmp(a, "--modes") && c->faults) {
+                c->modes = fault_modes_parse(v);
             } else if (!strcmp(a, "--max")) {
                 c->max = strtoull(v, NULL, 10);
             } else if (!take_source(c, a, v)) {
@@ -111,7 +124,7 @@ static int parse(struct command *c, int argc, char **argv)
     }
     bool sector_ok = c->sector >= 512 && c->sector <= 65536 && IS_POW2(c->sector);
     bool source_ok = !c->file == c->exhaustive && c->ops <= 4 && c->part < c->parts;
-    return sector_ok && source_ok ? 1 : -1;
+    return sector_ok && source_ok && c->modes ? 1 : -1;
 }
 
 /* Of a set, a finding is told as the reproducer that `blkref repro` takes. */
@@ -156,6 +169,9 @@ static int explore_faults(struct command *c, struct sandbox *sb, struct error **
     struct fault_options o = fault_options_default;
     o.kmax = (unsigned)c->max;
     o.cuts = c->cuts;
+    o.modes = c->modes;
+    o.pairs = c->pairs;
+    o.apart = !c->here;
     o.max_findings = c->findings;
     o.only = c->only;
     return fault_explore(sb, c->program, &o, print_fault, c, &c->fault, err);
@@ -223,12 +239,47 @@ static bool explore_set(struct command *c, struct sandbox *sb)
     return ok;
 }
 
+static void print_fault_counts(const struct fault_counts *n, const char *profile)
+{
+    printf("%s: %llu programs, %llu runs, %llu faults fired (%llu pairs), %llu crash states, "
+           "%llu findings, %llu programs cut off\n",
+           profile, (unsigned long long)n->programs, (unsigned long long)n->runs,
+           (unsigned long long)n->fired, (unsigned long long)n->pairs,
+           (unsigned long long)n->states, (unsigned long long)n->findings,
+           (unsigned long long)n->cut_off);
+    printf("%s: %llu silent metadata faults: %llu noticed by check or opening, %llu harmless, "
+           "%llu unnoticed with wrong data\n",
+           profile, (unsigned long long)n->silent, (unsigned long long)n->noticed,
+           (unsigned long long)(n->silent - n->noticed - n->unnoticed),
+           (unsigned long long)n->unnoticed);
+}
+
+/* A line a label: how often it is reached, and faults by way. */
+static void print_labels(const struct fault_counts *n)
+{
+    printf("%-30s %9s", "label", "reached");
+    for (int m = 0; m < FAULT_MODES; m++) {
+        printf(" %s", fault_modes[m].name);
+    }
+    printf("\n");
+    for (int l = 0; l < LABEL_COUNT; l++) {
+        if (n->reached[l]) {
+            printf("%-30s %9llu", label_name(l), (unsigned long long)n->reached[l]);
+            for (int m = 0; m < FAULT_MODES; m++) {
+                printf(" %llu", (unsigned long long)n->failed[l][m]);
+            }
+            printf("\n");
+        }
+    }
+}
+
 static uint64_t print_counts(const struct command *c, const char *profile)
 {
     if (c->faults) {
-        printf("%s: %llu runs, %llu faults fired, %llu crash states, %llu findings\n", profile,
-               (unsigned long long)c->fault.runs, (unsigned long long)c->fault.fired,
-               (unsigned long long)c->fault.states, (unsigned long long)c->fault.findings);
+        print_fault_counts(&c->fault, profile);
+        if (c->labels) {
+            print_labels(&c->fault);
+        }
         return c->fault.findings;
     }
     printf("%s: %llu cuts, %llu states, %llu distinct, %llu of cut repairs, %llu findings, "
@@ -303,7 +354,11 @@ int cmd_faults(int argc, char **argv)
     if (outside_wants(argc, argv)) {
         return cmd_outside(argc, argv, true);
     }
-    struct command c = {
-        .usage = usage_faults, .sector = 512, .findings = 3, .parts = 1, .faults = true};
+    struct command c = {.usage = usage_faults,
+                        .sector = 512,
+                        .findings = 3,
+                        .parts = 1,
+                        .faults = true,
+                        .modes = FAULT_MODES_ALL};
     return command(&c, argc, argv);
 }

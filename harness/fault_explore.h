@@ -1,12 +1,32 @@
 /*
- * The fault explorer: each label's k-th I/O of a program fails, k rising until the program
- * completes without the fault firing.  No crash, no hang, no flushed data lost, check finds only
- * what the promise allows.
+ * The fault explorer: each label's k-th I/O of a program goes wrong, in every way there is, k
+ * rising until the program completes without the fault firing; then pairs of I/Os, and allocations.
+ *
+ * What is demanded depends on what kind of fault it was (docs/fault-rules.md, "What a fault may
+ * do"): of loud ones (error, short) the operation fails with that error, nothing flushed is lost
+ * and check finds what the promise allows; of delayed and harmless ones nothing shows at all; a
+ * hung one holds nobody who does not wait for it; of silent ones of guest data only the bytes of
+ * that operation may be wrong; of silent ones of metadata only that nothing crashes, hangs or goes
+ * on without bound: whether check notices is counted.
  */
 #ifndef BLKREF_HARNESS_FAULT_EXPLORE_H
 #define BLKREF_HARNESS_FAULT_EXPLORE_H
 
 #include "harness/crash_explore.h"
+
+/* A way to go wrong; the columns of results. */
+struct fault_mode {
+    const char *name; /* "EIO", "EIO+" (from then on) ... */
+    enum fault_kind kind;
+    int error;
+    int64_t arg;
+    bool sticky;
+};
+#define FAULT_MODES     22
+#define FAULT_MODES_ALL ((1u << FAULT_MODES) - 1)
+extern const struct fault_mode fault_modes[FAULT_MODES];
+/* "EIO,lost,torn+" or "all" as a bit set; 0 when a name is unknown. */
+unsigned fault_modes_parse(const char *text);
 
 struct fault_finding {
     const char *fault; /* the plan's text (verdict.h), "none" for the undisturbed run */
@@ -16,19 +36,29 @@ struct fault_finding {
 typedef void fault_found(void *opaque, const struct fault_finding *f);
 
 struct fault_options {
-    const int *errors;     /* positive errnos, ends with 0 */
+    unsigned modes;        /* bit set: 1 << index in fault_modes */
     unsigned kmax;         /* 0: no limit */
+    unsigned pairs;        /* so many pairs of failing I/Os; more than that there are are all */
     unsigned cuts;         /* so many crash states of each faulted run are judged, too */
     unsigned max_findings; /* of one program; 0: no limit */
+    bool memory;           /* allocations fail, too (needs libfiu) */
+    bool apart;            /* in a process of its own: one that dies or never ends is a finding */
     const char *only;      /* just this plan, or NULL */
 };
 extern const struct fault_options fault_options_default;
 
 struct fault_counts {
-    uint64_t runs, fired, states, findings;
-    uint64_t reached[LABEL_COUNT]; /* I/Os and announced events by label, undisturbed runs */
-    uint64_t failed[LABEL_COUNT];  /* faults that fired, by label */
+    uint64_t programs, runs, fired, states, findings;
+    uint64_t pairs;                            /* of the runs, with two faults */
+    uint64_t allocations;                      /* of the runs, with an allocation that failed */
+    uint64_t cut_off;                          /* programs of which a bound left something out */
+    uint64_t silent;                           /* metadata faults that reported success */
+    uint64_t noticed;                          /* of them, check or opening tells */
+    uint64_t unnoticed;                        /* of them, guest data are wrong and nothing tells */
+    uint64_t reached[LABEL_COUNT];             /* I/Os and announced events, undisturbed runs */
+    uint64_t failed[LABEL_COUNT][FAULT_MODES]; /* faults that fired */
 };
+void fault_counts_add(struct fault_counts *to, const struct fault_counts *n);
 
 int fault_explore(struct sandbox *sb, const struct program *p, const struct fault_options *o,
                   fault_found *found, void *opaque, struct fault_counts *counts,
@@ -36,8 +66,8 @@ int fault_explore(struct sandbox *sb, const struct program *p, const struct faul
 char *fault_repro(const struct program *p, const struct fault_finding *f);
 
 /*
- * Labels that qcow2 announces or sends, but for vmstate's and make_empty's, which no program of
- * ours can ask for; ends with LABEL_COUNT.  A label never reached is a finding of the stage.
+ * Labels that qcow2 announces or sends; ends with LABEL_COUNT.  A label never reached is a finding
+ * of the stage.
  */
 extern const enum label fault_labels_qcow2[];
 /* The same of vmdk, but for tables and headers that only images of ESX servers let grow. */

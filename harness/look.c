@@ -176,6 +176,7 @@ static struct blk *open_state(struct view *v, unsigned flags)
         strbuf_printf(&v->out->why, "does not open: %s", err ? err->msg : "?");
     }
     error_free(err);
+    v->out->opened |= b != NULL;
     return b;
 }
 
@@ -207,6 +208,7 @@ bool sandbox_look(struct sandbox *sb, const struct program *p, const struct disk
     struct view v = {.sb = sb, .p = p, .set = set, .o = o, .view = view, .look = look, .out = out};
     strbuf_reset(&out->why);
     out->ok = true;
+    out->opened = out->hung = false;
     out->check = (struct check_result){0};
     if (look & LOOK_REPAIR) {
         copy.n = set->n;
@@ -217,6 +219,7 @@ bool sandbox_look(struct sandbox *sb, const struct program *p, const struct disk
     }
     v.w = sandbox_world(sb, v.set, NULL, NULL);
     if (world_exec(v.w, look_all, &v) < 0) {
+        out->hung = true;
         wrong(&v, "opening or reading hangs");
     }
     world_free(v.w);

@@ -520,6 +520,18 @@ void oracle_end(struct oracle *o, const struct op *op, int status)
     }
 }
 
+void oracle_distrust(struct oracle *o, const struct op *op)
+{
+    bool ranged = op->kind == OP_WRITE || op->kind == OP_WRITE_COMPRESSED || op->kind == OP_ZERO ||
+                  op->kind == OP_DISCARD;
+    int64_t end =
+        ranged ? ROUND_UP(MIN(op->offset + op->bytes, INT64_MAX / 2), o->granule) : FAR_END;
+    struct oracle_span s = oracle_span(o, ranged ? ROUND_DOWN(op->offset, o->granule) : 0, end);
+    for (size_t i = s.first; i < s.end; i++) {
+        o->runs[i].live.any = o->runs[i].crash.any = o->runs[i].under.any = true;
+    }
+}
+
 /* ---- judging ---- */
 
 bool oracle_size_lawful(const struct oracle *o, enum oracle_view view, int64_t size)

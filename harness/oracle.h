@@ -75,6 +75,10 @@ void oracle_begin(struct oracle *o, const struct op *op);
  * data durable. */
 void oracle_end(struct oracle *o, const struct op *op, int status);
 
+/* The medium lied while the operation ran: whatever its range, rounded to what the format
+ * allocates at once, holds is lawful from now on; the whole disk's, where it has no range. */
+void oracle_distrust(struct oracle *o, const struct op *op);
+
 enum oracle_view { ORACLE_LIVE, ORACLE_CRASH };
 
 /* Is the size lawful? */

@@ -138,8 +138,13 @@ static int fail_all(struct faulting *f, struct error **err)
     int ret = MIN(run(f, &none, err), 0);
     fault_plan_destroy(&none);
     for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
-        for (const int *e = f->o->errors; ret == 0 && *e && !enough(f); e++) {
-            ret = fail_kind(f, types[i], *e, err);
+        for (int m = 0; ret == 0 && m < FAULT_MODES && !enough(f); m++) {
+            const struct fault_mode *w = &fault_modes[m];
+            /* A host says EIO or ENOSPC; what the other ways teach, the reference is asked. */
+            bool likely = w->error == EIO || w->error == ENOSPC;
+            if (f->o->modes >> m & 1 && w->kind == FAULT_ERROR && !w->sticky && likely) {
+                ret = fail_kind(f, types[i], w->error, err);
+            }
         }
     }
     return ret;

@@ -240,14 +240,27 @@ static int flush(struct run *r)
     return ret;
 }
 
+/* How often the medium lied so far. */
+static uint64_t silent(const struct run *r)
+{
+    return !r->plan
+               ? 0
+               : fault_plan_silent(r->plan, LABEL_DATA) + fault_plan_silent(r->plan, LABEL_META) +
+                     fault_plan_silent(r->plan, LABEL_CONTROL);
+}
+
 static int read_back(struct run *r, const struct op *op)
 {
     struct recording *rec = r->rec;
     for (int64_t done = 0; done < op->bytes;) {
         int64_t len = MIN(op->bytes - done, (int64_t)SANDBOX_BUF), at = op->offset + done;
+        uint64_t lies = silent(r);
         int ret = blk_pread(r->b, at, r->sb->buf, len);
         if (ret < 0) {
             return ret;
+        }
+        if (silent(r) > lies) {
+            return 0; /* nobody can know what these bytes are */
         }
         r->sb->buf[0] ^= r->sb->planted == PLANT_FLIP_BYTE;
         if (!rec->wrong &&
@@ -394,8 +407,12 @@ static int apply(struct run *r, const struct op *op)
     }
     oracle_begin(&rec->oracle, op);
     sandbox_remember(rec);
+    uint64_t lies = fault_plan_silent(r->plan, LABEL_DATA);
     int ret = sandbox_carry_out(r, op);
     oracle_end(&rec->oracle, op, ret);
+    if (op->kind != OP_READ && fault_plan_silent(r->plan, LABEL_DATA) > lies) {
+        oracle_distrust(&rec->oracle, op);
+    }
     if (ret == 0 && op->kind == OP_WRITE && op->flags & OP_FUA) {
         sandbox_acknowledge(rec, "fua");
     }
@@ -407,10 +424,9 @@ static void run_program(void *arg)
     struct run *r = arg;
     const struct program *p = r->rec->program;
     sandbox_remember(r->rec);
-    if (open_image(r) < 0) {
-        return;
-    }
-    for (size_t i = 0, n; i < p->n_ops; i += n) {
+    int ret = open_image(r);
+    r->rec->opened = ret;
+    for (size_t i = 0, n; r->opened && i < p->n_ops; i += n) {
         n = program_group(p, i);
         if (n > 1 && r->b) {
             sandbox_group(r, i, n);
@@ -423,6 +439,7 @@ static void run_program(void *arg)
         r->rec->flushed = flush(r) == 0;
     }
     close_image(r);
+    r->done = true;
 }
 
 static void drop_flushes(struct fault_plan *plan)
@@ -471,6 +488,16 @@ int sandbox_repair(struct sandbox *sb, const struct program *p, const struct dis
     return ret;
 }
 
+static bool holds_requests(const struct fault_plan *plan)
+{
+    for (int i = 0; i < plan->n; i++) {
+        if (plan->entries[i].kind == FAULT_HUNG && plan->entries[i].fired) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int sandbox_record(struct sandbox *sb, const struct program *p, const struct disk_set *base,
                    struct fault_plan *plan, bool close_flush, struct recording *rec,
                    struct error **err)
@@ -481,7 +508,7 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
     rec->status = mem_array(MAX(p->n_ops, 1), sizeof(*rec->status));
     oracle_init(&rec->oracle, p);
     struct run r = {.sb = sb, .rec = rec, .may_fail = plan != NULL, .close_flush = close_flush};
-    plan = plan ? plan : &own;
+    r.plan = plan = plan ? plan : &own;
     if (sb->planted == PLANT_DROP_FLUSH) {
         drop_flushes(plan);
     }
@@ -489,9 +516,16 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
     r.w = sandbox_world(sb, &rec->end, rec->log, plan);
     sb->running = NULL;
     int ret = world_exec(r.w, run_program, &r);
+    if (ret < 0 && holds_requests(plan)) {
+        rec->hung = true;
+        sim_release_hung(r.w);
+        ret = 0;
+    }
     if (ret == 0) {
         world_settle(r.w);
-    } else {
+        ret = r.done ? 0 : -EDEADLK;
+    }
+    if (ret < 0) {
         error_set(err, -ret, "the program hangs: a request waits for one that never comes");
     }
     world_free(r.w);

@@ -43,8 +43,10 @@ struct recording {
     struct epoch *epochs;
     size_t n_epochs, cap_epochs;
     struct oracle oracle; /* at the end */
+    int opened;           /* 0, or -errno that the first opening ended with */
     int *status;          /* of each operation */
     bool flushed;         /* the last flush, behind the last operation, succeeded */
+    bool hung;            /* a request that a fault held was given up in the end */
     bool wrong;           /* a read, or an image that did not open again, was unlawful: in why */
     struct strbuf why;
 };
@@ -81,6 +83,8 @@ enum look {
 };
 struct looked {
     bool ok;
+    bool opened; /* whatever was found then */
+    bool hung;   /* opening or reading never ends */
     struct strbuf why;
     struct check_result check;
     int64_t bytes_read;

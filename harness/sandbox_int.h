@@ -28,7 +28,8 @@ struct run {
     struct world *w;
     struct recording *rec;
     struct blk *b;
-    bool may_fail, close_flush, opened;
+    struct fault_plan *plan; /* NULL: nothing goes wrong */
+    bool may_fail, close_flush, opened, done;
     struct error *err;
 };
 

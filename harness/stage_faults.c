@@ -25,8 +25,9 @@ struct fault_stage {
     const struct subject *subject;
     struct sandbox *sb;
     struct fault_options options;
-    struct fault_counts counts;                               /* of the image at hand */
-    uint64_t reached[2][LABEL_COUNT], failed[2][LABEL_COUNT]; /* of each of label_lists */
+    struct fault_counts counts; /* of the image at hand */
+    /* of each of label_lists */
+    uint64_t reached[2][LABEL_COUNT], failed[2][LABEL_COUNT][FAULT_MODES];
     const struct program *program;
 };
 
@@ -59,7 +60,9 @@ static void count_reached(struct fault_stage *x, const char *format)
     for (size_t f = 0; f < ARRAY_SIZE(label_lists); f++) {
         for (int l = 0; l < LABEL_COUNT && !strcmp(label_lists[f].format, format); l++) {
             x->reached[f][l] += x->counts.reached[l];
-            x->failed[f][l] += x->counts.failed[l];
+            for (int m = 0; m < FAULT_MODES; m++) {
+                x->failed[f][l][m] += x->counts.failed[l][m];
+            }
         }
     }
 }
@@ -95,17 +98,20 @@ static void run_image(struct fault_stage *x, size_t image, unsigned programs)
     close_image(x, crash_image_format(image), line);
 }
 
-/* Both errors fail at each place: the counts of faults are of both together. */
+/* A column for each way to go wrong. */
 static void count_labels(struct fault_stage *x, size_t f, uint64_t *reached)
 {
     struct store *st = x->c->store;
     const char *prefix = f ? label_lists[f].format : "";
     for (const enum label *l = label_lists[f].labels; *l != LABEL_COUNT; l++) {
-        char key[80];
+        char key[96];
         snprintf(key, sizeof(key), "label:%s%s%s", prefix, f ? ":" : "", label_name(*l));
         store_count(st, "faults", x->subject->name, key, (int64_t)x->reached[f][*l]);
-        snprintf(key, sizeof(key), "fault:%s%s%s:EIO+ENOSPC", prefix, f ? ":" : "", label_name(*l));
-        store_count(st, "faults", x->subject->name, key, (int64_t)x->failed[f][*l]);
+        for (int m = 0; m < FAULT_MODES; m++) {
+            snprintf(key, sizeof(key), "fault:%s%s%s:%s", prefix, f ? ":" : "", label_name(*l),
+                     fault_modes[m].name);
+            store_count(st, "faults", x->subject->name, key, (int64_t)x->failed[f][*l][m]);
+        }
         reached[*l] += x->reached[f][*l];
     }
 }

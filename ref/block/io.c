@@ -92,9 +92,10 @@ int child_preadv(struct child *c, int64_t offset, int64_t bytes, const struct io
                  unsigned flags, enum label label, const struct request *parent)
 {
     struct node *n = c->node;
-    if (label != LABEL_NONE) {
+    if (label != LABEL_NONE && !(flags & REQ_ANNOUNCED)) {
         node_event(n, label, parent);
     }
+    flags &= ~(unsigned)REQ_ANNOUNCED;
     if (!n->drv) {
         return -ENOMEDIUM;
     }
@@ -230,9 +231,10 @@ int child_pwritev(struct child *c, int64_t offset, int64_t bytes, const struct i
                   unsigned flags, enum label label, const struct request *parent)
 {
     struct node *n = c->node;
-    if (label != LABEL_NONE) {
+    if (label != LABEL_NONE && !(flags & REQ_ANNOUNCED)) {
         node_event(n, label, parent);
     }
+    flags &= ~(unsigned)REQ_ANNOUNCED;
     if (!n->drv) {
         return -ENOMEDIUM;
     }

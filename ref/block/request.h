@@ -33,6 +33,7 @@ enum req_flag {
     REQ_PREFETCH = 1 << 7,   /* read: only for its copy-on-read effect, iov may be NULL */
     REQ_NO_WAIT = 1 << 8,    /* serialising: -EBUSY instead of waiting */
     REQ_ZERO_GROWN = 1 << 9, /* truncate: the grown part must read as zeroes */
+    REQ_ANNOUNCED = 1 << 10, /* to children: the label's event was announced already */
 };
 
 enum req_origin { ORIGIN_GUEST, ORIGIN_JOB, ORIGIN_FORMAT, ORIGIN_TOOL };

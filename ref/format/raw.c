@@ -171,6 +171,13 @@ static int raw_adjust(const struct node *n, int64_t *offset, int64_t bytes, bool
     return 0;
 }
 
+/* The event is this driver's; what the request is for, where somebody above said so, stays. */
+static enum label announce(struct node *n, enum label event, const struct request *r)
+{
+    child_event(n->file, event, r);
+    return r->label == LABEL_NONE ? event : r->label;
+}
+
 static int raw_read(struct node *n, const struct request *r)
 {
     int64_t offset = r->offset;
@@ -178,7 +185,9 @@ static int raw_read(struct node *n, const struct request *r)
     if (ret < 0) {
         return ret;
     }
-    return child_preadv(n->file, offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_READ_AIO, r);
+    enum label label = announce(n, LABEL_READ_AIO, r);
+    return child_preadv(n->file, offset, r->bytes, r->iov, r->iov_off, r->flags | REQ_ANNOUNCED,
+                        label, r);
 }
 
 /* -EPERM when a guessed raw image's first sector would become some format's header. */
@@ -204,8 +213,9 @@ static int raw_write(struct node *n, const struct request *r)
     if (ret < 0) {
         return ret;
     }
-    return child_pwritev(n->file, offset, r->bytes, r->iov, r->iov_off, r->flags, LABEL_WRITE_AIO,
-                         r);
+    enum label label = announce(n, LABEL_WRITE_AIO, r);
+    return child_pwritev(n->file, offset, r->bytes, r->iov, r->iov_off, r->flags | REQ_ANNOUNCED,
+                         label, r);
 }
 
 static int raw_write_zeroes(struct node *n, const struct request *r)

@@ -17,6 +17,7 @@
 #include "ref/protocol/sim.h"
 
 #define DELAY_IS_TIME 1000000
+#define SECTOR        512
 
 struct sim_entry {
     struct list link;
@@ -263,9 +264,13 @@ static int carry_out(struct node *n, struct sim_entry *e, const struct change *c
     return ret;
 }
 
-static int64_t clamp(int64_t v, int64_t max)
+/* How much of a range is done before the fault: whole sectors, where the argument is of sectors. */
+static int64_t part_of(int64_t arg, int64_t offset, int64_t bytes)
 {
-    return v < 0 ? 0 : MIN(v, max);
+    if (arg <= 0 || arg >= bytes) {
+        return arg <= 0 ? 0 : bytes;
+    }
+    return arg % SECTOR ? arg : arg - (offset + arg) % SECTOR;
 }
 
 static int change_disk(struct node *n, struct change *c, enum fault_iotype type,
@@ -287,13 +292,13 @@ static int change_disk(struct node *n, struct change *c, enum fault_iotype type,
     case FAULT_LOST:
         return 0;
     case FAULT_SHORT:
-        if (clamp(v.arg, c->bytes) > 0) {
-            carry_out(n, e, c, r, clamp(v.arg, c->bytes), true);
+        if (part_of(v.arg, c->offset, c->bytes) > 0) {
+            carry_out(n, e, c, r, part_of(v.arg, c->offset, c->bytes), true);
         }
         return -v.error;
     case FAULT_TORN:
         if (c->kind == DISK_OP_WRITE || c->kind == DISK_OP_ZERO) {
-            int64_t part = clamp(v.arg, c->bytes);
+            int64_t part = part_of(v.arg, c->offset, c->bytes);
             return part ? carry_out(n, e, c, r, part, false) : 0;
         }
         break;
@@ -408,7 +413,7 @@ static int sim_read(struct node *n, const struct request *r)
     case FAULT_ERROR:
         return -v.error;
     case FAULT_SHORT:
-        read_range(e->d.disk, r->offset, r, clamp(v.arg, r->bytes));
+        read_range(e->d.disk, r->offset, r, part_of(v.arg, r->offset, r->bytes));
         return -v.error;
     case FAULT_STALE:
         read_range(e->d.past ? e->d.past : e->d.disk, r->offset, r, r->bytes);

@@ -57,7 +57,7 @@ static int l2_flags(struct check *c, uint64_t l2_offset)
     struct qcow2 *s = c->s;
     int fixed = 0;
     int ret = child_pread(s->n->file, (int64_t)l2_offset, c->table, (int64_t)s->cluster_size,
-                          LABEL_NONE, NULL);
+                          LABEL_CHECK_READ, NULL);
     if (ret < 0) {
         check_say(c, "ERROR: I/O error in check_oflag_copied: %s\n", strerror(-ret));
         c->res->check_errors++;

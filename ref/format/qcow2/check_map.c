@@ -243,7 +243,7 @@ static int one_l2_table(struct check *c, uint64_t l2_offset, bool active)
     const struct qcow2 *s = c->s;
     struct walk w = {.c = c, .active = active, .l2_offset = l2_offset};
     int ret = child_pread(s->n->file, (int64_t)l2_offset, c->table, (int64_t)s->cluster_size,
-                          LABEL_NONE, NULL);
+                          LABEL_CHECK_READ, NULL);
     if (ret < 0) {
         check_say(c, "ERROR: I/O error in check_refcounts_l2\n");
         c->res->check_errors++;
@@ -288,7 +288,8 @@ static int one_l1_table(struct check *c, uint64_t offset, uint32_t entries, bool
         c->res->check_errors++;
         return -ENOMEM;
     }
-    ret = child_pread(c->s->n->file, (int64_t)offset, l1, (int64_t)entries * 8, LABEL_NONE, NULL);
+    ret = child_pread(c->s->n->file, (int64_t)offset, l1, (int64_t)entries * 8, LABEL_CHECK_READ,
+                      NULL);
     if (ret < 0) {
         check_say(c, "ERROR: I/O error in check_refcounts_l1\n");
         c->res->check_errors++;
@@ -358,8 +359,8 @@ static int bitmap_table(struct check *c, uint64_t offset, uint32_t entries)
     }
     for (uint64_t pos = 0; pos < bytes && ret == 0; pos += s->cluster_size) {
         uint64_t n = MIN(s->cluster_size, bytes - pos);
-        ret = child_pread(s->n->file, (int64_t)(offset + pos), c->table, (int64_t)n, LABEL_NONE,
-                          NULL);
+        ret = child_pread(s->n->file, (int64_t)(offset + pos), c->table, (int64_t)n,
+                          LABEL_CHECK_READ, NULL);
         c->res->check_errors += ret < 0;
         for (uint64_t i = 0; i < n && ret == 0; i += QCOW2_BITMAP_TABLE_ENTRY_SIZE) {
             ret = bitmap_entry(c, load_be64(c->table + i));
@@ -381,7 +382,7 @@ static int bitmaps(struct check *c)
         return ret < 0 ? ret : -ENOMEM;
     }
     ret = child_pread(s->n->file, (int64_t)s->bitmap_dir_offset, dir, (int64_t)s->bitmap_dir_size,
-                      LABEL_NONE, NULL);
+                      LABEL_CHECK_READ, NULL);
     c->res->check_errors += ret < 0;
     for (uint64_t pos = 0; pos < s->bitmap_dir_size && ret == 0;) {
         const uint8_t *e = dir + pos;

@@ -12,8 +12,8 @@ static int read_pointer(struct qcow2 *s, struct check_result *res)
     uint8_t buf[12];
     _Static_assert(QCOW2_HEADER_SNAPSHOTS_OFFSET_OFF == QCOW2_HEADER_NB_SNAPSHOTS_OFF + 4,
                    "neighbours");
-    int ret =
-        child_pread(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, buf, sizeof(buf), LABEL_NONE, NULL);
+    int ret = child_pread(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, buf, sizeof(buf),
+                          LABEL_CHECK_READ, NULL);
     if (ret < 0) {
         res->check_errors++;
         world_report(s->w, REPORT_PLAIN,

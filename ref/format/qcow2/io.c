@@ -29,7 +29,8 @@ static int read_backing(struct qcow2 *s, uint64_t offset, uint64_t bytes, const 
     if (label != LABEL_COW_READ) {
         child_event(s->n->file, LABEL_READ_BACKING_AIO, r);
     }
-    return child_preadv(b, (int64_t)offset, (int64_t)n, q, q_off, 0, LABEL_NONE, r);
+    label = label == LABEL_COW_READ ? label : LABEL_READ_BACKING_AIO;
+    return child_preadv(b, (int64_t)offset, (int64_t)n, q, q_off, REQ_ANNOUNCED, label, r);
 }
 
 /* One piece of one type. */
@@ -53,8 +54,8 @@ static int read_piece(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t
             return qcow2_crypt_preadv(s, offset, host, bytes, q, q_off,
                                       label == LABEL_COW_READ ? LABEL_NONE : label, r);
         }
-        return child_preadv(s->data_file, (int64_t)host, (int64_t)bytes, q, q_off, 0,
-                            label == LABEL_COW_READ ? LABEL_NONE : label, r);
+        return child_preadv(s->data_file, (int64_t)host, (int64_t)bytes, q, q_off,
+                            label == LABEL_COW_READ ? REQ_ANNOUNCED : 0, label, r);
     }
 }
 

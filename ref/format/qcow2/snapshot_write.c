@@ -67,7 +67,8 @@ static int write_table(struct qcow2 *s, uint64_t offset, uint64_t bytes)
         pos = ROUND_UP(pos, 8);
         pos += put_entry(buf + pos, &s->snapshots[i]);
     }
-    ret = child_pwrite_sync(s->n->file, (int64_t)offset, buf, (int64_t)bytes, LABEL_NONE, NULL);
+    ret = child_pwrite_sync(s->n->file, (int64_t)offset, buf, (int64_t)bytes,
+                            LABEL_SNAPSHOT_TABLE_WRITE, NULL);
     mem_free(buf);
     return ret;
 }
