@@ -329,18 +329,19 @@ class Lab:
 
     # -- commands --
 
-    def each(self, tool, *args, stdin="", filters=(), before=()):
+    def one(self, subject, tool, *args, stdin="", filters=(), before=()):
+        """Runs the command on one subject, in its folder; the filtered result."""
+        folder = self.dir(subject)
+        done = subject.run(tool, *[str(a).replace("@DIR", folder) for a in args], cwd=folder,
+                           stdin=stdin.replace("@DIR", folder), before=before)
+        names = (*ALWAYS, *filters)
+        done.out = apply_filters(done.out, names, folder)
+        done.err = apply_filters(done.err, names, folder)
+        return done
+
+    def each(self, tool, *args, **more):
         """Runs the command on every subject; [(subject, filtered result)]."""
-        results = []
-        for subject in self.subjects:
-            folder = self.dir(subject)
-            done = subject.run(tool, *[str(a).replace("@DIR", folder) for a in args], cwd=folder,
-                               stdin=stdin.replace("@DIR", folder), before=before)
-            names = (*ALWAYS, *filters)
-            done.out = apply_filters(done.out, names, folder)
-            done.err = apply_filters(done.err, names, folder)
-            results.append((subject, done))
-        return results
+        return [(subject, self.one(subject, tool, *args, **more)) for subject in self.subjects]
 
     def run(self, tool, *args, status=0, look=True, same=True, **more):
         """One command on all subjects: same status and output (unless same is False), then a look."""

@@ -221,6 +221,11 @@ def ratio_table(outcomes, name, peer):
         ours, theirs = sum(o.seconds for o in both), sum(o.peer.seconds for o in both)
         rows.append("%-10s %7d %*s %*s %7s" % (fmt, len(both), width, "%.1f s" % ours, width, "%.1f s" % theirs,
                                                "%.2fx" % (ours / theirs) if theirs else "-"))
+    rows.append("longest:")
+    both = [o for o in outcomes if o.result == o.peer.result == "passed"]
+    for o in sorted(both, key=lambda o: -o.seconds - o.peer.seconds)[:10]:
+        rows.append("%-10s %7s %*s %*s" % (o.fmt, o.test, width, "%.1f s" % o.seconds, width,
+                                           "%.1f s" % o.peer.seconds))
     return "\n".join(rows)
 
 
