@@ -5,6 +5,7 @@
  * its own disk step.  With cache.no-flush the disk step never happens.  Formats with an order of
  * their own replace both steps.
  */
+#include <assert.h>
 #include <errno.h>
 #include "ref/block/io_impl.h"
 
@@ -77,7 +78,7 @@ static int flush_steps(struct node *n, uint64_t gen, const struct request *paren
 
 int node_flush(struct node *n, const struct request *parent)
 {
-    if (!n->drv || n->read_only || n->sg) {
+    if (!n->drv || n->read_only || n->sg || n->flush_held) {
         return 0;
     }
     node_inc_in_flight(n);
@@ -95,6 +96,17 @@ int node_flush(struct node *n, const struct request *parent)
     waitq_wake_one(n->w, &n->flush_q);
     node_dec_in_flight(n);
     return ret;
+}
+
+void node_hold_flush(struct node *n)
+{
+    n->flush_held++;
+}
+
+int node_release_flush(struct node *n)
+{
+    assert(n->flush_held);
+    return --n->flush_held ? 0 : node_flush(n, NULL);
 }
 
 int child_flush(struct child *c, const struct request *parent)

@@ -45,6 +45,12 @@ void child_event(struct child *c, enum label label, const struct request *parent
 void node_event(struct node *n, enum label label, const struct request *parent);
 
 int node_flush(struct node *n, const struct request *parent); /* whole subtree, as for close */
+/*
+ * While an image is being made on n nobody can rely on it: flushes of n wait for the release, which
+ * does one for all.  Nests.
+ */
+void node_hold_flush(struct node *n);
+int node_release_flush(struct node *n);
 int64_t node_length(struct node *n);                          /* bytes or -errno (-ENOMEDIUM) */
 /* Asks the driver and keeps the answer, a multiple of 512, in n->length: after open, and what
  * changes the size. */

@@ -154,6 +154,7 @@ struct node {
     struct waitq quiesce_done, idle;
     uint64_t write_gen, flushed_gen; /* flush is a no-op when nothing was written since */
     bool flush_active;
+    unsigned flush_held; /* node_hold_flush() */
     struct waitq flush_q;
 
     struct list blockers[16]; /* op blockers by enum blocker_op */

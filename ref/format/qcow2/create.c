@@ -313,6 +313,30 @@ static int finish_image(struct world *w, struct node *file, struct node *data,
     return ret;
 }
 
+/* The same with one flush of each file at the end: before that there is no image to be kept. */
+static int finish_at_once(struct world *w, struct node *file, struct node *data,
+                          const struct params *p, struct error **err)
+{
+    struct node *nodes[] = {file, data};
+    for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
+        if (nodes[i]) {
+            node_ref(nodes[i]);
+            node_hold_flush(nodes[i]);
+        }
+    }
+    int ret = finish_image(w, file, data, p, err);
+    for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
+        if (nodes[i]) {
+            int flushed = node_release_flush(nodes[i]);
+            if (flushed < 0 && ret == 0) {
+                ret = error_set_errno(err, -flushed, "Could not flush the image");
+            }
+            node_unref(nodes[i]);
+        }
+    }
+    return ret;
+}
+
 /* Creates on nodes that exist. */
 static int create_on(struct world *w, struct node *file, struct node *data, const struct params *p,
                      struct error **err)
@@ -334,7 +358,7 @@ static int create_on(struct world *w, struct node *file, struct node *data, cons
         }
     }
     blk_unref(b);
-    return ret < 0 ? ret : finish_image(w, file, data, p, err);
+    return ret < 0 ? ret : finish_at_once(w, file, data, p, err);
 }
 
 static struct node *open_protocol(struct world *w, const char *filename, struct error **err)
