@@ -76,8 +76,8 @@ def filter_testdir(text, folder):
 
 
 def filter_usage(text):
-    """Usage texts: each program has its own."""
-    return re.sub(r"^usage: .*", "USAGE\n", text, flags=re.I | re.M | re.S)
+    """Usage texts, with the version in front of them: each program has its own."""
+    return re.sub(r"^(qemu-\S+ version [^\n]*\n[^\n]*\n)?usage: .*", "USAGE\n", text, flags=re.I | re.M | re.S)
 
 
 def filter_sorted(text):
@@ -336,7 +336,7 @@ class Lab:
                            stdin=stdin.replace("@DIR", folder), before=before)
         names = (*ALWAYS, *filters)
         done.out = apply_filters(done.out, names, folder)
-        done.err = apply_filters(done.err, names, folder)
+        done.err = apply_filters(done.err, names, folder).replace(subject.folder + "/", "")
         return done
 
     def each(self, tool, *args, **more):

@@ -96,7 +96,8 @@ static int take_trace_key(struct tool *t, const char *key, const struct value *v
 {
     const char *text = value_get_str(v);
     if (!strcmp(key, "enable")) {
-        world_report(t->w, REPORT_WARNING, "trace event '%s' does not exist", text);
+        world_report(t->w, REPORT_WARNING, "trace event '%s' does not exist",
+                     text + (*text == '-')); /* "-": switched off */
     } else if (!strcmp(key, "events")) {
         return read_events(t, text);
     } else if (!strcmp(key, "file")) {

@@ -30,18 +30,76 @@ int img_getopt(struct tool *t, int argc, char **argv, const char *short_options,
 {
     opterr = 0;
     int c = getopt_long(argc, argv, short_options, long_options, NULL);
-    switch (c) {
-    case 'h':
-        img_print_help(t);
-        return 'h';
-    case ':':
+    if (c == ':') {
         img_usage_error(t, "missing argument for option '%s'", argv[optind - 1]);
-        return '?';
-    case '?':
+    } else if (c == '?') {
         img_usage_error(t, "unrecognized option '%s'", argv[optind - 1]);
-        return '?';
+    }
+    return c == ':' ? '?' : c;
+}
+
+enum taken { TAKEN, REFUSED, OTHER };
+
+/* The options that mean the same in every command that has them. */
+static enum taken take_common(struct tool *t, struct img_common *o, int c)
+{
+    switch (c) {
+    case 'f':
+        o->fmt = optarg;
+        return TAKEN;
+    case 't':
+        o->cache = optarg;
+        return TAKEN;
+    case 'T':
+        o->source_cache = optarg;
+        return TAKEN;
+    case 'p':
+        o->progress = true;
+        return TAKEN;
+    case 'q':
+        o->quiet = true;
+        return TAKEN;
+    case 'U':
+        o->force_share = true;
+        return TAKEN;
+    case IMG_OPT_IMAGE_OPTS:
+        o->image_opts = true;
+        return TAKEN;
+    case IMG_OPT_OUTPUT:
+        return img_parse_output(t, optarg, &o->output) ? TAKEN : REFUSED;
+    case IMG_OPT_OBJECT:
+        return img_add_object(t, optarg) ? TAKEN : REFUSED;
     default:
-        return c;
+        return OTHER;
+    }
+}
+
+int img_parse_options(struct tool *t, int argc, char **argv, const char *short_options,
+                      const struct option *long_options, struct img_common *o, img_take_fn *take,
+                      void *request)
+{
+    for (;;) {
+        int c;
+        if (o->help_on_error) {
+            opterr = 1;
+            c = getopt_long(argc, argv, short_options + 1, long_options, NULL);
+        } else {
+            c = img_getopt(t, argc, argv, short_options, long_options);
+        }
+        if (c == -1) {
+            return 0;
+        }
+        if (c == 'h' || (c == '?' && o->help_on_error)) {
+            img_print_help(t);
+            return 1;
+        }
+        if (c == '?') {
+            return 2;
+        }
+        enum taken taken = take_common(t, o, c);
+        if (taken == REFUSED || (taken == OTHER && !take(t, request, c))) {
+            return 1 + (o->bad_value ? o->bad_value : 1);
+        }
     }
 }
 
@@ -58,20 +116,43 @@ bool img_parse_output(struct tool *t, const char *arg, enum img_output *out)
     return true;
 }
 
-int64_t img_parse_size(const char *text)
+void img_warn_hex(struct tool *t, const char *text)
+{
+    if (size_has_hex_suffix(text)) {
+        world_warn(t->w, "Using a multiplier suffix on hex numbers is deprecated: %s", text);
+    }
+}
+
+void img_warn_hex_options(struct tool *t, const struct opt_desc *table, const char *options,
+                          int times)
+{
+    struct value *d = options ? opts_parse(options, NULL, NULL) : NULL;
+    for (int i = 0; d && i < times; i++) {
+        for (const struct opt_desc *o = table; o->name; o++) {
+            const char *given = o->type == OPT_SIZE ? dict_get_str(d, o->name) : NULL;
+            if (given) {
+                img_warn_hex(t, given);
+            }
+        }
+    }
+    value_free(d);
+}
+
+int64_t img_parse_size(struct tool *t, const char *text)
 {
     uint64_t value;
     int ret = parse_size(text, NULL, 'B', &value);
     if (ret < 0) {
         return ret;
     }
+    img_warn_hex(t, text);
     return value > INT64_MAX ? -ERANGE : (int64_t)value;
 }
 
 int64_t img_size_between(struct tool *t, const char *what, const char *text, int64_t min,
                          int64_t max)
 {
-    int64_t size = img_parse_size(text);
+    int64_t size = img_parse_size(t, text);
     if (size == -ERANGE || (size >= 0 && (size < min || size > max))) {
         tool_error(t, "Invalid %s specified. Must be between %lld and %lld.", what, (long long)min,
                    (long long)max);
@@ -125,7 +206,7 @@ bool img_load_snapshot(struct tool *t, struct blk *b, const char *id_or_name,
 
 int64_t img_size_argument(struct tool *t, const char *what, const char *text)
 {
-    int64_t size = img_parse_size(text);
+    int64_t size = img_parse_size(t, text);
     if (size == -ERANGE) {
         tool_error(t, "Invalid %s specified. Must be between 0 and %lld.", what,
                    (long long)INT64_MAX);
@@ -179,7 +260,7 @@ static struct blk *open_options(struct tool *t, const char *text, unsigned flags
                                 bool force_share)
 {
     struct error *err = NULL;
-    struct value *options = opts_parse(text, NULL, &err);
+    struct value *options = opts_parse(text, "file", &err); /* a lone word is a node's name */
     if (!options) {
         tool_report(t, err);
         return NULL;

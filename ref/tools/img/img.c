@@ -89,8 +89,11 @@ static int standard_options(struct tool *t)
                 return -1;
             }
             break;
+        case 'h':
+            img_print_help(t);
+            return -1;
         default:
-            t->status = c == 'h' ? 0 : 1;
+            t->status = 1;
             return -1;
         }
     }

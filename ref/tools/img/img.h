@@ -50,24 +50,44 @@ enum {
     IMG_OPT_MAX_LENGTH,
 };
 
-/*
- * getopt_long() with options after operands (GNU permutation); short_options starts with ':'.
- * Returns the option, -1 at the end, or '?' after it has printed "unrecognized option 'X'" or
- * "missing argument for option 'X'" (status 1). Handles -h/--help itself: prints the help and
- * returns 'h', then the command returns 0.
- */
-int img_getopt(struct tool *t, int argc, char **argv, const char *short_options,
-               const struct option *long_options);
-
 /* "qemu-img: MSG" and "Try 'qemu-img --help' for more information"; returns 1. */
 int img_usage_error(struct tool *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 enum img_output { OUTPUT_HUMAN, OUTPUT_JSON };
 /* false after "--output must be used with human or json as argument." */
 bool img_parse_output(struct tool *t, const char *arg, enum img_output *out);
+/* getopt_long(); '?' after a message, also for "missing argument for option 'X'". */
+int img_getopt(struct tool *t, int argc, char **argv, const char *short_options,
+               const struct option *long_options);
+/* What options that mean the same in every command that has them have said. */
+struct img_common {
+    const char *fmt, *cache, *source_cache; /* -f, -t, -T */
+    enum img_output output;
+    bool image_opts, force_share, quiet, progress; /* --image-opts, -U, -q, -p */
+    int bad_value;      /* exit status for a wrong value of an option; 0 is 1 */
+    bool help_on_error; /* a wrong option: getopt's own message, then the help and success */
+};
+/* Takes one option of a command's own (its argument in optarg); false after a message. */
+typedef bool img_take_fn(struct tool *t, void *request, int option);
+/*
+ * Goes through all options, also those behind operands (GNU permutation; operands follow from
+ * argv[optind]).  short_options starts with ':'.  -h, -f, -t, -T, -p, -q, -U, --output, --object
+ * and
+ * --image-opts are taken here where the lists have them, the others by `take`.  Returns 0 to go on,
+ * else 1 + the exit status, after "unrecognized option 'X'", "missing argument for option 'X'",
+ * another message, or the help.
+ */
+int img_parse_options(struct tool *t, int argc, char **argv, const char *short_options,
+                      const struct option *long_options, struct img_common *o, img_take_fn *take,
+                      void *request);
 /* Size argument as `qemu-img` takes it: -EINVAL/-ERANGE, or the value; messages are the caller's.
  */
-int64_t img_parse_size(const char *text);
+int64_t img_parse_size(struct tool *t, const char *text);
+/* QEMU's warning when text is a hexadecimal number with a suffix. */
+void img_warn_hex(struct tool *t, const char *text);
+/* The same for sizes among -o options, as often as QEMU reads them. */
+void img_warn_hex_options(struct tool *t, const struct opt_desc *table, const char *options,
+                          int times);
 /* As above with the messages of a bad `what` ("image size", "start offset"); < 0 when bad. */
 int64_t img_size_argument(struct tool *t, const char *what, const char *text);
 /* As above for a value from min to max ("Invalid WHAT specified. Must be between 1 and

@@ -10,11 +10,21 @@
 #include "ref/tools/img/img.h"
 
 struct amend_request {
-    const char *filename, *fmt, *cache;
+    struct img_common o;
+    const char *filename;
     char *options;
     unsigned flags;
-    bool image_opts, quiet, progress, force, writethrough;
+    bool force, writethrough;
 };
+
+static bool take_option(struct tool *t, void *request, int c)
+{
+    struct amend_request *r = request;
+    if (c == IMG_OPT_FORCE) {
+        return r->force = true;
+    }
+    return img_add_options(t, &r->options, optarg);
+}
 
 static int parse(struct tool *t, struct amend_request *r, int argc, char **argv)
 {
@@ -25,42 +35,9 @@ static int parse(struct tool *t, struct amend_request *r, int argc, char **argv)
         {"force", no_argument, 0, IMG_OPT_FORCE},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(t, argc, argv, ":ho:f:t:pq", long_options)) != -1) {
-        switch (c) {
-        case 'h':
-            return 1;
-        case '?':
-            return 2;
-        case 'o':
-            if (!img_add_options(t, &r->options, optarg)) {
-                return 2;
-            }
-            break;
-        case 'f':
-            r->fmt = optarg;
-            break;
-        case 't':
-            r->cache = optarg;
-            break;
-        case 'p':
-            r->progress = true;
-            break;
-        case 'q':
-            r->quiet = true;
-            break;
-        case IMG_OPT_OBJECT:
-            if (!img_add_object(t, optarg)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_IMAGE_OPTS:
-            r->image_opts = true;
-            break;
-        case IMG_OPT_FORCE:
-            r->force = true;
-            break;
-        }
+    int ended = img_parse_options(t, argc, argv, ":ho:f:t:pq", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
     if (!r->options) {
         return 1 + img_usage_error(t, "Must specify options (-o)");
@@ -114,9 +91,10 @@ static int amend(struct tool *t, struct amend_request *r, struct node *n)
         tool_report(t, err);
         return 1;
     }
+    img_warn_hex_options(t, drv->amend_options, r->options, 1);
     struct value *opts = opts_parse(r->options, NULL, &err);
     struct job *j = amend_job_flat(NULL, n, opts, r->force, &err);
-    int ret = j ? img_run_job(t, j, r->progress, &err) : -EINVAL;
+    int ret = j ? img_run_job(t, j, r->o.progress, &err) : -EINVAL;
     if (ret < 0) {
         tool_report(t, err);
     }
@@ -125,28 +103,28 @@ static int amend(struct tool *t, struct amend_request *r, struct node *n)
 
 int img_amend(struct tool *t, int argc, char **argv)
 {
-    struct amend_request r = {.cache = "writeback", .flags = OPEN_RDWR | OPEN_RESIZE};
+    struct amend_request r = {.o.cache = "writeback", .flags = OPEN_RDWR | OPEN_RESIZE};
     int ended = parse(t, &r, argc, argv), status = ended - 1;
     if (ended) {
         goto out;
     }
-    r.progress = r.progress && !r.quiet;
+    r.o.progress = r.o.progress && !r.o.quiet;
     r.filename = optind == argc - 1 ? argv[optind] : NULL;
     status = 1;
-    if (r.fmt && opts_has_help(r.options)) {
-        status = help_for_format(t, r.fmt);
+    if (r.o.fmt && opts_has_help(r.options)) {
+        status = help_for_format(t, r.o.fmt);
         goto out;
     }
     if (!r.filename) {
         tool_error(t, "Expecting one image file name"); /* no hint, as QEMU */
         goto out;
     }
-    if (!img_parse_cache(r.cache, &r.flags, &r.writethrough)) {
-        tool_error(t, "Invalid cache option: %s", r.cache);
+    if (!img_parse_cache(r.o.cache, &r.flags, &r.writethrough)) {
+        tool_error(t, "Invalid cache option: %s", r.o.cache);
         goto out;
     }
     struct blk *b =
-        img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet, false);
+        img_open(t, r.o.image_opts, r.filename, r.o.fmt, r.flags, r.writethrough, r.o.quiet, false);
     if (!b) {
         goto out;
     }

@@ -15,9 +15,10 @@
 
 struct bench {
     struct tool *t;
-    const char *filename, *fmt, *cache, *aio;
+    struct img_common o;
+    const char *filename;
     unsigned flags;
-    bool image_opts, quiet, force_share, write, drain, writethrough;
+    bool write, drain, writethrough;
     int count, depth, pattern, flush_interval;
     int64_t offset, bs, step;
     struct blk *b;
@@ -50,34 +51,27 @@ static bool parse_bytes(struct bench *k, const char *what, int64_t max, int64_t 
     return *out >= 0;
 }
 
+static bool set_aio(struct bench *k, const char *mode)
+{
+    if (!parse_aio_mode(mode, &k->flags)) {
+        tool_error(k->t, "Invalid aio option: %s", mode);
+        return false;
+    }
+    return true;
+}
+
 static bool take_switch(struct bench *k, int c)
 {
     switch (c) {
-    case 'f':
-        k->fmt = optarg;
-        return true;
     case 'i':
-        k->aio = optarg;
-        return true;
+        return set_aio(k, optarg);
     case 'n':
-        k->aio = "native";
-        return true;
-    case 'q':
-        return k->quiet = true;
-    case 't':
-        k->cache = optarg;
-        return true;
+        return set_aio(k, "native");
     case 'w':
         return k->write = true;
-    case 'U':
-        return k->force_share = true;
-    case IMG_OPT_NO_DRAIN:
+    default:
         k->drain = false;
         return true;
-    case IMG_OPT_IMAGE_OPTS:
-        return k->image_opts = true;
-    default:
-        return false;
     }
 }
 
@@ -104,12 +98,8 @@ static bool take_number(struct bench *k, int c)
 static bool check(struct bench *k)
 {
     struct tool *t = k->t;
-    k->flags = k->write ? OPEN_RDWR : 0;
-    if (k->aio && !parse_aio_mode(k->aio, &k->flags)) {
-        tool_error(t, "Invalid aio option: %s", k->aio);
-    } else if (!img_parse_cache(k->cache, &k->flags, &k->writethrough)) {
-        tool_error(t, "Invalid cache mode");
-    } else if (!k->write && k->flush_interval) {
+    k->flags |= k->write ? OPEN_RDWR : 0;
+    if (!k->write && k->flush_interval) {
         tool_error(t, "--flush-interval is only available in write tests");
     } else if (k->flush_interval && k->flush_interval < k->depth) {
         tool_error(t, "Flush interval can't be smaller than depth");
@@ -119,6 +109,12 @@ static bool check(struct bench *k)
         return true;
     }
     return false;
+}
+
+static bool take_option(struct tool *t, void *request, int c)
+{
+    return strchr("inw", c) || c == IMG_OPT_NO_DRAIN ? take_switch(request, c)
+                                                     : take_number(request, c);
 }
 
 /* 0 to go on, else 1 + exit status. */
@@ -133,14 +129,14 @@ static int parse(struct bench *k, int argc, char **argv)
         {"force-share", no_argument, 0, 'U'},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(k->t, argc, argv, ":hc:d:f:ni:o:qs:S:t:wU", long_options)) != -1) {
-        if (c == 'h') {
-            return 1;
-        }
-        if (c == '?' || (!take_switch(k, c) && !take_number(k, c))) {
-            return 2;
-        }
+    int ended = img_parse_options(k->t, argc, argv, ":hc:d:f:ni:o:qs:S:t:wU", long_options, &k->o,
+                                  take_option, k);
+    if (ended) {
+        return ended;
+    }
+    if (!img_parse_cache(k->o.cache, &k->flags, &k->writethrough)) {
+        tool_error(k->t, "Invalid cache mode");
+        return 2;
     }
     if (optind != argc - 1) {
         return 1 + img_usage_error(k->t, "Expecting one image file name");
@@ -234,8 +230,8 @@ static bool run(struct bench *k)
 
 static bool bench(struct bench *k)
 {
-    k->b = img_open(k->t, k->image_opts, k->filename, k->fmt, k->flags, k->writethrough, k->quiet,
-                    k->force_share);
+    k->b = img_open(k->t, k->o.image_opts, k->filename, k->o.fmt, k->flags, k->writethrough,
+                    k->o.quiet, k->o.force_share);
     if (!k->b) {
         return false;
     }
@@ -256,7 +252,7 @@ static bool bench(struct bench *k)
 int img_bench(struct tool *t, int argc, char **argv)
 {
     struct bench k = {
-        .t = t, .count = 75000, .depth = 64, .bs = 4096, .drain = true, .cache = "writeback"};
+        .t = t, .count = 75000, .depth = 64, .bs = 4096, .drain = true, .o.cache = "writeback"};
     int ended = parse(&k, argc, argv);
     if (ended) {
         return ended - 1;

@@ -22,9 +22,10 @@ static const char *const action_names[] = {"add", "remove", "clear", "enable", "
 #define MAX_ACTIONS 64
 
 struct bitmap_request {
-    const char *filename, *fmt, *bitmap, *source_file, *source_fmt;
+    struct img_common o;
+    const char *filename, *bitmap, *source_file, *source_fmt;
     int64_t granularity;
-    bool image_opts, add, merge;
+    bool add, merge;
     int count;
     struct {
         enum bitmap_action action;
@@ -47,14 +48,12 @@ static bool add_action(struct tool *t, struct bitmap_request *r, enum bitmap_act
 }
 
 /* One option; false when the command ends with status 1. */
-static bool take_option(struct tool *t, struct bitmap_request *r, int c)
+static bool take_option(struct tool *t, void *request, int c)
 {
+    struct bitmap_request *r = request;
     switch (c) {
     case 'b':
         r->source_file = optarg;
-        return true;
-    case 'f':
-        r->fmt = optarg;
         return true;
     case 'F':
         r->source_fmt = optarg;
@@ -62,11 +61,6 @@ static bool take_option(struct tool *t, struct bitmap_request *r, int c)
     case 'g':
         r->granularity = img_size_argument(t, "granularity", optarg);
         return r->granularity >= 0;
-    case IMG_OPT_OBJECT:
-        return img_add_object(t, optarg);
-    case IMG_OPT_IMAGE_OPTS:
-        r->image_opts = true;
-        return true;
     case IMG_OPT_ADD:
         return add_action(t, r, ACTION_ADD, NULL);
     case IMG_OPT_REMOVE:
@@ -95,16 +89,14 @@ static int parse(struct tool *t, struct bitmap_request *r, int argc, char **argv
         {"enable", no_argument, 0, IMG_OPT_ENABLE},
         {"disable", no_argument, 0, IMG_OPT_DISABLE},
         {"merge", required_argument, 0, IMG_OPT_MERGE},
+        {"granularity", required_argument, 0, 'g'},
+        {"source-file", required_argument, 0, 'b'},
+        {"source-format", required_argument, 0, 'F'},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(t, argc, argv, ":b:f:F:g:h", long_options)) != -1) {
-        if (c == 'h') {
-            return 1;
-        }
-        if (c == '?' || !take_option(t, r, c)) {
-            return 2;
-        }
+    int ended = img_parse_options(t, argc, argv, ":b:f:F:g:h", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
     const char *wrong = NULL;
     if (!r->count) {
@@ -134,7 +126,8 @@ int img_bitmap(struct tool *t, int argc, char **argv)
     if (ended) {
         return ended - 1;
     }
-    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, OPEN_RDWR, false, false, false),
+    struct blk *b =
+                   img_open(t, r.o.image_opts, r.filename, r.o.fmt, OPEN_RDWR, false, false, false),
                *source = b;
     if (!b) {
         return 1;

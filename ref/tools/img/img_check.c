@@ -11,24 +11,29 @@
 #include "ref/tools/img/img.h"
 
 struct check_request {
-    const char *filename, *fmt;
-    enum img_output output;
+    struct img_common o;
+    const char *filename;
     unsigned fix, flags;
-    bool image_opts, force_share, quiet, writethrough;
+    bool writethrough;
 };
 
-static int parse_fix(struct tool *t, struct check_request *r, const char *word)
+static bool parse_fix(struct tool *t, struct check_request *r, const char *word)
 {
     if (!strcmp(word, "leaks")) {
         r->fix = FIX_LEAKS;
     } else if (!strcmp(word, "all")) {
         r->fix = FIX_LEAKS | FIX_ERRORS;
     } else {
-        return 1 + img_usage_error(
-                       t, "Unknown option value for -r (expecting 'leaks' or 'all'): %s", word);
+        img_usage_error(t, "Unknown option value for -r (expecting 'leaks' or 'all'): %s", word);
+        return false;
     }
     r->flags |= OPEN_RDWR;
-    return 0;
+    return true;
+}
+
+static bool take_option(struct tool *t, void *request, int c)
+{
+    return parse_fix(t, request, optarg);
 }
 
 static int parse(struct tool *t, struct check_request *r, int argc, char **argv)
@@ -43,52 +48,16 @@ static int parse(struct tool *t, struct check_request *r, int argc, char **argv)
         {"force-share", no_argument, 0, 'U'},
         {0, 0, 0, 0},
     };
-    const char *cache = "writeback";
-    int c;
-    while ((c = img_getopt(t, argc, argv, ":hf:r:T:qU", long_options)) != -1) {
-        switch (c) {
-        case 'h':
-            return 1;
-        case '?':
-            return 2;
-        case 'f':
-            r->fmt = optarg;
-            break;
-        case 'r':
-            if (parse_fix(t, r, optarg)) {
-                return 2;
-            }
-            break;
-        case 'T':
-            cache = optarg;
-            break;
-        case 'q':
-            r->quiet = true;
-            break;
-        case 'U':
-            r->force_share = true;
-            break;
-        case IMG_OPT_OUTPUT:
-            if (!img_parse_output(t, optarg, &r->output)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_OBJECT:
-            if (!img_add_object(t, optarg)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_IMAGE_OPTS:
-            r->image_opts = true;
-            break;
-        }
+    int ended = img_parse_options(t, argc, argv, ":hf:r:T:qU", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
     if (optind != argc - 1) {
         return 1 + img_usage_error(t, "Expecting one image file name");
     }
     r->filename = argv[optind];
-    if (!img_parse_cache(cache, &r->flags, &r->writethrough)) {
-        tool_error(t, "Invalid source cache option: %s", cache);
+    if (!img_parse_cache(r->o.source_cache, &r->flags, &r->writethrough)) {
+        tool_error(t, "Invalid source cache option: %s", r->o.source_cache);
         return 2;
     }
     return 0;
@@ -183,9 +152,9 @@ static int repair_and_check(struct tool *t, const struct check_request *r, struc
     }
     int corruptions_fixed = res->corruptions_fixed, leaks_fixed = res->leaks_fixed;
     bool before_repair = res->check_errors;
-    if (r->output == OUTPUT_HUMAN) {
+    if (r->o.output == OUTPUT_HUMAN) {
         img_print(
-            r->quiet,
+            r->o.quiet,
             "%sThe following inconsistencies were found and repaired:\n\n    %d leaked clusters\n"
             "    %d corruptions\n\n%s",
             "", leaks_fixed, corruptions_fixed,
@@ -207,14 +176,15 @@ static int exit_status(const struct check_result *res)
 
 int img_check(struct tool *t, int argc, char **argv)
 {
-    struct check_request r = {.output = OUTPUT_HUMAN, .flags = OPEN_CHECK};
+    struct check_request r = {
+        .o.output = OUTPUT_HUMAN, .o.source_cache = "writeback", .flags = OPEN_CHECK};
     struct check_result res;
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
     }
-    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet,
-                             r.force_share);
+    struct blk *b = img_open(t, r.o.image_opts, r.filename, r.o.fmt, r.flags, r.writethrough,
+                             r.o.quiet, r.o.force_share);
     if (!b) {
         return 1;
     }
@@ -222,10 +192,10 @@ int img_check(struct tool *t, int argc, char **argv)
     if (ret == -ENOTSUP) {
         status = 63;
     } else {
-        if (r.output == OUTPUT_JSON) {
+        if (r.o.output == OUTPUT_JSON) {
             print_json(&r, blk_node(b)->drv->name, &res);
         } else if (ret == 0) {
-            print_human(r.quiet, &res);
+            print_human(r.o.quiet, &res);
         }
         if (ret < 0 || res.check_errors) {
             if (ret < 0) {

@@ -10,11 +10,27 @@
 #include "ref/tools/img/img.h"
 
 struct commit_request {
-    const char *filename, *fmt, *cache, *base;
+    struct img_common o;
+    const char *filename, *base;
     int64_t rate;
     unsigned flags;
-    bool image_opts, quiet, progress, drop, writethrough;
+    bool drop, writethrough;
 };
+
+static bool take_option(struct tool *t, void *request, int c)
+{
+    struct commit_request *r = request;
+    switch (c) {
+    case 'b':
+        r->base = optarg;
+        return r->drop = true; /* what is between would be wrong after emptying the top */
+    case 'd':
+        return r->drop = true;
+    default:
+        r->rate = img_size_argument(t, "rate limit", optarg);
+        return r->rate >= 0;
+    }
+}
 
 static int parse(struct tool *t, struct commit_request *r, int argc, char **argv)
 {
@@ -24,47 +40,10 @@ static int parse(struct tool *t, struct commit_request *r, int argc, char **argv
         {"image-opts", no_argument, 0, IMG_OPT_IMAGE_OPTS},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(t, argc, argv, ":f:ht:b:dpqr:", long_options)) != -1) {
-        switch (c) {
-        case 'h':
-            return 1;
-        case '?':
-            return 2;
-        case 'f':
-            r->fmt = optarg;
-            break;
-        case 't':
-            r->cache = optarg;
-            break;
-        case 'b':
-            r->base = optarg;
-            r->drop = true; /* what is between would be wrong after emptying the top */
-            break;
-        case 'd':
-            r->drop = true;
-            break;
-        case 'p':
-            r->progress = true;
-            break;
-        case 'q':
-            r->quiet = true;
-            break;
-        case 'r':
-            r->rate = img_size_argument(t, "rate limit", optarg);
-            if (r->rate < 0) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_OBJECT:
-            if (!img_add_object(t, optarg)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_IMAGE_OPTS:
-            r->image_opts = true;
-            break;
-        }
+    int ended =
+        img_parse_options(t, argc, argv, ":f:ht:b:dpqr:", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
     if (optind != argc - 1) {
         return 1 + img_usage_error(t, "Expecting one image file name");
@@ -79,7 +58,7 @@ static int run(struct tool *t, const struct commit_request *r, struct node *top,
     struct commit c;
     struct commit_options o = {.speed = r->rate, .after = r->drop ? COMMIT_KEEP : COMMIT_EMPTY};
     struct job *j = commit_job_new(&c, NULL, top, base, &o, &err);
-    int ret = j ? img_run_job(t, j, r->progress && !r->quiet, &err) : -EPERM;
+    int ret = j ? img_run_job(t, j, r->o.progress && !r->o.quiet, &err) : -EPERM;
     if (j && ret < 0 && !c.copied) {
         error_clear(&err);
         error_set(&err, -ret, "Block job failed: %s", strerror(-ret));
@@ -88,8 +67,19 @@ static int run(struct tool *t, const struct commit_request *r, struct node *top,
         tool_report(t, err);
         return 1;
     }
-    img_print(r->quiet, "Image committed.\n");
+    img_print(r->o.quiet, "Image committed.\n");
     return 0;
+}
+
+/* The progress is announced before it is known whether there is anything to do. */
+static int refuse(struct tool *t, const struct commit_request *r)
+{
+    struct img_progress none;
+    if (r->o.progress && !r->o.quiet) {
+        img_progress_start(&none, t, true, 1);
+        img_progress_end(&none);
+    }
+    return 1;
 }
 
 static int commit(struct tool *t, const struct commit_request *r, struct blk *b)
@@ -99,14 +89,14 @@ static int commit(struct tool *t, const struct commit_request *r, struct blk *b)
         base = graph_find_backing_image(top, r->base);
         if (!base) {
             tool_error(t, "Did not find '%s' in the backing chain of '%s'", r->base, r->filename);
-            return 1;
+            return refuse(t, r);
         }
         base = commit_target(graph_find_overlay(top, base));
     } else {
         base = commit_target(top);
         if (!base) {
             tool_error(t, "Image does not have a backing file");
-            return 1;
+            return refuse(t, r);
         }
     }
     return run(t, r, top, base);
@@ -114,17 +104,17 @@ static int commit(struct tool *t, const struct commit_request *r, struct blk *b)
 
 int img_commit(struct tool *t, int argc, char **argv)
 {
-    struct commit_request r = {.cache = "writeback", .flags = OPEN_RDWR | OPEN_UNMAP};
+    struct commit_request r = {.o.cache = "writeback", .flags = OPEN_RDWR | OPEN_UNMAP};
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
     }
-    if (!img_parse_cache(r.cache, &r.flags, &r.writethrough)) {
-        tool_error(t, "Invalid cache option: %s", r.cache);
+    if (!img_parse_cache(r.o.cache, &r.flags, &r.writethrough)) {
+        tool_error(t, "Invalid cache option: %s", r.o.cache);
         return 1;
     }
     struct blk *b =
-        img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet, false);
+        img_open(t, r.o.image_opts, r.filename, r.o.fmt, r.flags, r.writethrough, r.o.quiet, false);
     if (!b) {
         return 1;
     }

@@ -12,10 +12,22 @@
 #define COMPARE_BUF (2 * MiB)
 
 struct compare_request {
-    const char *names[2], *formats[2], *cache;
+    struct img_common o;
+    const char *names[2], *formats[2];
     unsigned flags;
-    bool image_opts, force_share, quiet, progress, strict, writethrough;
+    bool strict, writethrough;
 };
+
+static bool take_option(struct tool *t, void *request, int c)
+{
+    struct compare_request *r = request;
+    if (c == 's') {
+        r->strict = true;
+    } else {
+        r->formats[1] = optarg;
+    }
+    return true;
+}
 
 static int parse(struct tool *t, struct compare_request *r, int argc, char **argv)
 {
@@ -26,51 +38,19 @@ static int parse(struct tool *t, struct compare_request *r, int argc, char **arg
         {"force-share", no_argument, 0, 'U'},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(t, argc, argv, ":hf:F:T:pqsU", long_options)) != -1) {
-        switch (c) {
-        case 'h':
-            return 1;
-        case '?':
-            return 2;
-        case 'f':
-            r->formats[0] = optarg;
-            break;
-        case 'F':
-            r->formats[1] = optarg;
-            break;
-        case 'T':
-            r->cache = optarg;
-            break;
-        case 'p':
-            r->progress = true;
-            break;
-        case 'q':
-            r->quiet = true;
-            break;
-        case 's':
-            r->strict = true;
-            break;
-        case 'U':
-            r->force_share = true;
-            break;
-        case IMG_OPT_OBJECT:
-            if (!img_add_object(t, optarg)) {
-                return 3;
-            }
-            break;
-        case IMG_OPT_IMAGE_OPTS:
-            r->image_opts = true;
-            break;
-        }
+    int ended =
+        img_parse_options(t, argc, argv, ":hf:F:T:pqsU", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
     if (optind != argc - 2) {
         return 1 + img_usage_error(t, "Expecting two image file names");
     }
+    r->formats[0] = r->o.fmt;
     r->names[0] = argv[optind];
     r->names[1] = argv[optind + 1];
-    if (!img_parse_cache(r->cache, &r->flags, &r->writethrough)) {
-        tool_error(t, "Invalid source cache option: %s", r->cache);
+    if (!img_parse_cache(r->o.source_cache, &r->flags, &r->writethrough)) {
+        tool_error(t, "Invalid source cache option: %s", r->o.source_cache);
         return 3;
     }
     return 0;
@@ -98,7 +78,7 @@ static int read_part(struct comparison *c, int i, int64_t offset, int64_t bytes)
 
 static int mismatch(struct comparison *c, int64_t offset)
 {
-    img_print(c->r->quiet, "Content mismatch at offset %lld!\n", (long long)offset);
+    img_print(c->r->o.quiet, "Content mismatch at offset %lld!\n", (long long)offset);
     return 1;
 }
 
@@ -152,7 +132,7 @@ static int compare_both(struct comparison *c, int64_t offset, int64_t *bytes,
     if (c->r->strict &&
         (st[0].flags & ~(unsigned)(STATUS_OFFSET_VALID | STATUS_RAW | STATUS_COMPRESSED)) !=
             (st[1].flags & ~(unsigned)(STATUS_OFFSET_VALID | STATUS_RAW | STATUS_COMPRESSED))) {
-        img_print(c->r->quiet, "Strict mode: Offset %lld block status mismatch!\n",
+        img_print(c->r->o.quiet, "Strict mode: Offset %lld block status mismatch!\n",
                   (long long)offset);
         return 1;
     }
@@ -204,7 +184,7 @@ static int compare_rest(struct comparison *c)
     if (c->length[0] == c->length[1]) {
         return 0;
     }
-    img_print(c->r->quiet, "Warning: Image size mismatch!\n");
+    img_print(c->r->o.quiet, "Warning: Image size mismatch!\n");
     while (offset < c->total) {
         struct status st;
         int ret = get_status(c, longer, offset, c->total - offset, &st);
@@ -232,9 +212,9 @@ static int compare(struct comparison *c)
         }
     }
     c->total = MAX(c->length[0], c->length[1]);
-    img_progress_start(&c->progress, c->t, c->r->progress, 2);
+    img_progress_start(&c->progress, c->t, c->r->o.progress, 2);
     if (c->r->strict && c->length[0] != c->length[1]) {
-        img_print(c->r->quiet, "Strict mode: Image size mismatch!\n");
+        img_print(c->r->o.quiet, "Strict mode: Image size mismatch!\n");
         ret = 1;
     } else {
         ret = compare_common(c);
@@ -242,7 +222,7 @@ static int compare(struct comparison *c)
             ret = compare_rest(c);
         }
         if (!ret) {
-            img_print(c->r->quiet, "Images are identical.\n");
+            img_print(c->r->o.quiet, "Images are identical.\n");
         }
     }
     img_progress_end(&c->progress);
@@ -251,17 +231,17 @@ static int compare(struct comparison *c)
 
 int img_compare(struct tool *t, int argc, char **argv)
 {
-    struct compare_request r = {.cache = "writeback"};
+    struct compare_request r = {.o.source_cache = "writeback", .o.bad_value = 2};
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
     }
     struct comparison c = {.t = t, .r = &r};
     int status = 2;
-    r.progress = r.progress && !r.quiet;
+    r.o.progress = r.o.progress && !r.o.quiet;
     for (int i = 0; i < 2; i++) {
-        c.b[i] = img_open(t, r.image_opts, r.names[i], r.formats[i], r.flags, r.writethrough,
-                          r.quiet, r.force_share);
+        c.b[i] = img_open(t, r.o.image_opts, r.names[i], r.formats[i], r.flags, r.writethrough,
+                          r.o.quiet, r.o.force_share);
         if (!c.b[i]) {
             goto out;
         }

@@ -18,13 +18,14 @@
 
 struct convert {
     struct tool *t;
-    const char *fmt, *out_fmt, *out_name, *backing, *backing_fmt, *cache, *source_cache, *snapshot;
+    struct img_common o;
+    const char *out_fmt, *out_name, *backing, *backing_fmt, *snapshot;
     char *options;
     struct value *snapshot_opts;
     char **names;
     int64_t rate;
-    bool image_opts, target_image_opts, no_create, target_is_zero, bitmaps, skip_broken,
-        force_share, quiet, progress, workers_given;
+    bool target_image_opts, no_create, target_is_zero, bitmaps, skip_broken, sparse_given,
+        workers_given;
     struct value *create; /* options of the new image */
     const struct block_driver *drv;
     struct copy copy;
@@ -67,12 +68,9 @@ static bool parse_workers(struct convert *v, const char *text)
 }
 
 /* Options with an argument, or a check. */
-static bool take_option(struct convert *v, int c, bool *sparse_given)
+static bool take_value(struct convert *v, int c)
 {
     switch (c) {
-    case 'f':
-        v->fmt = optarg;
-        return true;
     case 'O':
         v->out_fmt = optarg;
         return true;
@@ -82,26 +80,18 @@ static bool take_option(struct convert *v, int c, bool *sparse_given)
     case 'F':
         v->backing_fmt = optarg;
         return true;
-    case 't':
-        v->cache = optarg;
-        return true;
-    case 'T':
-        v->source_cache = optarg;
-        return true;
     case 'o':
         return img_add_options(v->t, &v->options, optarg);
     case 'l':
         return img_parse_snapshot(v->t, optarg, &v->snapshot, &v->snapshot_opts);
     case 'S':
-        *sparse_given = true;
+        v->sparse_given = true;
         return parse_sparse(v, optarg);
     case 'm':
         return parse_workers(v, optarg);
-    case 'r':
+    default:
         v->rate = img_size_argument(v->t, "rate limit", optarg);
         return v->rate >= 0;
-    default:
-        return img_add_object(v->t, optarg);
     }
 }
 
@@ -112,21 +102,13 @@ static bool take_switch(struct convert *v, int c)
         return v->copy.copy_range = true;
     case 'c':
         return v->copy.compressed = true;
-    case 'p':
-        return v->progress = true;
-    case 'q':
-        return v->quiet = true;
     case 'n':
         return v->no_create = true;
     case 'W':
         v->copy.in_order = false;
         return true;
-    case 'U':
-        return v->force_share = true;
     case IMG_OPT_SALVAGE:
         return v->copy.salvage = true;
-    case IMG_OPT_IMAGE_OPTS:
-        return v->image_opts = true;
     case IMG_OPT_TARGET_IMAGE_OPTS:
         return v->target_image_opts = true;
     case IMG_OPT_TARGET_IS_ZERO:
@@ -141,12 +123,12 @@ static bool take_switch(struct convert *v, int c)
 }
 
 /* Which options do not go together; NULL: fine. */
-static const char *conflict(const struct convert *v, bool sparse_given)
+static const char *conflict(const struct convert *v)
 {
     if (v->no_create && v->options) {
         return "-o has no effect when skipping image creation";
     }
-    if (v->copy.copy_range && sparse_given) {
+    if (v->copy.copy_range && v->sparse_given) {
         return "Cannot enable copy offloading when -S is used";
     }
     if (v->copy.copy_range && v->copy.compressed) {
@@ -167,6 +149,11 @@ static const char *conflict(const struct convert *v, bool sparse_given)
     return NULL;
 }
 
+static bool take_option(struct tool *t, void *request, int c)
+{
+    return take_switch(request, c) || take_value(request, c);
+}
+
 /* 0 to go on, else 1 + exit status. */
 static int parse(struct convert *v, int argc, char **argv)
 {
@@ -183,21 +170,15 @@ static int parse(struct convert *v, int argc, char **argv)
         {"skip-broken-bitmaps", no_argument, 0, IMG_OPT_SKIP_BROKEN},
         {0, 0, 0, 0},
     };
-    int c;
-    bool sparse_given = false;
-    while ((c = img_getopt(v->t, argc, argv, ":hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", long_options)) !=
-           -1) {
-        if (c == 'h') {
-            return 1;
-        }
-        if (c == '?' || (!take_switch(v, c) && !take_option(v, c, &sparse_given))) {
-            return 2;
-        }
+    int ended = img_parse_options(v->t, argc, argv, ":hf:O:B:CcF:o:l:S:pt:T:qnm:WUr:", long_options,
+                                  &v->o, take_option, v);
+    if (ended) {
+        return ended;
     }
     if (!v->out_fmt && !v->target_image_opts) {
         v->out_fmt = "raw";
     }
-    const char *wrong = conflict(v, sparse_given);
+    const char *wrong = conflict(v);
     if (wrong) {
         tool_error(v->t, "%s", wrong);
         return 2;
@@ -221,7 +202,7 @@ static int parse(struct convert *v, int argc, char **argv)
 static bool unshare(struct convert *v, struct blk *b)
 {
     struct error *err = NULL;
-    if (!v->force_share &&
+    if (!v->o.force_share &&
         blk_set_perm(b, PERM_CONSISTENT_READ, PERM_ALL & ~(PERM_WRITE | PERM_RESIZE), &err) < 0) {
         tool_report(v->t, err);
         return false;
@@ -234,15 +215,15 @@ static bool open_sources(struct convert *v)
     struct tool *t = v->t;
     unsigned flags = 0;
     bool writethrough;
-    if (!img_parse_cache(v->source_cache, &flags, &writethrough)) {
-        tool_error(t, "Invalid source cache option: %s", v->source_cache);
+    if (!img_parse_cache(v->o.source_cache, &flags, &writethrough)) {
+        tool_error(t, "Invalid source cache option: %s", v->o.source_cache);
         return false;
     }
     v->copy.sources = mem_array((size_t)v->copy.n_sources, sizeof(*v->copy.sources));
     for (int i = 0; i < v->copy.n_sources; i++) {
         struct copy_source *s = &v->copy.sources[i];
-        s->b = img_open(t, v->image_opts, v->names[i], v->fmt, flags, writethrough, v->quiet,
-                        v->force_share);
+        s->b = img_open(t, v->o.image_opts, v->names[i], v->o.fmt, flags, writethrough, v->o.quiet,
+                        v->o.force_share);
         if (!s->b || !unshare(v, s->b)) {
             return false;
         }
@@ -286,6 +267,7 @@ static bool collect_create_options(struct convert *v, const struct opt_desc *tab
     if (v->options && opts_validate_text(table, v->options, &err) < 0) {
         return fail(v, err);
     }
+    img_warn_hex_options(v->t, table, v->options, 2);
     v->create = v->options ? opts_parse(v->options, NULL, &err) : value_dict();
     if (!v->create) {
         return fail(v, err);
@@ -398,16 +380,16 @@ static bool open_target(struct convert *v)
     if (!v->no_create && !create_target(v)) {
         return false;
     }
-    if (!img_parse_cache(v->cache, &flags, &writethrough)) {
-        tool_error(v->t, "Invalid cache option: %s", v->cache);
+    if (!img_parse_cache(v->o.cache, &flags, &writethrough)) {
+        tool_error(v->t, "Invalid cache option: %s", v->o.cache);
         return false;
     }
     if (v->no_create) {
         v->copy.target = img_open(v->t, v->target_image_opts, v->out_name, v->out_fmt, flags,
-                                  writethrough, v->quiet, false);
+                                  writethrough, v->o.quiet, false);
     } else {
         v->copy.target = img_open_file(v->t, target_options(v), v->out_name, v->out_fmt, flags,
-                                       writethrough, v->quiet, false);
+                                       writethrough, v->o.quiet, false);
     }
     if (!v->copy.target) {
         return false;
@@ -463,7 +445,7 @@ static bool copy(struct convert *v)
 {
     struct error *err = NULL;
     struct job *j = copy_job_new(&v->copy, NULL, v->rate, &err);
-    int ret = j ? img_run_job(v->t, j, v->progress && !v->quiet, &err) : -EINVAL;
+    int ret = j ? img_run_job(v->t, j, v->o.progress && !v->o.quiet, &err) : -EINVAL;
     return ret == 0 ? true : fail(v, err);
 }
 
@@ -486,7 +468,11 @@ static int convert(struct convert *v)
         return 1;
     }
     if (v->bitmaps) {
-        tool_error(v->t, "Source lacks bitmap support");
+        if (v->drv && strcmp(v->drv->name, "qcow2")) {
+            tool_error(v->t, "Format driver '%s' does not support bitmaps", v->drv->name);
+        } else {
+            tool_error(v->t, "Source lacks bitmap support");
+        }
         return 1;
     }
     return open_target(v) && look_at_target(v) && copy(v) ? 0 : 1;
@@ -496,8 +482,8 @@ int img_convert(struct tool *t, int argc, char **argv)
 {
     struct convert v = {
         .t = t,
-        .cache = "unsafe",
-        .source_cache = "writeback",
+        .o.cache = "unsafe",
+        .o.source_cache = "writeback",
         .copy = {.w = t->w, .min_sparse = 4 * KiB, .in_order = true, .workers = 8},
     };
     int ended = parse(&v, argc, argv), status = ended - 1;

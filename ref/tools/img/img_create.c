@@ -49,10 +49,29 @@ int img_options_help(struct tool *t, const char *filename, const char *fmt)
 }
 
 struct create_request {
+    struct img_common o;
     struct image_recipe recipe;
     char *options;
     const char *size_text;
 };
+
+static bool take_option(struct tool *t, void *request, int c)
+{
+    struct create_request *r = request;
+    switch (c) {
+    case 'F':
+        r->recipe.backing_format = optarg;
+        return true;
+    case 'b':
+        r->recipe.backing_file = optarg;
+        return true;
+    case 'u':
+        r->recipe.flags |= OPEN_NO_BACKING;
+        return true;
+    default:
+        return img_add_options(t, &r->options, optarg);
+    }
+}
 
 /* 0 to go on, else 1 + exit status. */
 static int parse(struct tool *t, struct create_request *r, int argc, char **argv)
@@ -62,40 +81,13 @@ static int parse(struct tool *t, struct create_request *r, int argc, char **argv
         {"object", required_argument, 0, IMG_OPT_OBJECT},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(t, argc, argv, ":F:b:f:ho:qu", long_options)) != -1) {
-        switch (c) {
-        case 'h':
-            return 1;
-        case '?':
-            return 2;
-        case 'F':
-            r->recipe.backing_format = optarg;
-            break;
-        case 'b':
-            r->recipe.backing_file = optarg;
-            break;
-        case 'f':
-            r->recipe.format = optarg;
-            break;
-        case 'o':
-            if (!img_add_options(t, &r->options, optarg)) {
-                return 2;
-            }
-            break;
-        case 'q':
-            r->recipe.quiet = true;
-            break;
-        case 'u':
-            r->recipe.flags |= OPEN_NO_BACKING;
-            break;
-        case IMG_OPT_OBJECT:
-            if (!img_add_object(t, optarg)) {
-                return 2;
-            }
-            break;
-        }
+    int ended =
+        img_parse_options(t, argc, argv, ":F:b:f:ho:qu", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
+    r->recipe.format = r->o.fmt;
+    r->recipe.quiet = r->o.quiet;
     r->recipe.filename = optind < argc ? argv[optind++] : NULL;
     if (r->options && opts_has_help(r->options)) {
         return 1 + img_options_help(t, r->recipe.filename, r->recipe.format);
@@ -112,7 +104,7 @@ static int parse(struct tool *t, struct create_request *r, int argc, char **argv
 
 int img_create(struct tool *t, int argc, char **argv)
 {
-    struct create_request r = {.recipe = {.format = "raw", .size = -1}};
+    struct create_request r = {.o.fmt = "raw", .recipe = {.size = -1}};
     struct error *err = NULL;
     int ended = parse(t, &r, argc, argv);
     int status = ended - 1;
@@ -121,6 +113,10 @@ int img_create(struct tool *t, int argc, char **argv)
         r.recipe.options = r.options;
         if (r.size_text) {
             r.recipe.size = img_size_argument(t, "image size", r.size_text);
+        }
+        const struct block_driver *drv = driver_find(t->w, r.recipe.format);
+        if (drv && drv->create_options) {
+            img_warn_hex_options(t, drv->create_options, r.options, 2);
         }
         if (!r.size_text || r.recipe.size >= 0) {
             struct job *j = create_job_from_recipe(t->w, NULL, &r.recipe, &err);

@@ -9,8 +9,9 @@
 
 struct dd {
     struct tool *t;
-    const char *fmt, *out_fmt, *in_name, *out_name;
-    bool image_opts, force_share, has_count;
+    struct img_common o;
+    const char *out_fmt, *in_name, *out_name;
+    bool has_count;
     int64_t bs, count, skip; /* bytes; blocks */
     struct blk *in, *out;
     int64_t in_length, out_length;
@@ -44,6 +45,13 @@ static bool take_operand(struct dd *d, const char *operand)
     return true;
 }
 
+static bool take_option(struct tool *t, void *request, int c)
+{
+    struct dd *d = request;
+    d->out_fmt = optarg;
+    return true;
+}
+
 /* 0 to go on, else 1 + exit status. */
 static int parse(struct dd *d, int argc, char **argv)
 {
@@ -54,31 +62,9 @@ static int parse(struct dd *d, int argc, char **argv)
         {"force-share", no_argument, 0, 'U'},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(d->t, argc, argv, ":hf:O:U", long_options)) != -1) {
-        switch (c) {
-        case 'h':
-            return 1;
-        case '?':
-            return 2;
-        case 'f':
-            d->fmt = optarg;
-            break;
-        case 'O':
-            d->out_fmt = optarg;
-            break;
-        case 'U':
-            d->force_share = true;
-            break;
-        case IMG_OPT_OBJECT:
-            if (!img_add_object(d->t, optarg)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_IMAGE_OPTS:
-            d->image_opts = true;
-            break;
-        }
+    int ended = img_parse_options(d->t, argc, argv, ":hf:O:U", long_options, &d->o, take_option, d);
+    if (ended) {
+        return ended;
     }
     for (int i = optind; i < argc; i++) {
         if (!take_operand(d, argv[i])) {
@@ -167,7 +153,8 @@ static bool copy(struct dd *d, uint8_t *buf)
 
 static bool dd(struct dd *d)
 {
-    d->in = img_open(d->t, d->image_opts, d->in_name, d->fmt, 0, false, false, d->force_share);
+    d->in =
+        img_open(d->t, d->o.image_opts, d->in_name, d->o.fmt, 0, false, false, d->o.force_share);
     if (!d->in || !find_drivers(d)) {
         return false;
     }

@@ -7,10 +7,16 @@
 #include "ref/tools/img/img.h"
 
 struct info_request {
-    const char *filename, *fmt;
-    enum img_output output;
-    bool chain, image_opts, force_share;
+    struct img_common o;
+    const char *filename;
+    bool chain;
 };
+
+static bool take_option(struct tool *t, void *request, int c)
+{
+    struct info_request *r = request;
+    return r->chain = true;
+}
 
 static int parse(struct tool *t, struct info_request *r, int argc, char **argv)
 {
@@ -24,36 +30,9 @@ static int parse(struct tool *t, struct info_request *r, int argc, char **argv)
         {"force-share", no_argument, 0, 'U'},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(t, argc, argv, ":hf:U", long_options)) != -1) {
-        switch (c) {
-        case 'h':
-            return 1;
-        case '?':
-            return 2;
-        case 'f':
-            r->fmt = optarg;
-            break;
-        case 'U':
-            r->force_share = true;
-            break;
-        case IMG_OPT_OUTPUT:
-            if (!img_parse_output(t, optarg, &r->output)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_BACKING_CHAIN:
-            r->chain = true;
-            break;
-        case IMG_OPT_OBJECT:
-            if (!img_add_object(t, optarg)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_IMAGE_OPTS:
-            r->image_opts = true;
-            break;
-        }
+    int ended = img_parse_options(t, argc, argv, ":hf:U", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
     if (optind != argc - 1) {
         return 1 + img_usage_error(t, "Expecting one image file name");
@@ -74,8 +53,8 @@ static bool already_seen(const struct value *seen, const char *name)
 static struct value *collect(struct tool *t, const struct info_request *r)
 {
     struct value *list = value_list(), *seen = value_dict();
-    char *filename = str_dup(r->filename), *fmt = str_dup(r->fmt);
-    bool image_opts = r->image_opts;
+    char *filename = str_dup(r->filename), *fmt = str_dup(r->o.fmt);
+    bool image_opts = r->o.image_opts;
     while (filename) {
         struct error *err = NULL;
         if (already_seen(seen, filename)) {
@@ -84,7 +63,7 @@ static struct value *collect(struct tool *t, const struct info_request *r)
         }
         dict_put_bool(seen, filename, true);
         struct blk *b = img_open(t, image_opts, filename, fmt, OPEN_NO_BACKING | OPEN_NO_IO, false,
-                                 false, r->force_share);
+                                 false, r->o.force_share);
         if (!b) {
             goto fail;
         }
@@ -114,7 +93,7 @@ fail:
 static void print(const struct info_request *r, const struct value *list)
 {
     struct strbuf text = STRBUF_INIT;
-    if (r->output == OUTPUT_JSON) {
+    if (r->o.output == OUTPUT_JSON) {
         json_write(&text, r->chain ? list : list_at(list, 0), true);
         strbuf_putc(&text, '\n');
     } else {
@@ -129,7 +108,7 @@ static void print(const struct info_request *r, const struct value *list)
 
 int img_info(struct tool *t, int argc, char **argv)
 {
-    struct info_request r = {.output = OUTPUT_HUMAN};
+    struct info_request r = {.o.output = OUTPUT_HUMAN};
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;

@@ -8,9 +8,8 @@
 #include "ref/tools/img/img.h"
 
 struct map_request {
-    const char *filename, *fmt;
-    enum img_output output;
-    bool image_opts, force_share;
+    struct img_common o;
+    const char *filename;
     int64_t start, max; /* -1: to the end */
 };
 
@@ -20,6 +19,14 @@ struct map_entry {
     int depth;
     struct node *file;
 };
+
+static bool take_option(struct tool *t, void *request, int c)
+{
+    struct map_request *r = request;
+    int64_t *size = c == 's' ? &r->start : &r->max;
+    *size = img_size_argument(t, c == 's' ? "start offset" : "max length", optarg);
+    return *size >= 0;
+}
 
 static int parse(struct tool *t, struct map_request *r, int argc, char **argv)
 {
@@ -34,45 +41,9 @@ static int parse(struct tool *t, struct map_request *r, int argc, char **argv)
         {"max-length", required_argument, 0, 'l'},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(t, argc, argv, ":f:s:l:hU", long_options)) != -1) {
-        switch (c) {
-        case 'h':
-            return 1;
-        case '?':
-            return 2;
-        case 'f':
-            r->fmt = optarg;
-            break;
-        case 'U':
-            r->force_share = true;
-            break;
-        case 's':
-            r->start = img_size_argument(t, "start offset", optarg);
-            if (r->start < 0) {
-                return 2;
-            }
-            break;
-        case 'l':
-            r->max = img_size_argument(t, "max length", optarg);
-            if (r->max < 0) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_OUTPUT:
-            if (!img_parse_output(t, optarg, &r->output)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_OBJECT:
-            if (!img_add_object(t, optarg)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_IMAGE_OPTS:
-            r->image_opts = true;
-            break;
-        }
+    int ended = img_parse_options(t, argc, argv, ":f:s:l:hU", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
     if (optind != argc - 1) {
         return 1 + img_usage_error(t, "Expecting one image file name");
@@ -157,7 +128,7 @@ static int walk(struct tool *t, const struct map_request *r, struct blk *b)
     if (r->max >= 0) {
         length = MIN(r->start > INT64_MAX - r->max ? INT64_MAX : r->start + r->max, length);
     }
-    if (r->output == OUTPUT_HUMAN) {
+    if (r->o.output == OUTPUT_HUMAN) {
         printf("%-16s%-16s%-16s%s\n", "Offset", "Length", "Mapped to", "File");
     } else {
         printf("[");
@@ -172,17 +143,17 @@ static int walk(struct tool *t, const struct map_request *r, struct blk *b)
             current.length += next.length;
             continue;
         }
-        if (current.length && print_entry(t, r->output, &current, &next) < 0) {
+        if (current.length && print_entry(t, r->o.output, &current, &next) < 0) {
             return 1;
         }
         current = next;
     }
     /* Nothing to look at is one empty entry. */
     current.start = current.length ? current.start : r->start;
-    if (print_entry(t, r->output, &current, NULL) < 0) {
+    if (print_entry(t, r->o.output, &current, NULL) < 0) {
         return 1;
     }
-    if (r->output == OUTPUT_JSON) {
+    if (r->o.output == OUTPUT_JSON) {
         printf("]\n");
     }
     return 0;
@@ -190,12 +161,13 @@ static int walk(struct tool *t, const struct map_request *r, struct blk *b)
 
 int img_map(struct tool *t, int argc, char **argv)
 {
-    struct map_request r = {.output = OUTPUT_HUMAN, .max = -1};
+    struct map_request r = {.o.output = OUTPUT_HUMAN, .max = -1};
     int ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
     }
-    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, 0, false, false, r.force_share);
+    struct blk *b =
+        img_open(t, r.o.image_opts, r.filename, r.o.fmt, 0, false, false, r.o.force_share);
     if (!b) {
         return 1;
     }

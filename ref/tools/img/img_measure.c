@@ -10,20 +10,17 @@
 #include "ref/tools/img/img.h"
 
 struct measure_request {
-    const char *filename, *fmt, *out_fmt, *snapshot;
+    struct img_common o;
+    const char *filename, *out_fmt, *snapshot;
     struct value *snapshot_opts;
     char *options;
-    enum img_output output;
     int64_t size; /* -1: not given */
-    bool image_opts, force_share;
 };
 
-static bool take_option(struct tool *t, struct measure_request *r, int c)
+static bool take_option(struct tool *t, void *request, int c)
 {
+    struct measure_request *r = request;
     switch (c) {
-    case 'f':
-        r->fmt = optarg;
-        return true;
     case 'l':
         return img_parse_snapshot(t, optarg, &r->snapshot, &r->snapshot_opts);
     case 'o':
@@ -31,17 +28,9 @@ static bool take_option(struct tool *t, struct measure_request *r, int c)
     case 'O':
         r->out_fmt = optarg;
         return true;
-    case 'U':
-        return r->force_share = true;
-    case IMG_OPT_IMAGE_OPTS:
-        return r->image_opts = true;
-    case IMG_OPT_OUTPUT:
-        return img_parse_output(t, optarg, &r->output);
-    case IMG_OPT_SIZE:
+    default:
         r->size = img_size_argument(t, "image size", optarg);
         return r->size >= 0;
-    default:
-        return img_add_object(t, optarg);
     }
 }
 
@@ -57,19 +46,15 @@ static int parse(struct tool *t, struct measure_request *r, int argc, char **arg
         {"force-share", no_argument, 0, 'U'},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(t, argc, argv, ":hf:l:o:O:U", long_options)) != -1) {
-        if (c == 'h') {
-            return 1;
-        }
-        if (c == '?' || !take_option(t, r, c)) {
-            return 2;
-        }
+    int ended =
+        img_parse_options(t, argc, argv, ":hf:l:o:O:U", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
     const char *wrong = NULL;
     if (argc - optind > 1) {
         wrong = "At most one filename argument is allowed.";
-    } else if (argc == optind && (r->image_opts || r->fmt || r->snapshot || r->snapshot_opts)) {
+    } else if (argc == optind && (r->o.image_opts || r->o.fmt || r->snapshot || r->snapshot_opts)) {
         wrong = "--image-opts, -f, and -l require a filename argument.";
     } else if (argc == optind && r->size < 0) {
         wrong = "Either --size N or one filename must be specified.";
@@ -86,7 +71,7 @@ static int parse(struct tool *t, struct measure_request *r, int argc, char **arg
 
 static void print(const struct measure_request *r, const struct value *v)
 {
-    if (r->output == OUTPUT_JSON) {
+    if (r->o.output == OUTPUT_JSON) {
         char *text = json_text(v, true);
         printf("%s\n", text);
         mem_free(text);
@@ -111,6 +96,7 @@ static struct value *create_options(struct tool *t, const struct measure_request
         tool_report(t, err);
         tool_error(t, "Invalid options for file format '%s'", r->out_fmt);
     } else {
+        img_warn_hex_options(t, table, r->options, 1);
         opts = r->options ? opts_parse(r->options, NULL, &err) : value_dict();
         if (!opts) {
             tool_report(t, err);
@@ -156,11 +142,11 @@ static int measure(struct tool *t, const struct measure_request *r, struct blk *
 
 int img_measure(struct tool *t, int argc, char **argv)
 {
-    struct measure_request r = {.out_fmt = "raw", .size = -1};
+    struct measure_request r = {.out_fmt = "raw", .size = -1, .o.help_on_error = true};
     struct blk *b = NULL;
     int ended = parse(t, &r, argc, argv), status = ended ? ended - 1 : 1;
     if (!ended && r.filename) {
-        b = img_open(t, r.image_opts, r.filename, r.fmt, 0, false, false, r.force_share);
+        b = img_open(t, r.o.image_opts, r.filename, r.o.fmt, 0, false, false, r.o.force_share);
     }
     if (!ended && (!r.filename || b) &&
         (!b || img_load_snapshot(t, b, r.snapshot, r.snapshot_opts))) {

@@ -15,9 +15,10 @@
 
 struct rebase {
     struct tool *t;
-    const char *filename, *fmt, *cache, *source_cache, *backing, *backing_fmt;
+    struct img_common o;
+    const char *filename, *backing, *backing_fmt;
     unsigned flags, source_flags;
-    bool image_opts, quiet, progress_wanted, unsafe, force_share, writethrough;
+    bool unsafe, writethrough;
     struct blk *image, *old, *new; /* old, new: NULL when there is none */
     struct node *shared; /* the new backing file, when it is in the image's chain already */
     int64_t length, old_length, new_length;
@@ -25,36 +26,18 @@ struct rebase {
     struct img_progress progress;
 };
 
-static bool take_option(struct rebase *r, int c)
+static bool take_option(struct tool *t, void *request, int c)
 {
+    struct rebase *r = request;
     switch (c) {
-    case 'f':
-        r->fmt = optarg;
-        return true;
     case 'F':
         r->backing_fmt = optarg;
         return true;
     case 'b':
         r->backing = optarg;
         return true;
-    case 't':
-        r->cache = optarg;
-        return true;
-    case 'T':
-        r->source_cache = optarg;
-        return true;
-    case 'p':
-        return r->progress_wanted = true;
-    case 'q':
-        return r->quiet = true;
-    case 'u':
-        return r->unsafe = true;
-    case 'U':
-        return r->force_share = true;
-    case IMG_OPT_IMAGE_OPTS:
-        return r->image_opts = true;
     default:
-        return img_add_object(r->t, optarg);
+        return r->unsafe = true;
     }
 }
 
@@ -68,15 +51,11 @@ static int parse(struct rebase *r, int argc, char **argv)
         {"force-share", no_argument, 0, 'U'},
         {0, 0, 0, 0},
     };
-    int c;
     bool writethrough;
-    while ((c = img_getopt(r->t, argc, argv, ":hf:F:b:upt:T:qU", long_options)) != -1) {
-        if (c == 'h') {
-            return 1;
-        }
-        if (c == '?' || !take_option(r, c)) {
-            return 2;
-        }
+    int ended = img_parse_options(r->t, argc, argv, ":hf:F:b:upt:T:qU", long_options, &r->o,
+                                  take_option, r);
+    if (ended) {
+        return ended;
     }
     if (optind != argc - 1) {
         return 1 + img_usage_error(r->t, "Expecting one image file name");
@@ -86,12 +65,12 @@ static int parse(struct rebase *r, int argc, char **argv)
     }
     r->filename = argv[optind];
     r->flags = OPEN_RDWR | (r->unsafe ? OPEN_NO_BACKING : 0);
-    if (!img_parse_cache(r->cache, &r->flags, &r->writethrough)) {
-        tool_error(r->t, "Invalid cache option: %s", r->cache);
+    if (!img_parse_cache(r->o.cache, &r->flags, &r->writethrough)) {
+        tool_error(r->t, "Invalid cache option: %s", r->o.cache);
         return 2;
     }
-    if (!img_parse_cache(r->source_cache, &r->source_flags, &writethrough)) {
-        tool_error(r->t, "Invalid source cache option: %s", r->source_cache);
+    if (!img_parse_cache(r->o.source_cache, &r->source_flags, &writethrough)) {
+        tool_error(r->t, "Invalid source cache option: %s", r->o.source_cache);
         return 2;
     }
     return 0;
@@ -132,7 +111,7 @@ static struct blk *open_backing_file(struct rebase *r, const char *name, struct 
     if (r->backing_fmt) {
         dict_put_str(options, "driver", r->backing_fmt);
     }
-    if (r->force_share) {
+    if (r->o.force_share) {
         dict_put_bool(options, "force-share", true);
     }
     return blk_open(r->t->w, name, NULL, options, r->source_flags, err);
@@ -319,7 +298,7 @@ static bool rebase(struct rebase *r)
         tool_error(r->t, "Invalid format name: '%s'", r->backing_fmt);
         return false;
     }
-    img_progress_start(&r->progress, r->t, r->progress_wanted && !r->quiet, 2);
+    img_progress_start(&r->progress, r->t, r->o.progress && !r->o.quiet, 2);
     bool ok = (r->unsafe || safe(r, n)) && change_name(r, n);
     if (ok) {
         img_progress(&r->progress, 100);
@@ -330,12 +309,13 @@ static bool rebase(struct rebase *r)
 
 int img_rebase(struct tool *t, int argc, char **argv)
 {
-    struct rebase r = {.t = t, .cache = "writeback", .source_cache = "writeback"};
+    struct rebase r = {.t = t, .o.cache = "writeback", .o.source_cache = "writeback"};
     int ended = parse(&r, argc, argv);
     if (ended) {
         return ended - 1;
     }
-    r.image = img_open(t, r.image_opts, r.filename, r.fmt, r.flags, r.writethrough, r.quiet, false);
+    r.image =
+        img_open(t, r.o.image_opts, r.filename, r.o.fmt, r.flags, r.writethrough, r.o.quiet, false);
     if (!r.image) {
         return 1;
     }

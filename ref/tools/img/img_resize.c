@@ -8,11 +8,12 @@
 #include "ref/tools/img/img.h"
 
 struct resize_request {
-    const char *filename, *fmt, *size_text;
+    struct img_common o;
+    const char *filename, *size_text;
     int sign; /* -1, 0 (absolute), +1 */
     int64_t size;
     enum prealloc prealloc;
-    bool image_opts, quiet, shrink;
+    bool shrink;
 };
 
 /* "+1M", "-1M" or "1M"; messages as for the option "size". */
@@ -33,20 +34,30 @@ static int parse_new_size(struct tool *t, struct resize_request *r, const char *
         tool_report(t, err);
         return 2;
     }
+    img_warn_hex(t, text);
     r->size = size > INT64_MAX ? -1 : (int64_t)size;
     return 0;
 }
 
-static int parse_prealloc(struct tool *t, struct resize_request *r, const char *name)
+static bool parse_prealloc(struct tool *t, struct resize_request *r, const char *name)
 {
     for (int i = 0; prealloc_names[i]; i++) {
         if (!strcmp(prealloc_names[i], name)) {
             r->prealloc = (enum prealloc)i;
-            return 0;
+            return true;
         }
     }
     tool_error(t, "Invalid preallocation mode '%s'", name);
-    return 2;
+    return false;
+}
+
+static bool take_option(struct tool *t, void *request, int c)
+{
+    struct resize_request *r = request;
+    if (c == IMG_OPT_SHRINK) {
+        return r->shrink = true;
+    }
+    return parse_prealloc(t, r, optarg);
 }
 
 static int parse(struct tool *t, struct resize_request *r, int argc, char **argv)
@@ -59,41 +70,14 @@ static int parse(struct tool *t, struct resize_request *r, int argc, char **argv
         {"shrink", no_argument, 0, IMG_OPT_SHRINK},
         {0, 0, 0, 0},
     };
-    int c;
     /* The size comes last and may start with '-': it is taken off before options are looked for. */
     if (argc < 3) {
         return 1 + img_usage_error(t, "Not enough arguments");
     }
     r->size_text = argv[--argc];
-    while ((c = img_getopt(t, argc, argv, ":f:hq", long_options)) != -1) {
-        switch (c) {
-        case 'h':
-            return 1;
-        case '?':
-            return 2;
-        case 'f':
-            r->fmt = optarg;
-            break;
-        case 'q':
-            r->quiet = true;
-            break;
-        case IMG_OPT_OBJECT:
-            if (!img_add_object(t, optarg)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_IMAGE_OPTS:
-            r->image_opts = true;
-            break;
-        case IMG_OPT_PREALLOCATION:
-            if (parse_prealloc(t, r, optarg)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_SHRINK:
-            r->shrink = true;
-            break;
-        }
+    int ended = img_parse_options(t, argc, argv, ":f:hq", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
     if (optind != argc - 1) {
         return 1 + img_usage_error(t, "Expecting image file name and size");
@@ -135,8 +119,8 @@ int img_resize(struct tool *t, int argc, char **argv)
     if (ended) {
         return ended - 1;
     }
-    struct blk *b = img_open(t, r.image_opts, r.filename, r.fmt, OPEN_RDWR | OPEN_RESIZE, false,
-                             r.quiet, false);
+    struct blk *b = img_open(t, r.o.image_opts, r.filename, r.o.fmt, OPEN_RDWR | OPEN_RESIZE, false,
+                             r.o.quiet, false);
     if (!b) {
         return 1;
     }
@@ -154,7 +138,7 @@ int img_resize(struct tool *t, int argc, char **argv)
         tool_report(t, err);
         goto out;
     }
-    img_print(r.quiet, "Image resized.\n");
+    img_print(r.o.quiet, "Image resized.\n");
     status = 0;
 out:
     blk_unref(b);

@@ -11,19 +11,25 @@
 #include "ref/tools/img/img.h"
 
 struct snapshot_request {
-    const char *filename, *fmt, *name;
+    struct img_common o;
+    const char *filename, *name;
     int action; /* 'l', 'a', 'c', 'd'; 0: none was given */
-    bool image_opts, force_share, quiet;
 };
 
-static int set_action(struct tool *t, struct snapshot_request *r, int action)
+static bool set_action(struct tool *t, struct snapshot_request *r, int action)
 {
     if (r->action) {
-        return 1 + img_usage_error(t, "Cannot mix '-l', '-a', '-c', '-d'");
+        img_usage_error(t, "Cannot mix '-l', '-a', '-c', '-d'");
+        return false;
     }
     r->action = action;
     r->name = action == 'l' ? NULL : optarg;
-    return 0;
+    return true;
+}
+
+static bool take_option(struct tool *t, void *request, int c)
+{
+    return set_action(t, request, c);
 }
 
 static int parse(struct tool *t, struct snapshot_request *r, int argc, char **argv)
@@ -35,36 +41,10 @@ static int parse(struct tool *t, struct snapshot_request *r, int argc, char **ar
         {"force-share", no_argument, 0, 'U'},
         {0, 0, 0, 0},
     };
-    int c;
-    while ((c = img_getopt(t, argc, argv, ":la:c:d:hqU", long_options)) != -1) {
-        switch (c) {
-        case 'h':
-            return 1;
-        case '?':
-            return 2;
-        case 'l':
-        case 'a':
-        case 'c':
-        case 'd':
-            if (set_action(t, r, c)) {
-                return 2;
-            }
-            break;
-        case 'q':
-            r->quiet = true;
-            break;
-        case 'U':
-            r->force_share = true;
-            break;
-        case IMG_OPT_OBJECT:
-            if (!img_add_object(t, optarg)) {
-                return 2;
-            }
-            break;
-        case IMG_OPT_IMAGE_OPTS:
-            r->image_opts = true;
-            break;
-        }
+    int ended =
+        img_parse_options(t, argc, argv, ":la:c:d:hqU", long_options, &r->o, take_option, r);
+    if (ended) {
+        return ended;
     }
     if (optind != argc - 1) {
         return 1 + img_usage_error(t, "Expecting one image file name");
@@ -142,9 +122,9 @@ int img_snapshot(struct tool *t, int argc, char **argv)
     if (ended) {
         return ended - 1;
     }
-    unsigned flags = OPEN_UNMAP | (r.action && r.action != 'l' ? OPEN_RDWR : 0);
+    unsigned flags = OPEN_UNMAP | (r.action != 'l' ? OPEN_RDWR : 0); /* also when there is none */
     struct blk *b =
-        img_open(t, r.image_opts, r.filename, NULL, flags, false, r.quiet, r.force_share);
+        img_open(t, r.o.image_opts, r.filename, NULL, flags, false, r.o.quiet, r.o.force_share);
     if (!b) {
         return 1;
     }
