@@ -311,6 +311,7 @@ static void hear_fault(void *opaque, const struct fault_finding *f, const struct
            f->why);
     if (h->a->save && !h->saved) {
         char *head = fault_repro(h->p, f);
+        strbuf_printf(&text, "# crash: state %s sector 512\n", f->state ? f->state : "end");
         strbuf_puts(&text, head);
         capture_print(c, &text);
         h->saved = text_file_write(h->a->save, text.s, NULL) == 0;
