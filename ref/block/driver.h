@@ -144,6 +144,8 @@ struct block_driver {
     int (*break_resume)(struct node *n, const char *tag);
     bool (*break_suspended)(struct node *n, const char *tag);
 
+    /* Protocols: data is used once, see node_use_once(). */
+    void (*use_once)(struct node *n);
     void (*drain_begin)(struct node *n);
     void (*drain_end)(struct node *n);
     void (*lock_medium)(struct node *n, bool locked);

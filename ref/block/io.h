@@ -44,6 +44,9 @@ int child_copy_range_to(struct child *src, int64_t src_off, struct child *dst, i
 void child_event(struct child *c, enum label label, const struct request *parent);
 void node_event(struct node *n, enum label label, const struct request *parent);
 
+/* What is read from, or written to, n and all it stands on is not needed again: a hint for the
+ * host, in profiles with clean_cache.  Holds until the nodes are closed. */
+void node_use_once(struct node *n);
 int node_flush(struct node *n, const struct request *parent); /* whole subtree, as for close */
 /*
  * While an image is being made on n nobody can rely on it: flushes of n wait for the release, which

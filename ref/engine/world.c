@@ -22,6 +22,7 @@ const struct profile profile_optimized = {
     .metadata_cache = true,
     .merge_requests = true,
     .copy_offload = true,
+    .clean_cache = true,
     .io = IO_URING,
 };
 

@@ -40,6 +40,7 @@ struct profile {
     bool metadata_cache; /* write-back metadata cache (else write-through) */
     bool merge_requests; /* join adjacent requests, one write for COW and data */
     bool copy_offload;   /* copy_file_range, reflinks */
+    bool clean_cache;    /* data that is used once leaves the host's page cache again */
     enum io_backend io;  /* default back end */
 };
 extern const struct profile profile_reference;

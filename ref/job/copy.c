@@ -171,8 +171,8 @@ static int write_data(struct worker *k)
 {
     struct copy *c = k->c;
     if (c->compressed) {
-        if (c->zero_init && !c->fill && buf_is_zero(k->buf, (size_t)k->bytes)) {
-            return 0;
+        if (!c->fill && buf_is_zero(k->buf, (size_t)k->bytes)) {
+            return write_zeroes(c, k->offset, k->bytes);
         }
         return blk_pwrite(c->target, k->offset, k->buf, k->bytes, REQ_COMPRESSED);
     }
@@ -272,14 +272,19 @@ static int copy_range(struct worker *k)
 {
     struct copy *c = k->c;
     int ret = 0;
-    bool offloaded = offload(k);
-    if (k->kind == KIND_DATA && !offloaded) {
+    bool read = k->kind == KIND_DATA && !c->copy_range;
+    if (read) {
         ret = read_range(k);
     }
     if (ret < 0 || !wait_turn(k)) {
         return ret;
     }
-    ret = offloaded ? 0 : write_range(k);
+    if (!offload(k)) {
+        if (k->kind == KIND_DATA && !read) {
+            ret = read_range(k);
+        }
+        ret = ret < 0 ? ret : write_range(k);
+    }
     c->turn = k->offset + k->bytes;
     waitq_wake_all(c->w, &c->turns);
     return ret;

@@ -225,6 +225,7 @@ static void file_close(struct node *n)
 {
     struct file_state *s = n->state;
     assert(!s->reopen && s->perm_fd < 0);
+    file_once_free(n);
     host_close(n->w, s->fd); /* drops the locks */
     mem_free(s->filename);
 }
@@ -504,10 +505,12 @@ static int file_read(struct node *n, const struct request *r)
     if (!memory_fits(n, r)) {
         return transfer_bounced(n, r);
     }
+    file_once_begin(n, r->offset, r->bytes, false);
     ssize_t got = host_preadv(n->w, s->fd, r->iov, r->iov_off, (size_t)r->bytes, r->offset);
     if (got < 0) {
         return (int)got;
     }
+    file_once_end(n, r->offset, r->bytes);
     if (got < r->bytes) {
         iov_fill(r->iov, r->iov_off + (size_t)got, 0, (size_t)(r->bytes - got));
     }
@@ -520,7 +523,10 @@ static int file_write(struct node *n, const struct request *r)
     if (!memory_fits(n, r)) {
         return transfer_bounced(n, r);
     }
-    return host_pwritev(n->w, s->fd, r->iov, r->iov_off, (size_t)r->bytes, r->offset);
+    file_once_begin(n, r->offset, r->bytes, true);
+    int ret = host_pwritev(n->w, s->fd, r->iov, r->iov_off, (size_t)r->bytes, r->offset);
+    file_once_end(n, r->offset, r->bytes);
+    return ret;
 }
 
 static int file_flush_to_disk(struct node *n, const struct request *r)
@@ -546,6 +552,9 @@ static int file_copy_range_to(struct node *n, struct child *src, int64_t src_off
         return -ENOTSUP;
     }
     const struct file_state *from = src->node->state;
+    int64_t src_begin = src_off, dst_begin = dst_off, total = bytes;
+    file_once_begin(src->node, src_off, bytes, false);
+    file_once_begin(n, dst_off, bytes, true);
     while (bytes > 0) {
         ssize_t done = host_copy_range(n->w, from->fd, src_off, to->fd, dst_off, (size_t)bytes);
         if (done <= 0) {
@@ -557,6 +566,8 @@ static int file_copy_range_to(struct node *n, struct child *src, int64_t src_off
         dst_off += done;
         bytes -= done;
     }
+    file_once_end(src->node, src_begin, total);
+    file_once_end(n, dst_begin, total);
     return 0;
 }
 
@@ -756,7 +767,8 @@ static void file_activate(struct node *n, struct error **err)
     .copy_range_to = file_copy_range_to, .block_status = file_block_status, .length = file_length, \
     .allocated_size = file_allocated_size, .info = file_info,                                      \
     .refresh_limits = file_refresh_limits, .check_perm = file_check_perm,                          \
-    .set_perm = file_set_perm, .abort_perm = file_abort_perm, .activate = file_activate
+    .set_perm = file_set_perm, .abort_perm = file_abort_perm, .activate = file_activate,           \
+    .use_once = file_use_once
 
 const struct block_driver driver_file = {
     FILE_COMMON,

@@ -24,6 +24,7 @@ struct file_state {
     unsigned held, held_against; /* enum perm bits whose use, whose unsharing is locked on fd */
     int perm_fd, perm_oflags;    /* what a permission change will use; -1: stays with fd */
     struct file_reopen *reopen;
+    struct file_once *once;                     /* NULL: the page cache is not looked after */
     bool no_punch, no_zero_range, no_fallocate; /* the host said that it cannot */
 };
 
@@ -45,6 +46,12 @@ int file_write_zeroes(struct node *n, const struct request *r);
 int file_discard(struct node *n, const struct request *r);
 /* Sets the length of a regular file; on failure the old length is restored. */
 int file_resize(struct world *w, int fd, int64_t size, enum prealloc prealloc, struct error **err);
+
+/* Keeping the page cache clean (file_once.c): around each transfer of guest data. */
+void file_use_once(struct node *n);
+void file_once_begin(struct node *n, int64_t offset, int64_t bytes, bool write);
+void file_once_end(struct node *n, int64_t offset, int64_t bytes);
+void file_once_free(struct node *n);
 
 /* Creation (file_create.c). */
 extern const struct opt_desc file_create_options[];

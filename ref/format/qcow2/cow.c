@@ -215,3 +215,32 @@ int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes,
     mem_free(buf);
     return ret;
 }
+
+/* COW first: a copy that cannot be done leaves nothing that anybody sees. */
+int qcow2_copy_with_cow(struct qcow2 *s, uint64_t bytes, uint64_t host,
+                        const struct qcow2_source *from, struct qcow2_alloc *a,
+                        const struct request *r)
+{
+    uint64_t cow = a && !a->skip_cow ? a->head.bytes + a->tail.bytes : 0;
+    uint8_t *buf = cow ? node_try_blockalign(s->data_file->node, cow) : NULL;
+    int ret = cow && !buf ? -ENOMEM : 0;
+    if (ret == 0 && cow) {
+        ret = read_area(s, a, &a->head, buf, r);
+    }
+    if (ret == 0 && cow) {
+        ret = read_area(s, a, &a->tail, buf + a->head.bytes, r);
+    }
+    if (ret == 0 && s->dead) {
+        ret = -ENOMEDIUM;
+    }
+    if (ret == 0 && cow) {
+        ret = write_area(s, a, &a->head, buf, r);
+    }
+    if (ret == 0 && cow) {
+        ret = write_area(s, a, &a->tail, buf + a->head.bytes, r);
+    }
+    mem_free(buf);
+    return ret < 0 ? ret
+                   : child_copy_range_to(from->src, from->src_off, s->data_file, (int64_t)host,
+                                         (int64_t)bytes, from->read_flags, 0);
+}

@@ -117,7 +117,7 @@ static int check_target(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64
 
 /* One contiguous piece: returns with the lock held, as it was called. */
 static int write_piece(struct qcow2 *s, uint64_t offset, uint64_t *bytes, uint64_t *host,
-                       const struct iov *q, size_t q_off, const struct request *r)
+                       const struct qcow2_source *from, const struct request *r)
 {
     struct qcow2_alloc *a = NULL;
     struct qcow2_io io;
@@ -129,7 +129,9 @@ static int write_piece(struct qcow2 *s, uint64_t offset, uint64_t *bytes, uint64
     if (ret == 0) {
         qcow2_io_begin(s, &io, *host, *bytes);
         co_unlock(s->w, &s->lock);
-        ret = qcow2_write_with_cow(s, offset, *bytes, *host, q, q_off, a, r);
+        ret = from->src
+                  ? qcow2_copy_with_cow(s, *bytes, *host, from, a, r)
+                  : qcow2_write_with_cow(s, offset, *bytes, *host, from->q, from->q_off, a, r);
         co_lock(s->w, &s->lock);
         qcow2_io_end(s, &io);
     }
@@ -151,9 +153,10 @@ static uint64_t encrypted_max(const struct qcow2 *s, uint64_t offset)
     return (QCOW2_MAX_ENCRYPTED_CLUSTERS << s->cluster_bits) - offset_into_cluster(s, offset);
 }
 
-int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q,
-                      size_t q_off, const struct request *r)
+int qcow2_write_from(struct qcow2 *s, uint64_t offset, uint64_t bytes,
+                     const struct qcow2_source *data, const struct request *r)
 {
+    struct qcow2_source from = *data;
     int ret = 0;
     uint64_t host = 0;
     co_lock(s->w, &s->lock);
@@ -161,11 +164,12 @@ int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const st
         /* New clusters go behind the piece before, when that ended at a cluster's end. */
         uint64_t n = s->crypt ? MIN(bytes, encrypted_max(s, offset)) : bytes,
                  where = offset_into_cluster(s, host) == 0 ? host : 0;
-        ret = write_piece(s, offset, &n, &where, q, q_off, r);
+        ret = write_piece(s, offset, &n, &where, &from, r);
         host = where + n;
         offset += n;
         bytes -= n;
-        q_off += n;
+        from.q_off += n;
+        from.src_off += (int64_t)n;
     }
     qcow2_process_discards(s, ret);
     if (ret == 0) {
@@ -173,6 +177,12 @@ int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const st
     }
     co_unlock(s->w, &s->lock);
     return ret;
+}
+
+int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q,
+                      size_t q_off, const struct request *r)
+{
+    return qcow2_write_from(s, offset, bytes, &(struct qcow2_source){.q = q, .q_off = q_off}, r);
 }
 
 int qcow2_write(struct node *n, const struct request *r)

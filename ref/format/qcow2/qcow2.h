@@ -485,6 +485,18 @@ void qcow2_alloc_finish(struct qcow2 *s,
 int qcow2_write_with_cow(struct qcow2 *s, uint64_t guest_offset, uint64_t bytes, uint64_t host,
                          const struct iov *q, size_t q_off, struct qcow2_alloc *a,
                          const struct request *r);
+/* What a write writes: a part of q, or, when src is not NULL, what stands at src_off of src. */
+struct qcow2_source {
+    const struct iov *q;
+    size_t q_off;
+    struct child *src;
+    int64_t src_off;
+    unsigned read_flags;
+};
+/* As above, with copy offload for the data; -ENOTSUP where that cannot be (not locked). */
+int qcow2_copy_with_cow(struct qcow2 *s, uint64_t bytes, uint64_t host,
+                        const struct qcow2_source *from, struct qcow2_alloc *a,
+                        const struct request *r);
 /* Copies the COW area in front of the allocation's data, nothing else (not locked). */
 int qcow2_copy_head(struct qcow2 *s, const struct qcow2_alloc *a, const struct request *r);
 void qcow2_io_begin(struct qcow2 *s, struct qcow2_io *io, uint64_t host_offset, uint64_t bytes);
@@ -497,6 +509,13 @@ int qcow2_read_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const str
                      size_t q_off, enum label label, const struct request *r);
 int qcow2_write_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, const struct iov *q,
                       size_t q_off, const struct request *r);
+int qcow2_write_from(struct qcow2 *s, uint64_t offset, uint64_t bytes,
+                     const struct qcow2_source *data, const struct request *r);
+int qcow2_copy_range_from(struct node *node, struct child *src, int64_t src_off, struct child *dst,
+                          int64_t dst_off, int64_t bytes, unsigned read_flags,
+                          unsigned write_flags);
+int qcow2_copy_range_to(struct node *node, struct child *src, int64_t src_off, struct child *dst,
+                        int64_t dst_off, int64_t bytes, unsigned read_flags, unsigned write_flags);
 int qcow2_read(struct node *n, const struct request *r);
 int qcow2_write(struct node *n, const struct request *r);
 int qcow2_write_zeroes(struct node *n, const struct request *r);

@@ -183,6 +183,9 @@ static int parse(struct convert *v, int argc, char **argv)
         tool_error(v->t, "%s", wrong);
         return 2;
     }
+    if (v->copy.copy_range) {
+        v->copy.min_sparse = 0; /* data that nobody looks at is not searched for zeroes either */
+    }
     v->copy.n_sources = argc - optind - 1;
     v->out_name = v->copy.n_sources >= 0 ? argv[argc - 1] : NULL;
     if (v->options && opts_has_help(v->options)) {
@@ -441,12 +444,38 @@ static bool look_at_target(struct convert *v)
 
 /* ---- */
 
+/* A conversion reads and writes everything once: others' data stays in the host's cache instead. */
+static void keep_cache_clean(struct convert *v)
+{
+    const char *wish = getenv("BLKREF_PAGE_CACHE");
+    if (wish && !strcmp(wish, "keep")) {
+        return;
+    }
+    node_use_once(blk_node(v->copy.target));
+    for (int i = 0; i < v->copy.n_sources; i++) {
+        node_use_once(blk_node(v->copy.sources[i].b));
+    }
+}
+
 static bool copy(struct convert *v)
 {
+    keep_cache_clean(v);
     struct error *err = NULL;
     struct job *j = copy_job_new(&v->copy, NULL, v->rate, &err);
     int ret = j ? img_run_job(v->t, j, v->o.progress && !v->o.quiet, &err) : -EINVAL;
     return ret == 0 ? true : fail(v, err);
+}
+
+/* There are none to be copied in formats that have no bitmaps; those of qcow2 we cannot copy. */
+static void refuse_bitmaps(struct convert *v)
+{
+    if (v->drv && strcmp(v->drv->name, "qcow2")) {
+        tool_error(v->t, "Format driver '%s' does not support bitmaps", v->drv->name);
+    } else if (strcmp(blk_node(v->copy.sources[0].b)->drv->name, "qcow2")) {
+        tool_error(v->t, "Source lacks bitmap support");
+    } else {
+        tool_error(v->t, "Copying persistent bitmaps (--bitmaps) is not supported");
+    }
 }
 
 static int convert(struct convert *v)
@@ -468,11 +497,7 @@ static int convert(struct convert *v)
         return 1;
     }
     if (v->bitmaps) {
-        if (v->drv && strcmp(v->drv->name, "qcow2")) {
-            tool_error(v->t, "Format driver '%s' does not support bitmaps", v->drv->name);
-        } else {
-            tool_error(v->t, "Source lacks bitmap support");
-        }
+        refuse_bitmaps(v);
         return 1;
     }
     return open_target(v) && look_at_target(v) && copy(v) ? 0 : 1;
