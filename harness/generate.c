@@ -18,6 +18,7 @@ struct gen {
     int64_t cluster, size;
     bool v2, is_qcow2, is_vmdk, is_stream, has_data_file, has_snapshots; /* of the top image */
     bool base_is_stream;
+    bool is_luks, encrypted;
     unsigned layers, next_snapshot;
     uint32_t next_seed;
     int64_t last_offset, last_bytes;
@@ -73,6 +74,41 @@ static void version3_options(struct gen *g)
     }
 }
 
+/*
+ * What QEMU can make: it ends with an assertion where a key slot is not whole sectors (192-bit
+ * keys but for XTS), and CAST-128 has no XTS nor essiv.
+ */
+static void cipher_options(struct gen *g, const char *prefix)
+{
+    static const char *const algs[] = {"aes-128",     "aes-256",     "aes-256",     "cast5-128",
+                                       "serpent-128", "serpent-256", "twofish-128", "twofish-256"};
+    static const char *const modes[] = {"xts", "cbc", "ctr", "ecb"}, *const ivs[] = {"plain64",
+                                                                                     "plain",
+                                                                                     "essiv"};
+    size_t alg = below(g, ARRAY_SIZE(algs)), mode = below(g, 4);
+    bool cast = alg == 3;
+    mode += cast && mode == 0;
+    if (alg != 1 || chance(g, 50)) {
+        option(g->p, "%scipher-alg=%s", prefix, algs[alg]);
+    }
+    if (mode) {
+        option(g->p, "%scipher-mode=%s", prefix, modes[mode]);
+    }
+    if (chance(g, 60)) {
+        option(g->p, "%sivgen-alg=%s", prefix, ivs[below(g, cast ? 2 : 3)]);
+    }
+}
+
+static void qcow2_encryption(struct gen *g)
+{
+    bool luks = chance(g, 60);
+    g->encrypted = true;
+    option(g->p, "encrypt.format=%s", luks ? "luks" : "aes");
+    if (luks) {
+        cipher_options(g, "encrypt.");
+    }
+}
+
 static void qcow2_image(struct gen *g)
 {
     static const int64_t clusters[] = {512,      KiB,      4 * KiB,   16 * KiB,
@@ -88,7 +124,9 @@ static void qcow2_image(struct gen *g)
     if (!g->v2) {
         version3_options(g);
     }
-    if (!g->p->backing && chance(g, 15)) {
+    if (g->flags & GEN_CRYPT) {
+        qcow2_encryption(g);
+    } else if (!g->p->backing && chance(g, 15)) {
         option(g->p, "preallocation=%s", modes[below(g, g->flags & GEN_FILES ? 4 : 2)]);
     }
 }
@@ -120,8 +158,10 @@ static void image(struct gen *g)
 {
     struct program *p = g->p;
     g->is_vmdk = g->flags & GEN_VMDK;
-    g->is_qcow2 = !g->is_vmdk && ((g->flags & GEN_QCOW2) || chance(g, 85));
-    g->is_vmdk = g->is_vmdk || (!g->is_qcow2 && chance(g, 40));
+    g->is_luks = g->flags & GEN_LUKS;
+    g->is_qcow2 =
+        !g->is_vmdk && !g->is_luks && ((g->flags & (GEN_QCOW2 | GEN_CRYPT)) || chance(g, 85));
+    g->is_vmdk = g->is_vmdk || (!g->is_qcow2 && !g->is_luks && chance(g, 40));
     p->size = (int64_t)(1 + below(g, 1 + below(g, 16))) * 256 * KiB; /* small ones more often */
     if (chance(g, 30)) {
         p->size += 512 * (int64_t)below(g, 300);
@@ -129,12 +169,16 @@ static void image(struct gen *g)
     snprintf(p->format, sizeof(p->format), "%s",
              g->is_qcow2  ? "qcow2"
              : g->is_vmdk ? "vmdk"
+             : g->is_luks ? "luks"
                           : "raw");
     g->cluster = 64 * KiB;
     if (g->is_qcow2) {
         qcow2_image(g);
     } else if (g->is_vmdk) {
         vmdk_image(g);
+    } else if (g->is_luks) {
+        g->encrypted = true;
+        cipher_options(g, "");
     }
     g->size = p->size;
 }
@@ -209,7 +253,7 @@ static void resize(struct gen *g, struct op *op)
     static const enum prealloc modes[] = {PREALLOC_METADATA, PREALLOC_METADATA, PREALLOC_FALLOC,
                                           PREALLOC_FULL};
     op->bytes = (int64_t)(1 + below(g, 5 * 2048)) * 512;
-    if (op->bytes > g->size && g->is_qcow2 && chance(g, 20)) {
+    if (op->bytes > g->size && g->is_qcow2 && !g->encrypted && chance(g, 20)) {
         op->prealloc = modes[below(g, g->flags & GEN_FILES ? 4 : 2)];
     }
     if (!g->has_snapshots) {
@@ -266,12 +310,12 @@ static bool possible(const struct gen *g, enum op_kind k)
     case OP_OVERLAY:
         return g->layers < 3;
     case OP_RESIZE:
-        return !g->is_vmdk;
+        return !g->is_vmdk && !g->is_luks; /* what grows has no content that was encrypted */
     case OP_COMMIT:
         /* A vmdk parent that was written is a parent no more; a grain of a stream is written once.
          */
-        return (g->layers > 1 || (g->p->backing && !g->is_vmdk)) && !g->has_snapshots &&
-               !(g->base_is_stream && g->layers == 2);
+        return !(g->flags & GEN_LUKS) && (g->layers > 1 || (g->p->backing && !g->is_vmdk)) &&
+               !g->has_snapshots && !(g->base_is_stream && g->layers == 2);
     default:
         return true;
     }
@@ -294,7 +338,7 @@ static void track(struct gen *g, struct op *op)
         g->has_snapshots = false;
         g->next_snapshot = 0;
         g->is_qcow2 = true;
-        g->is_vmdk = g->is_stream = false;
+        g->is_vmdk = g->is_stream = g->is_luks = false;
         g->has_data_file = false;
         break;
     default:
@@ -353,6 +397,10 @@ static void operations(struct gen *g, unsigned ops)
 {
     bool reopens = chance(g, 50);
     unsigned n = ops / 2 + 1 + (unsigned)below(g, ops);
+    if (g->is_luks) {
+        /* A new volume is full of what nobody encrypted. */
+        program_add(g->p, &(struct op){.kind = OP_ZERO, .bytes = g->size});
+    }
     for (unsigned i = 0; i < n; i++) {
         add_operation(g);
         if (reopens && g->p->ops[g->p->n_ops - 1].kind != OP_REOPEN) {
@@ -380,6 +428,8 @@ void generate_operations(struct rng *r, unsigned ops, unsigned flags, struct pro
     }
     g.is_qcow2 = !strcmp(p->format, "qcow2");
     g.is_vmdk = !strcmp(p->format, "vmdk");
+    g.is_luks = !strcmp(p->format, "luks");
+    g.encrypted = g.is_luks || strstr(p->options, "encrypt.format=");
     g.is_stream = g.base_is_stream = strstr(p->options, "streamOptimized") != NULL;
     g.has_data_file = strstr(p->options, "data_file=") != NULL;
     g.v2 = strstr(p->options, "compat=0.10") != NULL;

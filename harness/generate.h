@@ -13,6 +13,8 @@ enum generate_flag {
     GEN_FILES = 1,     /* images are files: every preallocation mode */
     GEN_QCOW2 = 2,     /* qcow2 only */
     GEN_VMDK = 8,      /* vmdk only */
+    GEN_LUKS = 16,     /* luks only; QEMU takes seconds to create one */
+    GEN_CRYPT = 32,    /* encrypted qcow2 only: AES, LUKS */
     GEN_NO_ERRORS = 4, /* nothing that must fail */
 };
 

@@ -25,6 +25,36 @@ const char *subject_base_format(const struct program *p)
     return strcmp(p->format, "vmdk") == 0 ? "vmdk" : "raw";
 }
 
+bool subject_encrypted(const struct program *p)
+{
+    return !strcmp(p->format, "luks") || strstr(p->options, "encrypt.format=");
+}
+
+/* "encrypt.key-secret" for a layer that has a key, else NULL. */
+static const char *key_name(const struct program *p, unsigned layer)
+{
+    return !subject_encrypted(p)         ? NULL
+           : !strcmp(p->format, "qcow2") ? "encrypt.key-secret"
+           : layer == 0                  ? "key-secret"
+                                         : NULL; /* overlays of others have no options */
+}
+
+void subject_key_options(const struct program *p, unsigned layer, struct value *options)
+{
+    struct strbuf prefix = STRBUF_INIT;
+    strbuf_puts(&prefix, "");
+    for (unsigned i = layer + 1; i-- > 0;) {
+        const char *name = key_name(p, i);
+        if (name) {
+            char *key = str_fmt("%s%s", prefix.s, name);
+            dict_put_str(options, key, SUBJECT_SECRET_ID);
+            mem_free(key);
+        }
+        strbuf_puts(&prefix, "backing.");
+    }
+    strbuf_free(&prefix);
+}
+
 static bool only_first_image(const char *option)
 {
     return !strncmp(option, "data_file", 9) || !strncmp(option, "preallocation=", 14);
@@ -48,6 +78,14 @@ char *subject_options(const struct program *p, const char *prefix, bool overlay)
             }
         }
         mem_free(option);
+    }
+    const char *key = key_name(p, overlay);
+    if (key) {
+        bool luks = !strstr(p->options, "encrypt.format=aes");
+        strbuf_printf(&out, "%s%s=" SUBJECT_SECRET_ID, out.len ? "," : "", key);
+        strbuf_puts(&out, !luks                       ? ""
+                          : strcmp(key, "key-secret") ? ",encrypt.iter-time=10"
+                                                      : ",iter-time=10");
     }
     return strbuf_take(&out);
 }
@@ -94,6 +132,19 @@ static void normalise_snapshots(struct value *list)
     }
 }
 
+/* Identity, and what a derivation costs here and now. */
+static void normalise_luks(struct value *v)
+{
+    struct value *slots = v && value_type(v) == VALUE_DICT ? dict_get(v, "slots") : NULL;
+    for (size_t i = 0; slots && i < list_len(slots); i++) {
+        dict_del(list_at(slots, i), "iters");
+    }
+    if (slots) {
+        dict_del(v, "uuid");
+        dict_del(v, "master-key-iters");
+    }
+}
+
 void info_normalise(struct value *info)
 {
     static const char *const gone[] = {"filename",         "actual-size",
@@ -108,6 +159,8 @@ void info_normalise(struct value *info)
     if (data && value_type(data) == VALUE_DICT) {
         struct value *extents = dict_get(data, "extents");
         dict_del(data, "data-file");
+        normalise_luks(dict_get(data, "encrypt"));
+        normalise_luks(data);
         dict_del(data, "cid");
         dict_del(data, "parent-cid");
         for (size_t i = 0; extents && i < list_len(extents); i++) {

@@ -73,6 +73,13 @@ void subject_layer_name(char name[32], unsigned layer);
  * layer0.data; an overlay's are without what only the first image has.
  */
 char *subject_options(const struct program *p, const char *prefix, bool overlay);
+/* Encrypted images: the one secret that opens them, and the options that name it. */
+#define SUBJECT_SECRET_ID "s0"
+#define SUBJECT_SECRET    "letmein"
+bool subject_encrypted(const struct program *p);
+/* Adds what opens a layer: the key of it and of those below.  Nothing where nothing is encrypted.
+ */
+void subject_key_options(const struct program *p, unsigned layer, struct value *options);
 const char *subject_format(const struct program *p, unsigned layer); /* overlays are qcow2 */
 const char *
 subject_base_format(const struct program *p); /* of SUBJECT_BASE: vmdk takes only its own */

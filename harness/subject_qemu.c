@@ -88,6 +88,71 @@ static int img_output(struct subject *s, struct strbuf *output, const char *cons
 
 #define IMG(s, err, ...) img_output(s, NULL, (const char *const[]){__VA_ARGS__, NULL}, err)
 
+/* How a program of QEMU's is told of an image: switches, and the name behind them.  chain: it opens
+ * the backing files too, and wants their keys. */
+struct target {
+    const char *args[4];
+    int n;
+    char *name;
+};
+
+static struct target target_of(const struct subject *s, unsigned layer, bool chain)
+{
+    const struct qemu *q = s->state;
+    const char *format = subject_format(&q->p, layer);
+    struct target t = {.name = layer_name(s, layer)};
+    if (!subject_encrypted(&q->p)) {
+        t.args[t.n++] = "-f";
+        t.args[t.n++] = format;
+        return t;
+    }
+    struct value *options = value_dict();
+    struct strbuf text = STRBUF_INIT;
+    struct dict_iter it;
+    subject_key_options(&q->p, layer, options);
+    strbuf_printf(&text, "driver=%s,file.filename=%s", format, t.name);
+    DICT_FOREACH (it, options) {
+        if (chain || strncmp(it.key, "backing.", 8) != 0) {
+            strbuf_printf(&text, ",%s=%s", it.key, value_get_str(it.value));
+        }
+    }
+    value_free(options);
+    mem_free(t.name);
+    t.name = strbuf_take(&text);
+    t.args[t.n++] = "--object";
+    t.args[t.n++] = "secret,id=" SUBJECT_SECRET_ID ",data=" SUBJECT_SECRET;
+    t.args[t.n++] = "--image-opts";
+    return t;
+}
+
+/* `qemu-img WORDS... TARGET SIZE`; NULLs among the words are left out, size may be NULL. */
+static int img_on_top(struct subject *s, struct strbuf *output, struct error **err,
+                      const char *const *words, int n_words, const char *size)
+{
+    const struct qemu *q = s->state;
+    struct target t = target_of(s, q->layers - 1, strcmp(words[0], "info") != 0);
+    const char *args[MAX_ARGS];
+    int n = 0;
+    for (int i = 0; i < n_words; i++) {
+        if (words[i]) {
+            args[n++] = words[i];
+        }
+    }
+    for (int i = 0; i < t.n; i++) {
+        args[n++] = t.args[i];
+    }
+    args[n++] = t.name;
+    args[n++] = size;
+    args[n] = NULL;
+    int ret = img_output(s, output, args, err);
+    mem_free(t.name);
+    return ret;
+}
+
+#define IMG_TOP(s, err, size, ...)                                                                 \
+    img_on_top(s, NULL, err, (const char *const[]){__VA_ARGS__},                                   \
+               sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *), size)
+
 /* ---- the qemu-io session ---- */
 
 static int session_end(struct subject *s, struct error **err)
@@ -105,10 +170,12 @@ static int session_end(struct subject *s, struct error **err)
 static int session_start(struct subject *s, struct error **err)
 {
     struct qemu *q = s->state;
-    char *name = layer_name(s, q->layers - 1);
-    char *argv[] = {
-        q->io, "-d", "unmap", "-t", "writeback", "-f", (char *)subject_format(&q->p, q->layers - 1),
-        name,  NULL};
+    struct target t = target_of(s, q->layers - 1, true);
+    char *argv[12] = {q->io, "-d", "unmap", "-t", "writeback"};
+    for (int i = 0; i < t.n; i++) {
+        argv[5 + i] = (char *)t.args[i];
+    }
+    argv[5 + t.n] = t.name;
     int ret = pipe_start(&q->session, argv);
     if (ret == 0 && pipe_answer(&q->session, PROMPT) < 0) {
         char *said = str_dup(q->session.answer.s ? q->session.answer.s : "");
@@ -117,7 +184,7 @@ static int session_start(struct subject *s, struct error **err)
         error_set(err, EIO, "%.*s", (int)strcspn(said, "\n"), said);
         mem_free(said);
     }
-    mem_free(name);
+    mem_free(t.name);
     return ret;
 }
 
@@ -198,6 +265,10 @@ static int make_layer(struct subject *s, unsigned layer, const char *backing,
     char size[32], *prefix = file_name(s, ""), *options = subject_options(&q->p, prefix, layer > 0);
     char *name = layer_name(s, layer);
     int n = 4;
+    if (subject_encrypted(&q->p)) {
+        args[n++] = "--object";
+        args[n++] = "secret,id=" SUBJECT_SECRET_ID ",data=" SUBJECT_SECRET;
+    }
     if (*options) {
         args[n++] = "-o";
         args[n++] = options;
@@ -265,26 +336,28 @@ static void qemu_close(struct subject *s)
 /* With the image closed: runs one qemu-img command and opens it again. */
 static int image_op(struct subject *s, const struct op *op, struct error **err)
 {
-    struct qemu *q = s->state;
-    const char *format = subject_format(&q->p, q->layers - 1);
     static const char *const actions[OP_KINDS] = {
         [OP_SNAPSHOT] = "-c", [OP_APPLY] = "-a", [OP_DELSNAP] = "-d"};
-    char size[32], prealloc[48], *name = layer_name(s, q->layers - 1);
+    char size[32], prealloc[48];
     int ret = session_end(s, err);
     if (ret == 0 && op->kind == OP_RESIZE) {
         snprintf(size, sizeof(size), "%lld", (long long)op->bytes);
         snprintf(prealloc, sizeof(prealloc), "--preallocation=%s", prealloc_names[op->prealloc]);
-        ret = op->prealloc == PREALLOC_OFF
-                  ? IMG(s, err, "resize", "-q", "--shrink", "-f", format, name, size)
-                  : IMG(s, err, "resize", "-q", "--shrink", "-f", format, prealloc, name, size);
+        ret = IMG_TOP(s, err, size, "resize", "-q", "--shrink",
+                      op->prealloc == PREALLOC_OFF ? NULL : prealloc);
     } else if (ret == 0 && op->kind == OP_AMEND) {
-        ret = IMG(s, err, "amend", "-q", "-f", format, "-o", op->text, name);
+        ret = IMG_TOP(s, err, NULL, "amend", "-q", "-o", op->text);
     } else if (ret == 0 && op->kind == OP_COMMIT) {
-        ret = IMG(s, err, "commit", "-q", "-f", format, name);
+        ret = IMG_TOP(s, err, NULL, "commit", "-q");
+    } else if (ret == 0 && subject_encrypted(&((struct qemu *)s->state)->p)) {
+        ret = IMG_TOP(s, err, NULL, "snapshot", "-q", actions[op->kind], op->text);
     } else if (ret == 0) {
+        /* Without a format, as people do: qemu-img snapshot takes none. */
+        struct qemu *q = s->state;
+        char *name = layer_name(s, q->layers - 1);
         ret = IMG(s, err, "snapshot", "-q", actions[op->kind], op->text, name);
+        mem_free(name);
     }
-    mem_free(name);
     if (ret == SUBJECT_ERROR) {
         return ret;
     }
@@ -418,17 +491,13 @@ static int qemu_verify(struct subject *s, const struct shadow *sh, struct error 
 
 static struct value *img_json(struct subject *s, const char *command, struct error **err)
 {
-    struct qemu *q = s->state;
     struct strbuf text = STRBUF_INIT;
-    char *name = layer_name(s, q->layers - 1);
-    const char *const args[] = {
-        command, "-U", "--output=json", "-f", subject_format(&q->p, q->layers - 1), name, NULL};
+    const char *const words[] = {command, "-U", "--output=json"};
     struct value *v = NULL;
-    if (img_output(s, &text, args, err) == 0) {
+    if (img_on_top(s, &text, err, words, 3, NULL) == 0) {
         v = json_parse(text.s, err);
     }
     strbuf_free(&text);
-    mem_free(name);
     return v;
 }
 
@@ -468,10 +537,12 @@ static int qemu_check(struct subject *s, struct subject_check *out, struct error
 {
     struct qemu *q = s->state;
     struct strbuf text = STRBUF_INIT;
-    char *name = layer_name(s, q->layers - 1);
-    char *argv[] = {
-        q->img, "check", "--output=json", "-f", (char *)subject_format(&q->p, q->layers - 1),
-        name,   NULL};
+    struct target t = target_of(s, q->layers - 1, true);
+    char *argv[12] = {q->img, "check", "--output=json"};
+    for (int i = 0; i < t.n; i++) {
+        argv[3 + i] = (char *)t.args[i];
+    }
+    argv[3 + t.n] = t.name;
     int ret = session_end(s, err);
     int status = ret < 0 ? -1 : pipe_run(argv, &text);
     memset(out, 0, sizeof(*out));
@@ -494,7 +565,7 @@ static int qemu_check(struct subject *s, struct subject_check *out, struct error
                   text.s ? text.s : "");
     }
     strbuf_free(&text);
-    mem_free(name);
+    mem_free(t.name);
     return ret == 0 ? session_start(s, err) : ret;
 }
 

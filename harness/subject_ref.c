@@ -15,6 +15,7 @@
 #include "ref/block/backend.h"
 #include "ref/block/image_info.h"
 #include "ref/block/image_make.h"
+#include "ref/block/secret.h"
 #include "ref/block/snapshot.h"
 #include "ref/engine/world.h"
 #include "ref/protocol/sim.h"
@@ -96,6 +97,7 @@ static struct blk *open_image(struct subject *s, unsigned layer, unsigned flags,
     struct value *options = value_dict();
     char *name = layer_name(s, layer);
     dict_put_str(options, "driver", format_of(s, layer));
+    subject_key_options(&r->p, layer, options);
     struct blk *b = blk_open(r->w, name, NULL, options, flags, err);
     mem_free(name);
     return b;
@@ -229,6 +231,7 @@ static void start(struct subject *s, const struct program *p, unsigned layers)
     r->layers = layers;
     r->w = world_new(r->process, &cfg);
     block_set_drivers(r->w, &all_drivers);
+    secret_add(r->w, SUBJECT_SECRET_ID, SUBJECT_SECRET, strlen(SUBJECT_SECRET), NULL);
     if (!s->dir) {
         make_disks(s);
     }
@@ -404,6 +407,9 @@ static int write_held(struct subject *s, const struct held *h, bool base_is_file
     char *name = r->layers > 1 ? layer_name(s, r->layers - 2) : file_name(s, SUBJECT_BASE);
     dict_put_str(options, "driver",
                  base_is_file ? subject_base_format(&r->p) : format_of(s, r->layers - 2));
+    if (!base_is_file) {
+        subject_key_options(&r->p, r->layers - 2, options);
+    }
     struct blk *b = blk_open(r->w, name, NULL, options, OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP, err);
     int ret = b ? 0 : -EIO;
     if (ret == 0 && blk_length(b) < h->length) {

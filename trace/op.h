@@ -79,7 +79,7 @@ void op_fill(void *buf, uint32_t seed, int64_t offset, size_t len);
 /* A program: an image and the operations on it. */
 struct program {
     char format[16];   /* "raw", "qcow2" ... */
-    char options[160]; /* as for create -o, without size */
+    char options[256]; /* as for create -o, without size */
     int64_t size;
     bool backing; /* starts as an overlay of a raw image with a known pattern */
     struct op *ops;

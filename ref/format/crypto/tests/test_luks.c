@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
+#include "fault/crash.h"
 #include "ref/base/bytes.h"
 #include "ref/base/rng.h"
 #include "ref/block/secret.h"
@@ -533,6 +534,78 @@ static void hostile_qcow2(struct rig *r)
     }
 }
 
+/* ---- power cuts ---- */
+
+/* Opens with the secret, and then reads as it should. */
+static bool opens(struct rig *r, const char *file, const char *options)
+{
+    struct error *err = NULL;
+    struct value *o = opts_parse(options, NULL, &err);
+    struct blk *b = blk_open(r->w, file, NULL, o, 0, &err);
+    if (!b) {
+        rig_expect(&err, WRONG);
+        return false;
+    }
+    rig_check(b, 0, 4096, 7);
+    blk_unref(b);
+    return true;
+}
+
+/* Half-written key material is no news: the header is what must not tear. */
+static bool is_header(const struct disk_op *op, void *opaque)
+{
+    return op->bytes <= 1024;
+}
+
+/* What each cut leaves while key slots change: the old password opens it, or the new one does. */
+static void cut_amend(struct rig *r, const char *open, const char *changes, const char *after)
+{
+    struct crash_bounds bounds = crash_bounds_default;
+    struct disk_set base = {.n = 1, .disk = {disk_clone(r->disk[0])}};
+    struct crash_state st;
+    unsigned before = 0, behind = 0;
+    disk_log_reset(r->log);
+    amend_ok(r, open, changes, false);
+    bounds.tearable = is_header;
+    struct crash_iter *it = crash_iter_new(&base, r->log, &bounds);
+    while (crash_iter_next(it, &st)) {
+        struct disk *copy = disk_clone(st.set->disk[0]);
+        struct sim_disk d = {.disk = copy};
+        sim_register(r->w, "cut", &d);
+        bool old = opens(r, "sim:cut", open), new = opens(r, "sim:cut", after);
+        assert_true(old || new);
+        before += old;
+        behind += new;
+        sim_unregister(r->w, "cut");
+        disk_free(copy);
+    }
+    assert_true(before > 0 && behind > 0);
+    assert_true(crash_iter_stats(it).distinct > 2);
+    crash_iter_free(it);
+    disk_free(base.disk[0]);
+}
+
+static void fill_some(struct rig *r, const char *open)
+{
+    struct blk *b = rig_open(r, "sim:d0", open, RW);
+    assert_int_equal(rig_fill(b, 0, 4096, 7), 0);
+    blk_unref(b);
+}
+
+static void cuts(struct rig *r)
+{
+    make(r, &driver_luks, "size=64k,key-secret=s0");
+    fill_some(r, LUKS_OPEN);
+    cut_amend(r, LUKS_OPEN, "state=active,new-secret=s1", "driver=luks,key-secret=s1");
+    cut_amend(r, LUKS_OPEN, "state=inactive,old-secret=s0", "driver=luks,key-secret=s1");
+    make(r, &driver_qcow2, "size=64k,encrypt.key-secret=s0,encrypt.format=luks");
+    fill_some(r, "driver=qcow2,encrypt.key-secret=s0");
+    cut_amend(r, "driver=qcow2,encrypt.key-secret=s0", "encrypt.state=active,encrypt.new-secret=s1",
+              "driver=qcow2,encrypt.key-secret=s1");
+    cut_amend(r, "driver=qcow2,encrypt.key-secret=s0", "encrypt.state=inactive,encrypt.keyslot=0",
+              "driver=qcow2,encrypt.key-secret=s1");
+}
+
 /* ---- secrets ---- */
 
 static int add_secret(struct rig *r, const char *props, struct error **err)
@@ -610,6 +683,7 @@ TEST(open_refusals)
 TEST(hostile_luks)
 TEST(truncated)
 TEST(hostile_qcow2)
+TEST(cuts)
 TEST(secret_forms)
 
 int main(void)
@@ -628,6 +702,7 @@ int main(void)
         cmocka_unit_test(test_hostile_luks),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_hostile_qcow2),
+        cmocka_unit_test(test_cuts),
         cmocka_unit_test(test_secret_forms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
