@@ -34,7 +34,7 @@ static const char usage[] =
     "--save writes a reproducer with the captured log; such a file is a PROGRAM, too.\n";
 
 struct args {
-    const char *subject, *only, *save, *dump, *file, *image;
+    const char *subject, *only, *save, *dump, *file, *image, *modes;
     unsigned sector, workers, findings, cuts, ops, random, further;
     unsigned long part, parts;
     uint64_t max, seed;
@@ -89,6 +89,8 @@ static bool take_value(struct args *a, const char *word, const char *v)
         a->workers = (unsigned)atoi(v);
     } else if (!strcmp(word, "--max")) {
         a->max = strtoull(v, NULL, 10);
+    } else if (!strcmp(word, "--modes") && a->faults) {
+        a->modes = v;
     } else if (!strcmp(word, "--cuts") && a->faults) {
         a->cuts = (unsigned)atoi(v);
     } else if (!strcmp(word, "--exhaustive")) {
@@ -326,6 +328,10 @@ static int faults(const struct args *a, struct outside *x, struct program *p, st
     struct outside_fault_counts n = {0};
     o.kmax = (unsigned)a->max;
     o.cuts = a->cuts;
+    o.modes = fault_modes_parse(a->modes ? a->modes : "EIO,EIO+,ENOSPC,short");
+    if (!o.modes) {
+        return error_set(err, EINVAL, "unknown way to fail in '%s'", a->modes);
+    }
     o.max_findings = a->findings;
     o.only = a->only;
     struct heard_faults h = {a, p, false};

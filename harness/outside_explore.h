@@ -60,8 +60,9 @@ struct outside_fault_counts {
 typedef void outside_fault_found(void *opaque, const struct fault_finding *f,
                                  const struct capture *c);
 /*
- * Each request of each kind fails with EIO and ENOSPC (as o->modes says), one a run; or (o->only)
- * just that plan. A finding's state is NULL, or the id of a cut in the log of that run.
+ * Each request of each kind goes wrong in each of the ways of o->modes, one a run (hung ones are
+ * left out: QEMU waits for them for ever); or (o->only) just that plan.  Of silent ways it is only
+ * demanded that QEMU lives.  A finding's state is NULL, or the id of a cut in the log of that run.
  */
 int outside_faults(struct outside *x, const struct program *p, const struct fault_options *o,
                    outside_fault_found *found, void *opaque, struct outside_fault_counts *counts,

@@ -89,6 +89,18 @@ static uint64_t all_fired(const struct fault_plan *plan)
     return fired;
 }
 
+/* Of a disk that lies only this can be demanded: QEMU neither dies nor hangs. */
+static bool silent(const struct fault_plan *plan)
+{
+    for (int i = 0; i < plan->n; i++) {
+        enum fault_kind k = plan->entries[i].kind;
+        if (k == FAULT_TORN || k == FAULT_LOST || k == FAULT_STALE || k == FAULT_MISDIRECTED) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* One run; returns whether a fault fired, < 0 when it could not be done. */
 static int run(struct faulting *f, struct fault_plan *plan, struct error **err)
 {
@@ -105,7 +117,7 @@ static int run(struct faulting *f, struct fault_plan *plan, struct error **err)
     if (c.rec.wrong) {
         report(f, plan, NULL, c.rec.why.s);
     }
-    if (fired || plan->n == 0 || f->o->only) {
+    if ((fired || plan->n == 0 || f->o->only) && (f->o->only || !silent(plan))) {
         judge(f, plan, &c, &c.rec.end, &c.rec.oracle, NULL);
         judge_flushed(f, plan, &c);
         judge_cuts(f, plan, &c);
@@ -114,13 +126,19 @@ static int run(struct faulting *f, struct fault_plan *plan, struct error **err)
     return fired;
 }
 
-static int fail_kind(struct faulting *f, enum fault_iotype type, int error, struct error **err)
+static int fail_kind(struct faulting *f, enum fault_iotype type, const struct fault_mode *w,
+                     struct error **err)
 {
     int fired = 1;
     for (unsigned k = 1; fired > 0 && !enough(f) && (!f->o->kmax || k <= f->o->kmax); k++) {
         struct fault_plan plan;
-        struct fault_entry e = {
-            .kind = FAULT_ERROR, .error = error, .label = -1, .iotypes = 1u << type, .nth = k};
+        struct fault_entry e = {.kind = w->kind,
+                                .error = w->error,
+                                .arg = w->arg,
+                                .sticky = w->sticky,
+                                .label = -1,
+                                .iotypes = 1u << type,
+                                .nth = k};
         fault_plan_init(&plan);
         fault_plan_add(&plan, &e);
         fired = run(f, &plan, err);
@@ -140,10 +158,8 @@ static int fail_all(struct faulting *f, struct error **err)
     for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
         for (int m = 0; ret == 0 && m < FAULT_MODES && !enough(f); m++) {
             const struct fault_mode *w = &fault_modes[m];
-            /* A host says EIO or ENOSPC; what the other ways teach, the reference is asked. */
-            bool likely = w->error == EIO || w->error == ENOSPC;
-            if (f->o->modes >> m & 1 && w->kind == FAULT_ERROR && !w->sticky && likely) {
-                ret = fail_kind(f, types[i], w->error, err);
+            if (f->o->modes >> m & 1 && w->kind != FAULT_HUNG) {
+                ret = fail_kind(f, types[i], w, err);
             }
         }
     }

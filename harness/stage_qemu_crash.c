@@ -17,7 +17,7 @@
 #include "ref/base/mem.h"
 
 #define STAGE      "qemu-crash"
-#define MAX_STATES 40 /* of one program */
+#define MAX_STATES 24 /* of one program */
 
 struct qemu_stage {
     struct campaign *c;

@@ -148,6 +148,33 @@ static void test_lost_flushes_are_found(void **state)
     }
 }
 
+/* Over NBD FUA and discards come as such; a disk that forgets flushes is caught as well. */
+static void test_nbd(void **state)
+{
+    static const char *const programs[] = {
+        "image raw 1M\nwrite 0 8k 1\nflush\nwrite 4k 8k 2 fua\nzero 0 4k\ndiscard 64k 64k\n",
+        "image qcow2 1M cluster_size=4k\nwrite 0 8k 1\nflush\nwrite 4k 8k 2 fua\n",
+    };
+    struct outside_options o = outside_options_default;
+    struct program p;
+    NEED(f);
+    o.nbd = true;
+    o.crash.bounds.max_states = 30;
+    for (size_t i = 0; i < 2 * ARRAY_SIZE(programs); i++) {
+        struct outside_counts n = {0};
+        struct heard h = {0};
+        o.drop_flushes = i % 2;
+        assert_int_equal(program_parse(programs[i / 2], &p, NULL), 0);
+        assert_int_equal(outside_crash_program(f->x, &p, &o, hear, &h, &n, NULL, NULL), 0);
+        if (h.n && !o.drop_flushes) {
+            print_error("%s: %s\n", h.id, h.why);
+        }
+        assert_int_equal(h.n > 0, o.drop_flushes);
+        forget(&h);
+        program_free(&p);
+    }
+}
+
 static void test_captures_repeat(void **state)
 {
     struct outside_options o = outside_options_default;
@@ -207,8 +234,7 @@ static void test_faults(void **state)
     struct heard h = {0};
     struct program p;
     NEED(f);
-    static const int errors[] = {28, 0};
-    o.errors = errors;
+    o.modes = fault_modes_parse("ENOSPC");
     assert_int_equal(
         program_parse("image qcow2 1M cluster_size=4k\nwrite 0 4k 1\nflush\n", &p, NULL), 0);
     assert_int_equal(outside_faults(f->x, &p, &o, hear_fault, &h, &n, NULL), 0);
@@ -268,9 +294,13 @@ static void test_forked_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_quiet),           cmocka_unit_test(test_lost_flushes_are_found),
-        cmocka_unit_test(test_captures_repeat), cmocka_unit_test(test_hostile_captures_are_refused),
-        cmocka_unit_test(test_faults),          cmocka_unit_test(test_programs_parse_again),
+        cmocka_unit_test(test_quiet),
+        cmocka_unit_test(test_lost_flushes_are_found),
+        cmocka_unit_test(test_nbd),
+        cmocka_unit_test(test_captures_repeat),
+        cmocka_unit_test(test_hostile_captures_are_refused),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_programs_parse_again),
         cmocka_unit_test(test_forked_runs),
     };
     return cmocka_run_group_tests(tests, begin, end);
