@@ -17,6 +17,7 @@ extern const struct block_driver driver_vdi;
 extern const struct block_driver driver_dmg;
 extern const struct block_driver driver_vpc;
 extern const struct block_driver driver_parallels;
+extern const struct block_driver driver_vhdx;
 extern const struct block_driver driver_vmdk;
 
 #endif

@@ -26,6 +26,7 @@ static const struct driver_entry entries[] = {
     {.drv = &driver_dmg},
     {.drv = &driver_vpc},
     {.drv = &driver_parallels},
+    {.drv = &driver_vhdx},
     {.drv = &driver_vmdk},
     {.drv = NULL},
 };

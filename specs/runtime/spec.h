@@ -194,6 +194,7 @@ const struct spec_format *spec_vdi(void);
 const struct spec_format *spec_dmg(void);
 const struct spec_format *spec_vpc(void);
 const struct spec_format *spec_parallels(void);
+const struct spec_format *spec_vhdx(void);
 const struct spec_format *spec_vmdk(void);
 
 #endif

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include "ref/base/mem.h"
+#include "ref/format/grow.h"
 
 /* A part of a request that one run of clusters serves: neighbours on the host, or all without. */
 struct run {
@@ -99,7 +100,7 @@ static int grow(struct parallels *s, int64_t host, const struct request *r)
     int ret = 0;
     if (!falloc || len < host) {
         len = falloc ? host : more;
-        ret = child_truncate(s->n->file, len, false, PREALLOC_OFF, REQ_ZERO_GROWN, NULL);
+        ret = format_grow_zeroed(s->n->file, host, len, r);
     }
     return ret < 0 || !falloc
                ? ret
