@@ -198,9 +198,12 @@ void fault_judge(struct faulting *x, struct fault_plan *plan, const struct recor
     case HARM_METADATA:
         judge_survival(x, plan, rec);
         return;
-    case HARM_DATA:
-        look_at_end(x, plan, rec, LOOK_REPAIR);
+    case HARM_DATA: {
+        /* Data that never came to the end of the file: some formats' check notices, and may. */
+        bool strict = !strcmp(x->p->format, "qcow2") || !strcmp(x->p->format, "raw");
+        look_at_end(x, plan, rec, strict ? LOOK_REPAIR : LOOK_UNCHECKED);
         return;
+    }
     case HARM_NONE:
         look_at_end(x, plan, rec, failed_half_way(rec) ? 0 : LOOK_CLEAN);
         break;

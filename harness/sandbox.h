@@ -79,6 +79,7 @@ enum look {
     LOOK_CLEAN = 1, /* no cut happened: check must find nothing at all */
     LOOK_REPAIR =
         2, /* also open for writing (which repairs what open repairs), check and read again */
+    LOOK_UNCHECKED = 8, /* what check says is not judged: only what opens and is read */
     LOOK_SPEC = 4, /* the spec checker judges, too; always when the driver's check finds errors */
 };
 struct looked {

@@ -12,7 +12,7 @@
 static int flush_call(struct node *n, int (*fn)(struct node *n, const struct request *r),
                       const struct request *parent)
 {
-    struct request r = {.op = REQ_FLUSH, .label = LABEL_NONE, .parent = parent};
+    struct request r = {.op = REQ_FLUSH, .label = LABEL_FLUSH_TO_DISK, .parent = parent};
     if (parent) {
         r.tag = parent->tag;
         r.origin = parent->origin;

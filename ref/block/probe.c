@@ -34,7 +34,7 @@ static int read_start(struct node *file, uint8_t *buf, size_t size, struct error
     if (!c) {
         return -EPERM;
     }
-    int r = child_pread(c, 0, buf, len, LABEL_NONE, NULL);
+    int r = child_pread(c, 0, buf, len, LABEL_PROBE_READ, NULL);
     graph_detach_root(c);
     return r < 0 ? r : (int)len;
 }

@@ -227,12 +227,9 @@ static void in_flight(struct node *n, const struct change *c, enum label label)
     sched_point(n->w, &pt);
 }
 
-/*
- * Does the change, or only its first `part` bytes, and logs it.  failed: it is logged as an op that
- * did not complete.
- */
+/* Does the change, or only its first `part` bytes, and logs what it does as an op of its own. */
 static int carry_out(struct node *n, struct sim_entry *e, const struct change *c,
-                     const struct request *r, int64_t part, bool failed)
+                     const struct request *r, int64_t part)
 {
     struct disk_log *log = e->d.log;
     if (!log) {
@@ -246,17 +243,12 @@ static int carry_out(struct node *n, struct sim_entry *e, const struct change *c
                          .label = r->label,
                          .tag = r->tag,
                          .offset = c->offset,
-                         .bytes = failed ? c->bytes : part};
+                         .bytes = part};
     size_t i = disk_log_begin(log, &op, c->data);
     in_flight(n, c, r->label);
     keep_past(e, c);
-    int ret;
-    if (part == c->bytes || !failed) {
-        ret = disk_op_apply(e->d.disk, disk_log_op(log, i));
-    } else {
-        ret = disk_op_apply_part(e->d.disk, disk_log_op(log, i), 0, part);
-    }
-    if (ret < 0 || failed) {
+    int ret = disk_op_apply(e->d.disk, disk_log_op(log, i));
+    if (ret < 0) {
         disk_log_fail(log, i);
     } else {
         disk_log_end(log, i);
@@ -293,13 +285,13 @@ static int change_disk(struct node *n, struct change *c, enum fault_iotype type,
         return 0;
     case FAULT_SHORT:
         if (part_of(v.arg, c->offset, c->bytes) > 0) {
-            carry_out(n, e, c, r, part_of(v.arg, c->offset, c->bytes), true);
+            carry_out(n, e, c, r, part_of(v.arg, c->offset, c->bytes));
         }
         return -v.error;
     case FAULT_TORN:
         if (c->kind == DISK_OP_WRITE || c->kind == DISK_OP_ZERO) {
             int64_t part = part_of(v.arg, c->offset, c->bytes);
-            return part ? carry_out(n, e, c, r, part, false) : 0;
+            return part ? carry_out(n, e, c, r, part) : 0;
         }
         break;
     case FAULT_MISDIRECTED:
@@ -311,7 +303,7 @@ static int change_disk(struct node *n, struct change *c, enum fault_iotype type,
     default:
         break;
     }
-    return carry_out(n, e, c, r, c->bytes, false);
+    return carry_out(n, e, c, r, c->bytes);
 }
 
 /* ---- the driver ---- */

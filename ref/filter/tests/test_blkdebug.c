@@ -169,7 +169,7 @@ static void refusals(struct rig *r)
     rig_open_fails(r, "blkdebug:x", NULL, RW, "blkdebug requires both config file and image path");
     rig_open_fails(r, NULL, "driver=blkdebug", RW,
                    "A block device must be specified for \"image\"");
-    rig_open_fails(r, "blkdebug:/nonexistent:sim:d0", NULL, RW,
+    rig_open_fails(r, "blkdebug:/nonexistent/config:sim:d0", NULL, RW,
                    "Could not read blkdebug config file: No such file or directory");
     rig_open_fails(r, NULL, ON_D0 ",inject-error.0.event=foo", RW, "invalid parameter value: foo");
     rig_open_fails(r, NULL, ON_D0 ",foo=bar", RW,

@@ -150,6 +150,7 @@ static int write_header(struct qcow2 *s, struct error **err)
 {
     int ret = qcow2_header_write(s);
     ret = ret < 0 ? ret : child_flush(s->n->file, NULL);
+    s->header_unsure |= ret < 0;
     return ret < 0 ? error_set_errno(err, -ret, "Failed to update the image header") : 0;
 }
 
@@ -369,7 +370,8 @@ int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress,
         .total = (w.version != s->version) + (w.refcount_bits != s->refcount_bits),
     };
     co_lock(s->w, &s->lock);
-    ret = up(s, &w, &p, err);
+    ret = qcow2_may_change(s);
+    ret = ret < 0 ? error_set_errno(err, -ret, "Could not update the header") : up(s, &w, &p, err);
     ret = ret < 0 ? ret : set_keys(s, opts, &w, force, err);
     co_unlock(s->w, &s->lock);
     if (ret == 0 && w.size) {

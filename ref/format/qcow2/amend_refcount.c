@@ -202,6 +202,7 @@ static int switch_over(struct rewrite *r, uint64_t **old, struct error **err)
     s->refcount_order = r->order;
     int ret = qcow2_header_write(s);
     ret = ret < 0 ? ret : child_flush(s->n->file, NULL);
+    s->header_unsure |= ret < 0;
     if (ret < 0) {
         s->reftable_offset = old_offset;
         s->reftable_clusters = old_clusters;

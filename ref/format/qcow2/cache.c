@@ -291,6 +291,16 @@ static void clean_in_time(struct qcow2_cache *c)
     }
 }
 
+/* refblock_load is announced where a block is about to be changed, cached or not. */
+static int load_table(struct qcow2_cache *c, uint64_t offset, void *data, const struct request *r)
+{
+    bool l2 = c->kind == CACHE_L2;
+    struct iov q;
+    iov_single(&q, data, c->entry_size);
+    return child_preadv(c->s->n->file, (int64_t)offset, c->entry_size, &q, 0,
+                        l2 ? 0 : REQ_ANNOUNCED, l2 ? LABEL_L2_LOAD : LABEL_REFBLOCK_LOAD, r);
+}
+
 static int get(struct qcow2_cache *c, uint64_t offset, uint8_t **table, bool read,
                const struct request *r)
 {
@@ -315,9 +325,7 @@ static int get(struct qcow2_cache *c, uint64_t offset, uint8_t **table, bool rea
             return -ENOMEM;
         }
         if (read) {
-            /* refblock_load is announced where a block is about to be changed, cached or not. */
-            enum label label = c->kind == CACHE_L2 ? LABEL_L2_LOAD : LABEL_TABLE_LOAD;
-            ret = child_pread(s->n->file, (int64_t)offset, e->data, c->entry_size, label, r);
+            ret = load_table(c, offset, e->data, r);
             if (ret < 0) {
                 mem_free(e);
                 return ret;

@@ -86,8 +86,10 @@ static int write_count(struct qcow2 *s)
 {
     uint8_t buf[4];
     store_be32(buf, s->nb_snapshots);
-    return child_pwrite_sync(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, buf, sizeof(buf),
-                             LABEL_HEADER_UPDATE, NULL);
+    int ret = child_pwrite_sync(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, buf, sizeof(buf),
+                                LABEL_HEADER_UPDATE, NULL);
+    s->header_unsure |= ret < 0;
+    return ret;
 }
 
 int check_fix_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix, bool rewrite)

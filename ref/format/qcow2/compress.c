@@ -135,7 +135,8 @@ static int store(struct qcow2 *s, uint64_t guest, const uint8_t *data, unsigned 
     co_lock(s->w, &s->lock);
     qcow2_wait_allocs(s, guest, s->cluster_size);
     qcow2_alloc_register(s, a);
-    int ret = s->dead ? -ENOMEDIUM : qcow2_check_compressible(s, guest, r);
+    int ret = qcow2_may_change(s);
+    ret = ret < 0 ? ret : qcow2_check_compressible(s, guest, r);
     int64_t host = ret < 0 ? ret : qcow2_alloc_bytes(s, bytes);
     ret = host < 0 ? (int)host : qcow2_pre_write_overlap(s, 0, (uint64_t)host, bytes, true);
     if (ret == 0 && ((uint64_t)host & ~s->cluster_offset_mask ||

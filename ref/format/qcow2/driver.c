@@ -114,6 +114,7 @@ static int clear_autoclear(struct qcow2 *s, unsigned flags, struct error **err)
     int ret = qcow2_header_write(s);
     if (ret == 0) {
         ret = child_flush(s->n->file, NULL);
+        s->header_unsure |= ret < 0;
     }
     return ret < 0 ? error_set_errno(err, -ret, "Could not update qcow2 header") : 0;
 }
@@ -372,7 +373,7 @@ int qcow2_change_backing(struct node *n, const char *file, const char *format)
     co_lock(s->w, &s->lock);
     s->image_backing_file = str_dup(file && *file ? file : NULL);
     s->image_backing_format = str_dup(format && *format ? format : NULL);
-    int ret = s->dead ? -ENOMEDIUM : qcow2_header_write(s);
+    int ret = s->dead ? -ENOMEDIUM : qcow2_header_write(s); /* settles it, too */
     if (ret < 0) {
         mem_free(s->image_backing_file);
         mem_free(s->image_backing_format);

@@ -85,7 +85,6 @@ static int adopt_tables(struct qcow2 *s)
     s->reftable_size = (uint32_t)(s->cluster_size / 8);
     s->reftable_used = 0;
     s->l1_offset = L1 * s->cluster_size;
-    s->l1_unsure = false;
     s->free_cluster_index = s->free_byte_offset = 0;
     qcow2_process_discards(s, -ECANCELED); /* the file is cut anyway */
     return 0;
@@ -158,7 +157,8 @@ int qcow2_make_empty(struct node *n)
     struct error *err = NULL;
     co_lock(s->w, &s->lock);
     qcow2_wait_allocs(s, 0, INT64_MAX);
-    int ret = s->dead ? -ENOMEDIUM : can_reset(s) ? reset(s, &err) : discard_all(s);
+    int ret = qcow2_may_change(s);
+    ret = ret < 0 ? ret : can_reset(s) ? reset(s, &err) : discard_all(s);
     error_free(err);
     co_unlock(s->w, &s->lock);
     return ret;

@@ -539,10 +539,27 @@ int qcow2_header_write(struct qcow2 *s)
             }
             ret = child_pwrite(s->n->file, 0, buf, (int64_t)s->cluster_size, LABEL_HEADER_UPDATE,
                                NULL);
+            s->header_unsure |= ret < 0;
         }
     }
     mem_free(buf);
     return ret;
+}
+
+int qcow2_settle_header(struct qcow2 *s)
+{
+    if (!s->header_unsure) {
+        return 0;
+    }
+    int ret = qcow2_header_write(s);
+    ret = ret < 0 ? ret : child_flush(s->n->file, NULL);
+    s->header_unsure = ret < 0;
+    return ret;
+}
+
+int qcow2_may_change(struct qcow2 *s)
+{
+    return s->dead ? -ENOMEDIUM : qcow2_settle_header(s);
 }
 
 /* Changes the incompatible feature bits on disk, between two flushes. */
@@ -552,7 +569,9 @@ static int write_incompatible(struct qcow2 *s, uint64_t value, enum label label)
     store_be64(buf, value);
     int ret = child_pwrite(s->n->file, QCOW2_HEADER_INCOMPATIBLE_FEATURES_OFF, buf, sizeof(buf),
                            label, NULL);
-    return ret < 0 ? ret : child_flush(s->n->file, NULL);
+    ret = ret < 0 ? ret : child_flush(s->n->file, NULL);
+    s->header_unsure |= ret < 0;
+    return ret;
 }
 
 int qcow2_mark_dirty(struct qcow2 *s)

@@ -157,9 +157,9 @@ int qcow2_write_from(struct qcow2 *s, uint64_t offset, uint64_t bytes,
                      const struct qcow2_source *data, const struct request *r)
 {
     struct qcow2_source from = *data;
-    int ret = 0;
     uint64_t host = 0;
     co_lock(s->w, &s->lock);
+    int ret = qcow2_may_change(s);
     while (bytes > 0 && ret == 0) {
         /* New clusters go behind the piece before, when that ended at a cluster's end. */
         uint64_t n = s->crypt ? MIN(bytes, encrypted_max(s, offset)) : bytes,
@@ -251,8 +251,8 @@ int qcow2_write_zeroes(struct node *n, const struct request *r)
         ret = widen_zeroes(s, &offset, &bytes, r);
     } else {
         co_lock(s->w, &s->lock);
-        ret = s->dead ? -ENOMEDIUM : 0;
     }
+    ret = ret < 0 ? ret : qcow2_may_change(s);
     if (ret == 0) {
         qcow2_wait_allocs(s, offset, bytes);
         ret = s->dead ? -ENOMEDIUM : qcow2_zeroize_range(s, offset, bytes, r->flags, r);
@@ -280,8 +280,8 @@ int qcow2_discard(struct node *n, const struct request *r)
     }
     co_lock(s->w, &s->lock);
     qcow2_wait_allocs(s, offset, bytes);
-    int ret =
-        s->dead ? -ENOMEDIUM : qcow2_discard_range(s, offset, bytes, DISCARD_REQUEST, false, r);
+    int ret = qcow2_may_change(s);
+    ret = ret < 0 ? ret : qcow2_discard_range(s, offset, bytes, DISCARD_REQUEST, false, r);
     if (ret == 0) {
         ret = qcow2_writethrough(s, r);
     }

@@ -212,15 +212,8 @@ static int activate_l1(struct qcow2 *s, uint64_t offset, uint32_t entries)
     store_be64(buf + 4, offset);
     int ret = child_pwrite_sync(s->n->file, QCOW2_HEADER_L1_SIZE_OFF, buf, sizeof(buf),
                                 LABEL_L1_GROW_ACTIVATE_TABLE, NULL);
-    s->l1_unsure = ret < 0;
+    s->header_unsure |= ret < 0;
     return ret;
-}
-
-/* After a failed switch the header may name either table: before one of them changes, it is made to
- * name ours. */
-static int settle_l1(struct qcow2 *s)
-{
-    return s->l1_unsure ? activate_l1(s, s->l1_offset, s->l1_size) : 0;
 }
 
 int qcow2_write_l1_entry(struct qcow2 *s, unsigned l1_index, const struct request *r)
@@ -231,7 +224,7 @@ int qcow2_write_l1_entry(struct qcow2 *s, unsigned l1_index, const struct reques
     for (unsigned i = 0; i < n; i++) {
         store_be64(buf + i * 8, s->l1[start + i]);
     }
-    int ret = settle_l1(s);
+    int ret = qcow2_settle_header(s);
     if (ret == 0) {
         ret = qcow2_pre_write_overlap(s, OL_ACTIVE_L1, s->l1_offset + start * 8ull, n * 8, false);
     }
@@ -387,7 +380,7 @@ int qcow2_grow_l1(struct qcow2 *s, uint64_t min_entries, bool exact)
     int ret = write_new_l1(s, (uint64_t)offset, l1, n);
     if (ret < 0) {
         mem_free(l1);
-        if (!s->l1_unsure) { /* else the header may name it: leaked */
+        if (!s->header_unsure) { /* else the header may name it: leaked */
             qcow2_free_clusters(s, (uint64_t)offset, n * 8, DISCARD_OTHER);
         }
         return ret;
@@ -407,7 +400,7 @@ int qcow2_shrink_l1(struct qcow2 *s, uint64_t entries)
         return 0;
     }
     uint64_t gone = s->l1_size - entries;
-    int ret = settle_l1(s);
+    int ret = qcow2_settle_header(s);
     if (ret < 0) {
         return ret;
     }

@@ -210,7 +210,7 @@ struct qcow2 {
 
     /* active L1 table, host byte order; NULL when empty */
     uint64_t *l1;
-    bool l1_unsure; /* the header may name another L1 table: a switch failed */
+    bool header_unsure; /* a header write failed: old or new may be there (qcow2_may_change) */
     uint64_t l1_offset;
     uint32_t l1_size;           /* entries */
     uint32_t l1_vm_state_index; /* first entry behind the guest's disk */
@@ -368,6 +368,13 @@ void qcow2_header_free(struct qcow2 *s);
 /* Rewrites header, extensions and backing name from the state, in one write; -ENOSPC when they do
  * not fit. (locked) */
 int qcow2_header_write(struct qcow2 *s);
+/*
+ * After a header write that failed, the header may be the old one or the new one.  Before anything
+ * that only one of them could name is changed, it is written as it is in memory.  Locked.
+ */
+int qcow2_settle_header(struct qcow2 *s);
+/* The same, at the start of whatever changes the image; -ENOMEDIUM when it is dead. */
+int qcow2_may_change(struct qcow2 *s);
 /* Sets/clears the dirty bit on disk, flushed; mark_clean flushes caches first. (locked) */
 int qcow2_mark_dirty(struct qcow2 *s);
 int qcow2_mark_clean(struct qcow2 *s);

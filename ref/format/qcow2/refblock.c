@@ -29,8 +29,10 @@ static int switch_table(struct qcow2 *s, uint64_t offset, uint32_t clusters)
                    "neighbours");
     store_be64(buf, offset);
     store_be32(buf + 8, clusters);
-    return child_pwrite_sync(s->n->file, QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF, buf, sizeof(buf),
-                             LABEL_REFBLOCK_ALLOC_SWITCH_TABLE, NULL);
+    int ret = child_pwrite_sync(s->n->file, QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF, buf,
+                                sizeof(buf), LABEL_REFBLOCK_ALLOC_SWITCH_TABLE, NULL);
+    s->header_unsure |= ret < 0;
+    return ret;
 }
 
 /* Blocks and table clusters so that `total` blocks cover everything up to `start` and all of
@@ -217,7 +219,8 @@ static int make_block(struct qcow2 *s, uint64_t index, uint64_t offset, uint8_t 
 int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index)
 {
     uint64_t index = cluster_index >> s->refblock_bits;
-    int64_t offset = qcow2_find_free(s, s->cluster_size);
+    int settled = qcow2_settle_header(s);
+    int64_t offset = settled < 0 ? settled : qcow2_find_free(s, s->cluster_size);
     if (offset < 0) {
         return (int)offset;
     }

@@ -13,8 +13,10 @@ static int write_size(struct qcow2 *s, uint64_t size)
 {
     uint8_t buf[8];
     store_be64(buf, size);
-    return child_pwrite_sync(s->n->file, QCOW2_HEADER_SIZE_OFF, buf, sizeof(buf),
-                             LABEL_HEADER_UPDATE, NULL);
+    int ret = child_pwrite_sync(s->n->file, QCOW2_HEADER_SIZE_OFF, buf, sizeof(buf),
+                                LABEL_HEADER_UPDATE, NULL);
+    s->header_unsure |= ret < 0;
+    return ret;
 }
 
 static uint64_t l1_entries(const struct qcow2 *s, uint64_t size)
@@ -198,7 +200,9 @@ int qcow2_truncate(struct node *n, int64_t size, bool exact, enum prealloc preal
     if (data_file_is_raw(s) && prealloc == PREALLOC_OFF && (uint64_t)size > s->virtual_size) {
         prealloc = PREALLOC_METADATA; /* what is in the raw file is in the image */
     }
-    int ret = resize(s, (uint64_t)size, prealloc, flags, err);
+    int ret = qcow2_may_change(s);
+    ret = ret < 0 ? error_set_errno(err, -ret, "Could not resize image")
+                  : resize(s, (uint64_t)size, prealloc, flags, err);
     co_unlock(s->w, &s->lock);
     return ret;
 }

@@ -160,7 +160,8 @@ int qcow2_snapshot_create(struct node *n, struct snapshot_info *sn)
 {
     struct qcow2 *s = qcow2_state(n);
     co_lock(s->w, &s->lock);
-    int ret = create(s, sn);
+    int ret = qcow2_may_change(s);
+    ret = ret < 0 ? ret : create(s, sn);
     co_unlock(s->w, &s->lock);
     return ret;
 }
@@ -207,7 +208,8 @@ static int apply(struct node *n, uint32_t i)
     }
     co_lock(s->w, &s->lock);
     const struct qcow2_snapshot *sn = &s->snapshots[i];
-    ret = qcow2_grow_l1(s, sn->l1_size, true);
+    ret = qcow2_may_change(s);
+    ret = ret < 0 ? ret : qcow2_grow_l1(s, sn->l1_size, true);
     ret = ret < 0 ? ret : qcow2_update_snapshot_refcount(s, sn->l1_offset, sn->l1_size, 1);
     ret = ret < 0 ? ret : switch_l1(s, sn);
     ret = MIN(ret, qcow2_writethrough(s, NULL));
@@ -283,7 +285,9 @@ int qcow2_snapshot_delete(struct node *n, const char *id, const char *name, stru
 {
     struct qcow2 *s = qcow2_state(n);
     co_lock(s->w, &s->lock);
-    int ret = delete (s, id, name, err);
+    int ret = qcow2_may_change(s);
+    ret = ret < 0 ? error_set_errno(err, -ret, "Failed to delete the snapshot")
+                  : delete (s, id, name, err);
     co_unlock(s->w, &s->lock);
     return ret;
 }

@@ -94,6 +94,7 @@ int qcow2_write_snapshots(struct qcow2 *s)
     store_be64(head + 4, (uint64_t)offset);
     ret = child_pwrite_sync(s->n->file, QCOW2_HEADER_NB_SNAPSHOTS_OFF, head, sizeof(head),
                             LABEL_HEADER_UPDATE, NULL);
+    s->header_unsure |= ret < 0;
     if (ret < 0) {
         return ret; /* not known which table the header names: both stay allocated */
     }
