@@ -37,7 +37,9 @@ def flags():
             "-Wall", "-Wextra", "-Wno-unused-parameter", "-Wstrict-prototypes", "-Wmissing-prototypes", "-Werror"]
 
 
-LIBS = "-lz -lbz2 -lzstd -luring -lsqlite3 -ldl -lpthread -lm".split()
+def libraries():
+    """As the Makefile links them."""
+    return re.search(r"^LIBS\s*:=(.*)$", (ROOT / "Makefile").read_text(), re.M).group(1).split()
 
 
 class Mutant:
@@ -64,7 +66,7 @@ class Mutant:
                  str(place / "src" / name), "-o", objects[-1]], ROOT)
         program = place / "blkref"
         run([*compiler, "-rdynamic", "-Wl,--as-needed", str(build / "obj/harness/main/blkref.o"), *objects,
-             str(build / "libblkref.a"), *LIBS, "-o", str(program)], ROOT)
+             str(build / "libblkref.a"), *libraries(), "-o", str(program)], ROOT)
         return program
 
 
