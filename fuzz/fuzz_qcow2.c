@@ -16,22 +16,65 @@ enum {
     EXTENTS = 24,      /* of block status that are followed */
     PIECE = 16 * 1024, /* bytes read of each */
     SPOT = 4096,       /* bytes written at a time */
+    RESIZED = 4 << 20, /* disks up to this size are resized: work goes with it */
 };
 
 struct iteration {
     struct fuzz *f;
     struct world *w;
+    struct disk_log *log;
+    struct disk *past; /* what the disk held before the operations that were not judged yet */
+    size_t seen;       /* operations of the log that were judged */
     struct error *err;
     uint8_t buf[PIECE];
 };
 
 static void quiet(void *opaque, enum report_kind kind, const char *text) {}
 
+static void broken(struct iteration *it, const char *what, int64_t offset)
+{
+    if (!it->err) {
+        error_set(&it->err, EILSEQ, "%s at %lld", what, (long long)offset);
+    }
+}
+
+/* All that is open is the image's own disk. */
+static void judge_names(struct iteration *it)
+{
+    for (struct node *n = node_next(it->w, NULL); n; n = node_next(it->w, n)) {
+        if (n->drv && n->drv->kind == DRIVER_PROTOCOL && strcmp(n->drv->name, "sim")) {
+            broken(it, "a file that the image names was opened", 0);
+        }
+    }
+}
+
 static struct blk *open_image(struct iteration *it, unsigned flags)
 {
     struct value *opts = value_dict();
     dict_put_str(opts, "driver", "qcow2");
-    return blk_open(it->w, "sim:fuzz", NULL, opts, flags, NULL);
+    struct blk *b = blk_open(it->w, "sim:fuzz", NULL, opts, flags, NULL);
+    judge_names(it);
+    return b;
+}
+
+/* Guest data that went out since the last look went over nothing that the image needed then. */
+static void judge_places(struct iteration *it)
+{
+    for (; it->seen < disk_log_len(it->log); it->seen++) {
+        const struct disk_op *op = disk_log_op(it->log, it->seen);
+        bool data = op->label == LABEL_WRITE_AIO || op->label == LABEL_COW_WRITE ||
+                    op->label == LABEL_WRITE_COMPRESSED;
+        const char *what = data && op->kind == DISK_OP_WRITE && !(op->flags & DISK_OP_FAILED)
+                               ? fuzz_metadata_at(it->past, op->offset, op->bytes)
+                               : NULL;
+        if (what && !it->err) {
+            error_set(&it->err, EILSEQ, "guest data was written over %s at %lld", what,
+                      (long long)op->offset);
+        }
+        if (op->kind <= DISK_OP_TRUNCATE && !(op->flags & DISK_OP_FAILED)) {
+            disk_op_apply(it->past, op);
+        }
+    }
 }
 
 static int read_some(struct iteration *it, struct blk *b, int64_t offset, int64_t bytes)
@@ -71,10 +114,47 @@ static void write_spot(struct iteration *it, struct blk *b, int64_t offset, bool
         return;
     }
     it->f->wrote++;
+    judge_places(it);
     int ret = read_some(it, b, offset, SPOT);
     if (trusted && !it->err && (ret < 0 || memcmp(out, it->buf, SPOT))) {
         error_set(&it->err, EILSEQ, "what was written at %lld does not read back (%d)",
                   (long long)offset, ret);
+    }
+}
+
+/* Bytes that no compressor makes shorter, or the same one again and again. */
+static void write_compressed(struct iteration *it, struct blk *b, int64_t offset, int64_t bytes,
+                             bool dense, bool trusted)
+{
+    uint8_t *out = mem_alloc((size_t)bytes), *in = mem_alloc((size_t)bytes);
+    struct rng rng;
+    rng_seed(&rng, (uint64_t)offset);
+    for (int64_t i = 0; i < bytes; i++) {
+        out[i] = dense ? (uint8_t)rng_next(&rng) : 0x33;
+    }
+    int ret = blk_pwrite(b, offset, out, bytes, REQ_COMPRESSED);
+    judge_places(it);
+    if (ret == 0 && trusted && (blk_pread(b, offset, in, bytes) < 0 || memcmp(in, out, bytes))) {
+        broken(it, "what was compressed does not read back", offset);
+    }
+    mem_free(out);
+    mem_free(in);
+}
+
+static void compress_some(struct iteration *it, struct blk *b, bool trusted)
+{
+    struct image_info info = {0};
+    int64_t length = blk_length(b);
+    if (node_info(blk_node(b), &info) < 0 || info.cluster_size <= 0 || info.cluster_size > 65536 ||
+        length < 8 * info.cluster_size) {
+        return;
+    }
+    for (int i = 0; i < 3; i++) {
+        int64_t at =
+            ROUND_DOWN(length / 4 * 3, (int64_t)info.cluster_size) + (int64_t)i * info.cluster_size;
+        if (at + info.cluster_size <= length) {
+            write_compressed(it, b, at, info.cluster_size, i == 1, trusted);
+        }
     }
 }
 
@@ -91,6 +171,14 @@ static void change(struct iteration *it, struct blk *b, bool trusted)
         write_spot(it, b, 0, trusted);
         snapshot_goto(blk_node(b), sn.id, NULL);
         snapshot_delete(blk_node(b), sn.id, sn.name, NULL);
+    }
+    compress_some(it, b, trusted);
+    blk_flush(b, NULL);
+    if (length > 0 && length <= RESIZED) {
+        blk_truncate(b, ROUND_UP(length + SPOT, 512), false, PREALLOC_OFF, 0, NULL);
+        write_spot(it, b, length, trusted);
+        blk_truncate(b, ROUND_UP(length / 2, 512), false, PREALLOC_OFF, 0, NULL);
+        write_spot(it, b, 0, trusted);
     }
     blk_flush(b, NULL);
 }
@@ -133,9 +221,11 @@ int fuzz_qcow2(struct fuzz *f, const uint8_t *data, size_t len, struct error **e
                                .report = quiet};
     struct disk_pool *pool = disk_pool_new(POOL_PAGES);
     struct iteration *it = mem_zalloc(sizeof(*it));
-    struct sim_disk d = {.disk = disk_new(pool, 0)};
+    struct sim_disk d = {.disk = disk_new(pool, 0), .log = disk_log_new(pool)};
     disk_write(d.disk, 0, data, MIN(len, (size_t)FUZZ_MAX_INPUT));
     it->f = f;
+    it->past = disk_clone(d.disk);
+    it->log = d.log;
     it->w = world_new(f->process, &cfg);
     block_set_drivers(it->w, &all_drivers);
     sim_register(it->w, "fuzz", &d);
@@ -145,6 +235,8 @@ int fuzz_qcow2(struct fuzz *f, const uint8_t *data, size_t len, struct error **e
     }
     world_free(it->w);
     disk_free(d.disk);
+    disk_free(it->past);
+    disk_log_free(d.log);
     disk_pool_free(pool);
     int ret = it->err ? -EILSEQ : 0;
     error_propagate(err, it->err);

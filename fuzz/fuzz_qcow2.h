@@ -2,9 +2,9 @@
  * Fuzzing qcow2: one iteration, seed images, and mutations that know the format.
  *
  * An iteration opens bytes as a qcow2 image on a simulated disk in a world of its own, checks,
- * walks, reads, writes, takes a snapshot, closes, opens again with repair.  Names found in images
- * open nothing; memory and work are bounded. Leaves out: who makes the bytes (fuzz/main: AFL++;
- * fuzz_mutate(): a seeded mutator for `make check`).
+ * walks, reads, writes, compresses, takes and deletes snapshots, resizes, closes, opens again with
+ * repair. Names found in images open nothing; memory and work are bounded. Leaves out: who makes
+ * the bytes (fuzz/main: AFL++; fuzz_mutate(): a seeded mutator for `make check`).
  */
 #ifndef BLKREF_FUZZ_QCOW2_H
 #define BLKREF_FUZZ_QCOW2_H
@@ -26,13 +26,20 @@ struct fuzz {
 };
 
 /*
- * One iteration.  0, or -EILSEQ with err when the block layer broke its word: it hung, or an image
- * that check had found clean did not give back what was just written.  Crashes are not survived:
+ * One iteration.  0, or -EILSEQ with err when the block layer broke its word: it hung; an image
+ * that check had found clean did not give back what was just written; guest data went over
+ * metadata; a name found in the image was opened.  Crashes are not survived:
  * that is what a fuzzer looks for.
  */
 int fuzz_qcow2(struct fuzz *f, const uint8_t *data, size_t len, struct error **err);
 
+/* What metadata of the image lies in the range, NULL when none: as its header and tables say now.
+ */
+const char *fuzz_metadata_at(const struct disk *d, int64_t offset, int64_t bytes);
+
 size_t fuzz_seed_count(void);
+/* It names a file, which is refused: such an image does not open. */
+bool fuzz_seed_names(size_t i);
 const char *fuzz_seed_name(size_t i);
 /* Makes seed image i; *out by mem_free().  Its length, or -errno with err. */
 int64_t fuzz_seed(struct process *p, size_t i, uint8_t **out, struct error **err);

@@ -54,6 +54,16 @@ static void mutate_field(struct rng *rng, uint8_t *data, size_t len)
     store_uint(data + f->offset, f->width, f->big_endian, v);
 }
 
+/* Nothing where something was: entries of tables, refcounts. */
+static void clear(struct rng *rng, uint8_t *data, size_t len)
+{
+    size_t width = (size_t)1 << rng_below(rng, 4), at = rng_below(rng, len / width) * width;
+    for (unsigned tries = 0; tries < 64 && data[at + width - 1] == 0; tries++) {
+        at = rng_below(rng, len / width) * width;
+    }
+    memset(data + at, 0, width);
+}
+
 /* An aligned 8-byte word: most of them are entries of some table. */
 static void mutate_entry(struct rng *rng, uint8_t *data, size_t len)
 {
@@ -65,8 +75,8 @@ static void mutate_entry(struct rng *rng, uint8_t *data, size_t len)
 
 size_t fuzz_mutate(struct rng *rng, uint8_t *data, size_t len)
 {
-    for (uint64_t n = 1 + rng_below(rng, 4); n > 0 && len > 0; n--) {
-        switch (rng_below(rng, 8)) {
+    for (uint64_t n = 1 + rng_below(rng, 4); n > 0 && len > 8; n--) {
+        switch (rng_below(rng, 9)) {
         case 0:
         case 1:
             mutate_field(rng, data, len);
@@ -76,6 +86,9 @@ size_t fuzz_mutate(struct rng *rng, uint8_t *data, size_t len)
             break;
         case 3:
             data[rng_below(rng, len)] = (uint8_t)rng_next(rng);
+            break;
+        case 8:
+            clear(rng, data, len);
             break;
         case 4:
             len = rng_below(rng, 8) ? len : rng_below(rng, len) + 1;

@@ -10,8 +10,11 @@
 #include "ref/block/snapshot.h"
 #include "ref/protocol/sim.h"
 #include "ref/tools/drivers.h"
+#include "specs/qcow2_layout.h"
 
-enum { UNTOUCHED = 1, SNAPSHOT = 2, COMPRESSED = 4 };
+enum { UNTOUCHED = 1, SNAPSHOT = 2, COMPRESSED = 4, BACKING = 8, DATA_FILE = 16 };
+
+#define OUTSIDE "/proc/self/exe" /* a file that is there */
 
 static const struct {
     const char *name, *options;
@@ -27,6 +30,9 @@ static const struct {
     {"refcount1", "cluster_size=512,refcount_bits=1", 0},
     {"refcount64", "cluster_size=512,refcount_bits=64", SNAPSHOT},
     {"extended", "cluster_size=16k,extended_l2=on", 0},
+    {"backing", "cluster_size=512", UNTOUCHED | BACKING},
+    {"itself", "cluster_size=512", UNTOUCHED | BACKING},
+    {"data-file", "cluster_size=512", UNTOUCHED | DATA_FILE},
 };
 
 size_t fuzz_seed_count(void)
@@ -37,6 +43,11 @@ size_t fuzz_seed_count(void)
 const char *fuzz_seed_name(size_t i)
 {
     return seeds[i].name;
+}
+
+bool fuzz_seed_names(size_t i)
+{
+    return seeds[i].how & (BACKING | DATA_FILE);
 }
 
 struct making {
@@ -84,6 +95,25 @@ static void make_seed(void *arg)
     }
 }
 
+/* Names are put in by hand: creating such an image would look for the files. */
+static void add_backing(uint8_t *image, const char *name)
+{
+    enum { AT = 400 };
+    memcpy(image + AT, name, strlen(name));
+    qcow2_header_set_backing_file_offset(image, AT);
+    qcow2_header_set_backing_file_size(image, (uint32_t)strlen(name));
+}
+
+static void add_data_file(uint8_t *image)
+{
+    uint8_t *ext = image + qcow2_header_get_header_length(image);
+    qcow2_header_set_incompatible_features(image, QCOW2_INCOMPAT_DATA_FILE);
+    memset(ext, 0, 64);
+    qcow2_header_extension_set_type(ext, QCOW2_EXT_DATA_FILE);
+    qcow2_header_extension_set_length(ext, (uint32_t)strlen(OUTSIDE));
+    memcpy(ext + QCOW2_HEADER_EXTENSION_SIZE, OUTSIDE, strlen(OUTSIDE));
+}
+
 int64_t fuzz_seed(struct process *p, size_t i, uint8_t **out, struct error **err)
 {
     struct world_config cfg = {.io = IO_SYNC, .io_set = true, .seed = 1, .simulated_time = true};
@@ -103,6 +133,11 @@ int64_t fuzz_seed(struct process *p, size_t i, uint8_t **out, struct error **err
         ret = disk_size(d.disk);
         *out = mem_alloc((size_t)ret);
         disk_read(d.disk, 0, *out, (size_t)ret);
+        if (seeds[i].how & BACKING) {
+            add_backing(*out, strcmp(seeds[i].name, "itself") ? OUTSIDE : "sim:fuzz");
+        } else if (seeds[i].how & DATA_FILE) {
+            add_data_file(*out);
+        }
     }
     disk_free(d.disk);
     disk_pool_free(pool);

@@ -25,9 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATCHES = ROOT / "harness" / "mutants"
 
 # Stage and count, in this order; found at the first that fails.
-ROUNDS = [
-    ("programs", 8), ("crash", 4), ("programs", 20), ("crash", 40), ("faults", 1), ("programs", 60),
-]
+ROUNDS = "programs:12,crash:1,schedules:8,hostile:16,crash:16,schedules:32,hostile:50,faults:1"
 HANG = 30  # CPU seconds of one stage before it counts as hung
 MEMORY = 4 << 30  # address space: what is not bounded ends there
 
@@ -103,12 +101,12 @@ def hunt_once(program, stage, count, seed):
     return False, "", cpu
 
 
-def hunt(mutant, build, compiler, seed):
+def hunt(mutant, build, compiler, seed, rounds):
     result = {"name": mutant.name, "origin": mutant.origin, "expected": mutant.expected, "found_by": None, "why": ""}
     try:
         program = mutant.build(build, compiler)
         total = 0.0
-        for stage, count in ROUNDS:
+        for stage, count in rounds:
             found, why, cpu = hunt_once(program, stage, count, seed)
             total += cpu
             if found:
@@ -148,6 +146,7 @@ def main():
     args.add_argument("--list", action="store_true", help="names and origins, nothing is run")
     args.add_argument("--jobs", type=int, default=1, metavar="N", help="so many at a time")
     args.add_argument("--seed", type=int, default=1, metavar="N")
+    args.add_argument("--rounds", default=ROUNDS, metavar="STAGE:COUNT,...", help=f"the hunt ({ROUNDS})")
     args.add_argument("--cc", default="gcc", help="compiler")
     args = args.parse_args()
     build = Path(os.environ.get("BLKREF_BUILD", ROOT / "build")).resolve()
@@ -158,9 +157,10 @@ def main():
         return 0
     if not (build / "libblkref.a").exists():
         sys.exit(f"blkref mutants: {build} holds no plain build: make all")
+    rounds = [(r.split(":")[0], int(r.split(":")[1])) for r in args.rounds.split(",")]
     results = []
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        for result in pool.map(lambda m: hunt(m, build, args.cc.split(), args.seed), mutants):
+        for result in pool.map(lambda m: hunt(m, build, args.cc.split(), args.seed, rounds), mutants):
             results.append(result)
             if not args.json:
                 show(result)

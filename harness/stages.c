@@ -19,6 +19,7 @@ const struct stage campaign_stages[] = {
     {"qemu-crash", "every state a power cut may leave of an unmodified QEMU's images",
      stage_qemu_crash, repro_qemu_crash},
     {"trace", "fio iologs replayed on each subject", stage_trace, programs_repro},
+    {"hostile", "seeded damage to qcow2 images", stage_hostile, repro_fuzz},
     {"fuzz", "60 seconds of AFL++ on qcow2 images", stage_fuzz, repro_fuzz},
     {NULL, NULL, NULL, NULL},
 };

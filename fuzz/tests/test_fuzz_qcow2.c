@@ -43,8 +43,8 @@ static void test_seeds_are_valid(void **state)
         struct fuzz f = {.process = x.process, .profile = &profile_reference};
         take_seed(&x, i);
         assert_int_equal(fuzz_qcow2(&f, x.image, (size_t)x.len, NULL), 0);
-        assert_int_equal(f.clean, 1);
-        assert_true(f.wrote >= 3);
+        assert_int_equal(f.clean, fuzz_seed_names(i) ? 0 : 1);
+        assert_true(f.wrote >= 3 || fuzz_seed_names(i));
         drop_seed(&x);
     }
     process_free(x.process);

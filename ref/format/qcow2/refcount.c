@@ -476,7 +476,12 @@ int64_t qcow2_last_cluster(struct qcow2 *s, int64_t size)
 {
     int64_t i = (int64_t)size_to_clusters(s, (uint64_t)size) - 1;
     for (; i >= 0; i--) {
-        uint64_t refcount;
+        uint64_t refcount, block = (uint64_t)i >> s->refblock_bits;
+        /* A file may reach far behind all that is counted: work goes with the blocks there are. */
+        if (block >= s->reftable_used || !(s->reftable[block] & REFT_OFFSET_MASK)) {
+            i = (int64_t)(MIN(block, s->reftable_used) << s->refblock_bits);
+            continue;
+        }
         int ret = qcow2_get_refcount(s, (uint64_t)i, &refcount);
         if (ret < 0) {
             return ret;
