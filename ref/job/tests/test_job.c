@@ -427,6 +427,92 @@ TEST(test_soft_cancel)
     drop(j);
 }
 
+struct seen {
+    struct job_observer o;
+    int errors, action;
+    bool is_read;
+};
+static void on_error(struct job_observer *o, const struct job_event *e)
+{
+    struct seen *s = container_of(o, struct seen, o);
+    if (e->kind == JOB_EVENT_ERROR) {
+        s->errors++;
+        s->action = e->action;
+        s->is_read = e->is_read;
+    }
+}
+
+/* What each policy makes of an error, and that resuming forgets it. */
+TEST(test_io_errors)
+{
+    struct fixture *f = arg;
+    static const struct {
+        enum job_on_error policy;
+        int ret;
+        enum job_error_action action;
+        enum job_io_status status;
+    } cases[] = {
+        {JOB_ON_ERROR_REPORT, -EIO, JOB_ACTION_REPORT, JOB_IO_OK},
+        {JOB_ON_ERROR_IGNORE, -ENOSPC, JOB_ACTION_IGNORE, JOB_IO_OK},
+        {JOB_ON_ERROR_ENOSPC, -EIO, JOB_ACTION_REPORT, JOB_IO_OK},
+        {JOB_ON_ERROR_ENOSPC, -ENOSPC, JOB_ACTION_STOP, JOB_IO_NOSPACE},
+        {JOB_ON_ERROR_STOP, -EIO, JOB_ACTION_STOP, JOB_IO_FAILED},
+    };
+    struct seen s = {.o = {.event = on_error}};
+    job_observe(f->w, &s.o);
+    f->toy.ready_first = true;
+    struct job *j = make(f, 0);
+    job_start(j);
+    while (j->status != JOB_READY || f->toy.steps < STEPS) {
+        co_yield (f->w);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        assert_int_equal(job_io_error(j, cases[i].policy, i & 1, cases[i].ret), cases[i].action);
+        assert_int_equal(s.errors, i + 1);
+        assert_int_equal(s.action, cases[i].action);
+        assert_int_equal(s.is_read, i & 1);
+        assert_int_equal(j->io_status, cases[i].status);
+        assert_int_equal(j->user_paused, cases[i].action == JOB_ACTION_STOP);
+        if (j->user_paused) {
+            while (j->status != JOB_STANDBY) {
+                co_yield (f->w);
+            }
+            /* A second error while it is paused does not pause it twice. */
+            job_io_error(j, JOB_ON_ERROR_STOP, false, -EIO);
+            s.errors--;
+            assert_int_equal(j->io_status, cases[i].status);
+            assert_int_equal(job_user_resume(j, NULL), 0);
+            assert_int_equal(j->pause_count, 0);
+            assert_int_equal(j->io_status, JOB_IO_OK);
+        }
+    }
+    job_cancel(j, true, NULL);
+    assert_int_equal(job_wait(j), -ECANCELED);
+    job_unobserve(&s.o);
+    drop(j);
+}
+
+/* Many who account at once wait one after the other; a speed that was never used up costs nothing.
+ */
+TEST(test_rate_limit)
+{
+    struct fixture *f = arg;
+    struct rate_limit l = {0};
+    assert_int_equal(rate_limit_account(&l, f->w, 1000), 0);
+    rate_limit_set(&l, 1000); /* 100 a slice */
+    assert_int_equal(rate_limit_account(&l, f->w, 100), 0);
+    for (int i = 1; i <= 20; i++) {
+        assert_in_range(rate_limit_account(&l, f->w, 100) / 1000000, i * 100 - 1, i * 100);
+    }
+    co_sleep(f->w, CLOCK_REAL, 2100 * 1000000LL);
+    assert_int_equal(rate_limit_account(&l, f->w, 99), 0);
+    assert_int_equal(rate_limit_account(&l, f->w, 1), 0);
+    assert_true(rate_limit_account(&l, f->w, INT64_MAX) > 0);
+    assert_true(rate_limit_account(&l, f->w, UINT64_MAX) > 0);
+    rate_limit_set(&l, 0);
+    assert_int_equal(rate_limit_account(&l, f->w, 1000), 0);
+}
+
 /* 6 steps of 1 byte at 20 bytes a second: 2 a slice of 100 ms. */
 TEST(test_speed)
 {
@@ -455,6 +541,8 @@ int main(void)
         T(test_ready_standby_complete),
         T(test_soft_cancel),
         T(test_speed),
+        T(test_io_errors),
+        T(test_rate_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
