@@ -55,45 +55,68 @@ void file_use_once(struct node *n)
     }
 }
 
-/* ---- calls of the host, on a worker ---- */
+/* ---- calls of the host, on a worker: as few as can be, each costs a change of threads ---- */
 
-struct advice {
-    int fd, what;
-    int64_t offset;
-    bool resident;
-};
-
-static int advise(void *arg)
+static void forget(int fd, const struct segment *g)
 {
-    struct advice *a = arg;
-    return -posix_fadvise(a->fd, a->offset, SEGMENT, a->what);
+    if (g->offset >= 0 && g->ours) {
+        posix_fadvise(fd, g->offset, SEGMENT, POSIX_FADV_DONTNEED);
+    }
 }
 
 /* Whether any page of the segment is in the cache; when nobody can tell, it is. */
-static int look(void *arg)
+static bool resident(int fd, int64_t offset)
 {
-    struct advice *a = arg;
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), pages = SEGMENT / page;
+    size_t pages = SEGMENT / (size_t)sysconf(_SC_PAGESIZE);
     unsigned char *in = mem_zalloc(pages);
-    void *p = mmap(NULL, SEGMENT, PROT_READ, MAP_SHARED, a->fd, a->offset);
-    a->resident = p == MAP_FAILED || mincore(p, SEGMENT, in) < 0;
-    for (size_t i = 0; i < pages && !a->resident; i++) {
-        a->resident = in[i] & 1;
+    void *p = mmap(NULL, SEGMENT, PROT_READ, MAP_SHARED, fd, offset);
+    bool any = p == MAP_FAILED || mincore(p, SEGMENT, in) < 0;
+    for (size_t i = 0; i < pages && !any; i++) {
+        any = in[i] & 1;
     }
     if (p != MAP_FAILED) {
         munmap(p, SEGMENT);
     }
     mem_free(in);
+    return any;
+}
+
+struct turn {
+    int fd;
+    struct segment old, fresh;
+};
+
+static int turn_over(void *arg)
+{
+    struct turn *t = arg;
+    forget(t->fd, &t->old);
+    t->fresh.ours = !resident(t->fd, t->fresh.offset);
+    if (t->fresh.ours && !t->fresh.written) {
+        posix_fadvise(t->fd, t->fresh.offset, SEGMENT, POSIX_FADV_WILLNEED);
+    }
     return 0;
 }
 
-static void drop(struct node *n, const struct segment *g)
+struct farewell {
+    int fd;
+    const struct segment *g;
+    int count;
+};
+
+static int forget_all(void *arg)
+{
+    const struct farewell *f = arg;
+    for (int i = 0; i < f->count; i++) {
+        forget(f->fd, &f->g[i]);
+    }
+    return 0;
+}
+
+static void drop(struct node *n, const struct segment *g, int count)
 {
     const struct file_state *s = n->state;
-    struct advice a = {.fd = s->fd, .what = POSIX_FADV_DONTNEED, .offset = g->offset};
-    if (g->offset >= 0 && g->ours) {
-        host_call(n->w, advise, &a);
-    }
+    struct farewell f = {s->fd, g, count};
+    host_call(n->w, forget_all, &f);
 }
 
 /* ---- segments ---- */
@@ -116,18 +139,14 @@ static void touch(struct node *n, int64_t offset, bool write)
     if (find(o, offset)) {
         return;
     }
-    struct segment *g = &o->ring[o->next], old = *g;
+    struct segment *g = &o->ring[o->next];
+    struct turn t = {.fd = s->fd, .old = *g, .fresh = {.offset = offset, .written = write}};
     o->next = (o->next + 1) % SEGMENTS;
-    *g = (struct segment){.offset = offset, .written = write};
-    drop(n, &old);
-    struct advice a = {.fd = s->fd, .what = POSIX_FADV_WILLNEED, .offset = offset};
-    host_call(n->w, look, &a);
+    *g = t.fresh;
+    host_call(n->w, turn_over, &t);
     g = find(o, offset); /* others may have displaced it meanwhile */
-    if (g && !a.resident) {
-        g->ours = true;
-        if (!write) {
-            host_call(n->w, advise, &a);
-        }
+    if (g) {
+        g->ours = t.fresh.ours;
     }
 }
 
@@ -162,11 +181,11 @@ void file_once_end(struct node *n, int64_t offset, int64_t bytes)
             continue;
         }
         g->done += next - at;
-        if (g->done >= SEGMENT && !g->started) {
+        if (g->ours && g->done >= SEGMENT && !g->started) {
             struct segment full = *g;
             g->started = true; /* a written one stays in the ring for its second time */
             g->offset = g->written ? g->offset : -1;
-            drop(n, &full);
+            drop(n, &full, 1);
         }
     }
 }
@@ -174,8 +193,8 @@ void file_once_end(struct node *n, int64_t offset, int64_t bytes)
 void file_once_free(struct node *n)
 {
     struct file_state *s = n->state;
-    for (int i = 0; s->once && i < SEGMENTS; i++) {
-        drop(n, &s->once->ring[i]);
+    if (s->once) {
+        drop(n, s->once->ring, SEGMENTS);
     }
     mem_free(s->once);
     s->once = NULL;
