@@ -128,19 +128,23 @@ static int count(struct copy *c)
 
 /* ---- reading and writing ---- */
 
-static int read_sectors(struct copy *c, struct copy_source *s, int64_t at, uint8_t *buf,
-                        int64_t bytes)
+/* What can be read of a range whose read has failed; sectors that cannot are zeroes. */
+static void salvage(struct copy *c, struct copy_source *s, int64_t at, uint8_t *buf, int64_t bytes,
+                    int error)
 {
-    for (int64_t n; bytes; at += n, buf += n, bytes -= n) {
-        n = MIN(512 - at % 512, bytes);
-        int ret = blk_pread(s->b, at, buf, n);
+    if (at / 512 == (at + bytes - 1) / 512) {
+        world_warn(c->w, "error while reading offset %lld: %s", (long long)(s->start + at),
+                   strerror(-error));
+        memset(buf, 0, (size_t)bytes);
+        return;
+    }
+    int64_t middle = MAX(ROUND_DOWN(at + bytes / 2, 512), ROUND_UP(at + 1, 512));
+    for (int64_t done = 0, n = middle - at; done < bytes; done += n, n = bytes - done) {
+        int ret = blk_pread(s->b, at + done, buf + done, n);
         if (ret < 0) {
-            world_warn(c->w, "error while reading offset %lld: %s", (long long)(s->start + at),
-                       strerror(-ret));
-            memset(buf, 0, (size_t)n);
+            salvage(c, s, at + done, buf + done, n, ret);
         }
     }
-    return 0;
 }
 
 /* The worker's range, which may cross from one source to the next. */
@@ -153,7 +157,8 @@ static int read_range(struct worker *k)
         n = MIN(k->bytes - done, s->bytes - at);
         int ret = blk_pread(s->b, at, k->buf + done, n);
         if (ret < 0 && c->salvage) {
-            ret = read_sectors(c, s, at, k->buf + done, n);
+            salvage(c, s, at, k->buf + done, n, ret);
+            ret = 0;
         }
         if (ret < 0) {
             return copy_fail(c, ret, "reading at byte", k->offset);

@@ -97,17 +97,22 @@ void io_report_done(struct io_session *s, const struct io_report *r, const char 
 
 void io_dump(const uint8_t *buf, int64_t offset, int64_t len)
 {
+    static const char digits[] = "0123456789abcdef";
     for (int64_t i = 0; i < len; i += 16) {
         int64_t n = MIN(16, len - i);
+        char line[16 * 4 + 2], *p = line;
+        for (int64_t j = 0; j < n; j++) {
+            *p++ = digits[buf[i + j] >> 4];
+            *p++ = digits[buf[i + j] & 15];
+            *p++ = ' ';
+        }
+        *p++ = ' ';
+        for (int64_t j = 0; j < n; j++) {
+            *p++ = isalnum(buf[i + j]) ? (char)buf[i + j] : '.';
+        }
+        *p++ = '\n';
         printf("%08llx:  ", (unsigned long long)(offset + i));
-        for (int64_t j = 0; j < n; j++) {
-            printf("%02x ", buf[i + j]);
-        }
-        printf(" ");
-        for (int64_t j = 0; j < n; j++) {
-            putchar(isalnum(buf[i + j]) ? buf[i + j] : '.');
-        }
-        printf("\n");
+        fwrite(line, 1, (size_t)(p - line), stdout);
     }
 }
 
