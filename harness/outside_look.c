@@ -540,14 +540,14 @@ static char *look_deeper(struct outside_eye *e, const struct capture *c, const s
 }
 
 static void check_state(struct outside_eye *e, const struct program *p, const char *options,
-                        struct seen *s, bool *complained)
+                        struct seen *s, bool *must)
 {
     struct format_traits t = traits_of(p);
     struct complaint c = {0};
     if (t.has_check) {
         c = check(e, options);
     }
-    *complained = c.wrong || c.leaks;
+    *must = c.wrong != NULL;
     if (c.wrong && t.repair != REPAIR_NONE) {
         complaint_free(&c);
         if (t.repair == REPAIR_BY_CHECK) {
@@ -570,17 +570,17 @@ static struct seen *look_at(struct outside_eye *e, const struct capture *c,
 {
     struct seen *s = mem_zalloc(sizeof(*s));
     char *options = image_options(e, c);
-    bool complained = false;
+    bool must = false;
     s->hash = hash;
     e->stats.looked++;
     if (outside_eye_write(e, c, set) < 0) {
         s->wrong = str_dup("the state cannot be written to its files");
     } else {
-        check_state(e, c->rec.program, options, s, &complained);
+        check_state(e, c->rec.program, options, s, &must);
     }
     if (!s->wrong && read_guest(e, options, s) && take_guest(e, s) && e->continue_every &&
-        (complained || hash_u64(hash) % e->continue_every == 0)) {
-        s->later = look_deeper(e, c, set, options, s->size, complained);
+        (must || hash_u64(hash) % e->continue_every == 0)) {
+        s->later = look_deeper(e, c, set, options, s->size, must || s->leaks);
     }
     mem_free(options);
     return s;
