@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import shutil
 import statistics
 import subprocess
@@ -24,7 +25,11 @@ SMALL_CALLS = 20  # calls timed together, since one takes a few milliseconds
 
 # (name, largest lawful ratio to QEMU) and (key of `blkref bench`, name, bound, comparison)
 RATIO_TARGETS = {"random-writes": 0.6, "convert-to-qcow2": 1.0, "convert-to-raw": 1.0,
-                 "create": 0.6, "info": 0.6, "check": 0.6}
+                 "create": 0.6, "info": 0.6, "check": 0.6,
+                 "convert-to-vmdk": 1.1, "convert-from-vmdk": 1.1,
+                 "vmdk-stream-cpu": 0.8, "vmdk-stream-size": 1.02}
+# Rows that are no seconds, with the unit their two values are told in.
+UNITS = {"vmdk-stream-size": "bytes"}
 OWN_TARGETS = [("world_us", "world create + destroy, us", 10, "<="),
                ("crash_states_reference", "crash states/s, reference", 5000, ">="),
                ("crash_states_optimized", "crash states/s, optimized", 5000, ">=")]
@@ -91,6 +96,35 @@ def convert(side, source, source_format, target, target_format):
                                    source, target))
 
 
+def cpu_of(action):
+    """Seconds of processor time of the programs that action runs."""
+    def spent():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+    started = spent()
+    action()
+    return spent() - started
+
+
+def make_text(path):
+    """Half of it random, half words, for what compresses."""
+    rng = random.Random(3)
+    words = [rng.randbytes(rng.randrange(2, 9)).hex().encode() for _ in range(2000)]
+    with open(path, "wb") as out:
+        for mib in range(COPY_MIB // 4):
+            text = b" ".join(rng.choice(words) for _ in range(110000)) if mib % 2 else b""
+            out.write((text + rng.randbytes(1 << 20))[:1 << 20])
+
+
+def stream(side, source):
+    """A compressed copy; its name."""
+    target = side.path("stream.vmdk")
+    remove(target)
+    side.call(side.img, "convert", "-c", "-f", "raw", "-O", "vmdk", "-o",
+              "subformat=streamOptimized", source, target)
+    return target
+
+
 def small(side, *args):
     def calls():
         for _ in range(SMALL_CALLS):
@@ -114,11 +148,14 @@ def measurements(folder):
     """name -> function of a side that returns seconds."""
     script = write_script()
     raw, qcow2 = os.path.join(folder, "source.raw"), os.path.join(folder, "source.qcow2")
+    vmdk, text = os.path.join(folder, "source.vmdk"), os.path.join(folder, "text.raw")
     tiny = os.path.join(folder, "small.qcow2")
     make_source(raw)
+    make_text(text)
 
     def set_up(qemu):
         qemu.call(qemu.img, "convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
+        qemu.call(qemu.img, "convert", "-f", "raw", "-O", "vmdk", raw, vmdk)
         qemu.call(qemu.img, "create", "-q", "-f", "qcow2", tiny, "64M")
         qemu.call(qemu.io, "-f", "qcow2", "-c", "write 0 4M", tiny)
 
@@ -129,6 +166,10 @@ def measurements(folder):
         "create": lambda s: small(s, "create", "-q", "-f", "qcow2", s.path("small.qcow2"), "64M"),
         "info": lambda s: small(s, "info", tiny),
         "check": lambda s: small(s, "check", "-q", tiny),
+        "convert-to-vmdk": lambda s: convert(s, raw, "raw", "out.vmdk", "vmdk"),
+        "convert-from-vmdk": lambda s: convert(s, vmdk, "vmdk", "out.raw", "raw"),
+        "vmdk-stream-cpu": lambda s: cpu_of(lambda: stream(s, text)),
+        "vmdk-stream-size": lambda s: os.path.getsize(stream(s, text)),
     }
 
 
@@ -142,7 +183,7 @@ def ratio_rows(ours, qemu, folder, only):
         ratio = mine / theirs
         yield {"name": name, "value": round(ratio, 3), "unit": "x", "target": target,
                "comparison": "<=", "ok": ratio <= target, "seconds": round(mine, 4),
-               "qemu_seconds": round(theirs, 4)}
+               "qemu_seconds": round(theirs, 4), "of": UNITS.get(name, "s")}
 
 
 def own_rows(blkref):
@@ -157,7 +198,7 @@ def own_rows(blkref):
 def show(row):
     detail = ""
     if "seconds" in row:
-        detail = "  %.4f s, QEMU %.4f s" % (row["seconds"], row["qemu_seconds"])
+        detail = "  %g %s, QEMU %g %s" % (row["seconds"], row["of"], row["qemu_seconds"], row["of"])
     print("%-28s %10s  target %s %-6g %s%s"
           % (row["name"], "%g%s" % (row["value"], row["unit"]), row["comparison"], row["target"],
              "PASS" if row["ok"] else "MISS", detail), flush=True)

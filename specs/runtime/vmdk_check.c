@@ -61,11 +61,15 @@ static void note(struct walk *w, uint64_t start, uint64_t bytes, enum range_kind
     if (bytes == 0 || w->error) {
         return;
     }
+    if (w->n >= w->most) {
+        w->error = -EFBIG;
+        return;
+    }
     if (w->n == w->room) {
         size_t room = w->room ? 2 * w->room : 64;
-        struct range *more = w->n < w->most ? realloc(w->ranges, room * sizeof(*more)) : NULL;
+        struct range *more = realloc(w->ranges, room * sizeof(*more));
         if (!more) {
-            w->error = w->n < w->most ? -ENOMEM : -EFBIG;
+            w->error = -ENOMEM;
             return;
         }
         w->ranges = more;
