@@ -68,7 +68,8 @@ static void version3_options(struct gen *g)
     if (chance(g, 15)) {
         option(p, "data_file=data");
         g->has_data_file = true;
-        if (!p->backing && chance(g, 50)) {
+        /* Encrypted, a raw file maps what nobody encrypted: a new disk reads as noise. */
+        if (!p->backing && !(g->flags & GEN_CRYPT) && chance(g, 50)) {
             option(p, "data_file_raw=on");
         }
     }
