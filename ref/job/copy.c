@@ -52,10 +52,22 @@ static enum kind classify(const struct copy *c, const struct status *st, int64_t
     return KIND_DATA;
 }
 
+/* Salvaging looks at what the source's format keeps together, a cluster, so that what is said of
+ * one place is said before what is said of the next. */
+static int64_t reach(const struct copy *c, const struct copy_source *s, int64_t at)
+{
+    struct image_info info;
+    int64_t left = s->bytes - at;
+    if (!c->salvage || node_info(blk_node(s->b), &info) < 0 || info.cluster_size <= 0) {
+        return left;
+    }
+    return MIN(left, info.cluster_size - at % info.cluster_size);
+}
+
 /* Status of a source at `at`; salvaging narrows down which sector cannot be asked. */
 static int ask(struct copy *c, struct copy_source *s, int64_t at, struct status *st)
 {
-    for (int64_t bytes = s->bytes - at;;) {
+    for (int64_t bytes = reach(c, s, at);;) {
         int ret = node_block_status_above(blk_node(s->b), c->base, true, at, bytes, st, NULL);
         if (ret == 0 || !c->salvage) {
             return ret;
