@@ -114,6 +114,7 @@ struct blk *blk_open(struct world *w, const char *filename, const char *referenc
                      struct value *options, unsigned flags, struct error **err)
 {
     unsigned perm = PERM_CONSISTENT_READ;
+    unsigned shared = flags & OPEN_NO_SHARE ? PERM_ALL & ~(PERM_WRITE | PERM_RESIZE) : PERM_ALL;
     if (flags & OPEN_RDWR) {
         perm |= PERM_WRITE;
     }
@@ -124,8 +125,8 @@ struct blk *blk_open(struct world *w, const char *filename, const char *referenc
     if (!n) {
         return NULL;
     }
-    struct blk *b = blk_new(w, perm, PERM_ALL);
-    b->root = graph_attach_root(n, "root", &blk_class, ROLE_FILTERED | ROLE_PRIMARY, perm, PERM_ALL,
+    struct blk *b = blk_new(w, perm, shared);
+    b->root = graph_attach_root(n, "root", &blk_class, ROLE_FILTERED | ROLE_PRIMARY, perm, shared,
                                 b, err);
     if (!b->root) {
         blk_unref(b);

@@ -96,6 +96,8 @@ enum open_flag {
     OPEN_NATIVE_AIO = 1 << 14,
     OPEN_IO_URING = 1 << 15,
     OPEN_ALLOW_RDWR = 1 << 16,
+    OPEN_NO_DATA_FILE = 1 << 17, /* with OPEN_NO_IO: files that hold data stay closed */
+    OPEN_NO_SHARE = 1 << 18,     /* blk_open(): nobody else may write or resize */
 };
 
 struct tracked { /* a request in flight on a node; on its issuer's stack */
@@ -126,9 +128,9 @@ struct node {
     bool never_freeze;
     enum detect_zeroes detect_zeroes;
 
-    char *filename;                 /* as QEMU prints it: plain, or json:{...} (refresh_filename) */
-    char *exact_filename;           /* a plain name that opens the same, or "" */
-    struct value *options;          /* effective options */
+    char *filename;        /* as QEMU prints it: plain, or json:{...} (refresh_filename) */
+    char *exact_filename;  /* a plain name that opens the same, or "" */
+    struct value *options; /* effective options */
     struct value *full_open_options; /* what json: would need */
 
     /* What the image's header says; may differ from the graph after graph changes. */

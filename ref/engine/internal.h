@@ -75,6 +75,7 @@ struct world {
     bool random_seed;
     bool deny_names;
     bool leak_as_qemu;
+    bool plain_data_files;
     bool in_scheduler;
     bool exec_done;
     enum io_backend io;

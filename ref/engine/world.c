@@ -41,6 +41,7 @@ struct world *world_new(struct process *p, const struct world_config *cfg)
     w->simulated = cfg->simulated_time;
     w->deny_names = cfg->deny_names_in_images;
     w->leak_as_qemu = cfg->leak_as_qemu;
+    w->plain_data_files = cfg->plain_data_files;
     w->report = cfg->report;
     w->report_opaque = cfg->report_opaque;
     w->prog_name = cfg->prog_name;
@@ -82,6 +83,11 @@ const struct profile *world_profile(const struct world *w)
 bool world_denies_names(const struct world *w)
 {
     return w->deny_names;
+}
+
+bool world_plain_data_files(const struct world *w)
+{
+    return w->plain_data_files;
 }
 
 bool world_leaks_as_qemu(const struct world *w)

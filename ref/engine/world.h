@@ -68,8 +68,9 @@ struct world_config {
     bool simulated_time;         /* clocks move only when nothing can run */
     bool random_seed;            /* seed from the host (drop-in programs) */
     bool deny_names_in_images;   /* names found inside images open no host files */
-    bool leak_as_qemu; /* what fails leaks where QEMU's does: its own tests compare that */
-    report_fn *report; /* NULL: stderr/stdout of the process */
+    bool plain_data_files; /* names of data files are names of host files, nothing is parsed */
+    bool leak_as_qemu;     /* what fails leaks where QEMU's does: its own tests compare that */
+    report_fn *report;     /* NULL: stderr/stdout of the process */
     void *report_opaque;
     const char *prog_name; /* prefix of reports; NULL: none */
     bool exit_on_fatal;    /* world_fatal() ends the process (drop-in programs) */
@@ -88,6 +89,7 @@ unsigned world_live(const struct world *w); /* coroutines that have not finished
 const struct profile *world_profile(const struct world *w);
 bool world_denies_names(const struct world *w);
 bool world_leaks_as_qemu(const struct world *w);
+bool world_plain_data_files(const struct world *w);
 struct rng *world_rng(struct world *w);
 /*
  * Bytes for keys and salts: from the host where the world's seed is the host's, else from the

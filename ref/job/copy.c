@@ -26,6 +26,15 @@ static int copy_fail(struct copy *c, int ret, const char *what, int64_t offset)
     return ret;
 }
 
+/* A sector that salvaging gave up. */
+static void salvaged(struct copy *c, const char *what, int64_t offset, int ret)
+{
+    if (!c->quiet) {
+        world_warn(c->w, "error while reading %s %lld: %s", what, (long long)offset,
+                   strerror(-ret));
+    }
+}
+
 static struct copy_source *source_at(struct copy *c, int64_t offset)
 {
     for (int i = 0; i < c->n_sources; i++) {
@@ -73,8 +82,7 @@ static int ask(struct copy *c, struct copy_source *s, int64_t at, struct status 
             return ret;
         }
         if (bytes <= 512) {
-            world_warn(c->w, "error while reading block status at offset %lld: %s",
-                       (long long)(s->start + at), strerror(-ret));
+            salvaged(c, "block status at offset", s->start + at, ret);
             *st = (struct status){.flags = STATUS_DATA, .bytes = MIN(512, s->bytes - at)};
             return 0;
         }
@@ -145,8 +153,7 @@ static void salvage(struct copy *c, struct copy_source *s, int64_t at, uint8_t *
                     int error)
 {
     if (at / 512 == (at + bytes - 1) / 512) {
-        world_warn(c->w, "error while reading offset %lld: %s", (long long)(s->start + at),
-                   strerror(-error));
+        salvaged(c, "offset", s->start + at, error);
         memset(buf, 0, (size_t)bytes);
         return;
     }

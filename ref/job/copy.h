@@ -35,6 +35,7 @@ struct copy {
     bool compressed;
     int64_t cluster; /* compressed: bytes, a power of two */
     bool in_order, copy_range, salvage;
+    bool quiet; /* no warnings of what was salvaged */
     int workers;
     int64_t data_bytes; /* known after the counting pass */
 

@@ -8,8 +8,8 @@
 #include "ref/base/mem.h"
 
 static const struct release releases[] = {
-    {"7.2.0", "pc", "pc-i440fx-7.2"},
-    {"7.2.22", "pc", "pc-i440fx-7.2"},
+    {"7.2.0", "pc", "pc-i440fx-7.2", true, false},
+    {"7.2.22", "pc", "pc-i440fx-7.2", false, true},
 };
 
 const struct release *release_current(void)

@@ -76,6 +76,7 @@ int tool_run(const char *name, int argc, char **argv, void (*body)(struct tool *
         fprintf(stderr, "BLKREF_RELEASE: release '%s' is unknown\n", getenv("BLKREF_RELEASE"));
         return 1;
     }
+    cfg.plain_data_files = release_current()->plain_data_files;
     struct process *process = process_new();
     tool.w = world_new(process, &cfg);
     list_init(&tool.objects);

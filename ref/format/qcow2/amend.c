@@ -94,8 +94,8 @@ static bool same(const char *a, const char *b)
 static int refuse_backing(const struct qcow2 *s, const struct value *d, struct error **err)
 {
     const char *file = dict_get_str(d, "backing_file"), *fmt = dict_get_str(d, "backing_fmt");
-    if ((!file || same(file, s->image_backing_file)) &&
-        (!fmt || same(fmt, s->image_backing_format))) {
+    if ((!file && !fmt) ||
+        (same(file, s->image_backing_file) && same(fmt, s->image_backing_format))) {
         return 0;
     }
     int ret = error_set(err, EINVAL, "Cannot amend the backing file");
@@ -375,7 +375,7 @@ int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress,
     ret = ret < 0 ? ret : set_keys(s, opts, &w, force, err);
     co_unlock(s->w, &s->lock);
     if (ret == 0 && w.size) {
-        ret = w.size > INT64_MAX ? error_set(err, EFBIG, "Image is too big")
+        ret = w.size > INT64_MAX ? error_set(err, EINVAL, "Image size cannot be negative")
                                  : qcow2_truncate(n, (int64_t)w.size, false, PREALLOC_OFF, 0, err);
         ret = ret < 0 ? ret : node_refresh_length(n);
     }

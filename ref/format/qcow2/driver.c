@@ -69,10 +69,11 @@ static int open_data_file(struct qcow2 *s, struct value *opts, unsigned flags, s
             return error_set(err, EINVAL,
                              "'data-file' can only be set for images with an external data file");
         }
-        if (data_file_is_raw(s)) {
-            return error_set(err, EINVAL, "data-file-raw requires a data file");
-        }
+        s->autoclear &= ~QCOW2_AUTOCLEAR_DATA_FILE_RAW; /* means nothing without one */
         return 0;
+    }
+    if (!c && (flags & OPEN_NO_DATA_FILE)) {
+        return 0; /* nothing will be read, so the data file may stay closed */
     }
     if (!c && s->image_data_file) {
         if (world_denies_names(s->w) && strncmp(s->image_data_file, "sim:", 4) != 0) {
@@ -81,7 +82,13 @@ static int open_data_file(struct qcow2 *s, struct value *opts, unsigned flags, s
                 "Data file '%s' named by image '%s' is not opened: names in images are denied",
                 s->image_data_file, s->n->file->node->filename ? s->n->file->node->filename : "");
         }
-        c = open_child(s->n, s->image_data_file, opts, "data-file", ROLE_DATA, false, err);
+        bool plain = world_plain_data_files(s->w);
+        if (plain) {
+            dict_put_str(opts, "data-file.driver", "file");
+            dict_put_str(opts, "data-file.filename", s->image_data_file);
+        }
+        c = open_child(s->n, plain ? NULL : s->image_data_file, opts, "data-file", ROLE_DATA, false,
+                       err);
         if (!c) {
             return -EINVAL;
         }

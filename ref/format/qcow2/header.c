@@ -99,6 +99,9 @@ static int read_v3_fields(struct qcow2 *s, const uint8_t *h, struct error **err)
 static int check_compression_type(struct qcow2 *s, struct error **err)
 {
     bool bit = s->incompatible & QCOW2_INCOMPAT_COMPRESSION_TYPE;
+    if (s->compression_type > QCOW2_COMPRESSION_ZSTD) {
+        return error_set(err, ENOTSUP, "qcow2: unknown compression type: %u", s->compression_type);
+    }
     if (s->compression_type == QCOW2_COMPRESSION_ZLIB && bit) {
         return error_set(err, EINVAL,
                          "qcow2: Compression type incompatible feature bit must not be set");
@@ -106,9 +109,6 @@ static int check_compression_type(struct qcow2 *s, struct error **err)
     if (s->compression_type != QCOW2_COMPRESSION_ZLIB && !bit) {
         return error_set(err, EINVAL,
                          "qcow2: Compression type incompatible feature bit must be set");
-    }
-    if (s->compression_type > QCOW2_COMPRESSION_ZSTD) {
-        return error_set(err, ENOTSUP, "qcow2: unknown compression type: %u", s->compression_type);
     }
     return 0;
 }
@@ -288,7 +288,8 @@ static int check_features(struct qcow2 *s, unsigned flags, struct error **err)
     }
     set_refcount_geometry(s);
     if (s->crypt_method > QCOW2_CRYPT_LUKS) {
-        return error_set(err, EINVAL, "Unsupported encryption method %" PRIu32, s->crypt_method);
+        return error_set(err, EINVAL, "Unsupported encryption method %" PRId32,
+                         (int32_t)s->crypt_method);
     }
     return 0;
 }
@@ -324,6 +325,9 @@ static int check_tables(struct qcow2 *s, const uint8_t *h, unsigned flags, struc
         return ret;
     }
     uint64_t index = DIV_ROUND_UP(s->virtual_size >> s->cluster_bits, s->l2_size);
+    if (s->virtual_size > UINT64_MAX - s->cluster_size * s->l2_size) {
+        return error_set(err, EFBIG, "Could not refresh total sector count: File too large");
+    }
     if (s->virtual_size > INT64_MAX || index > INT32_MAX) {
         return error_set(err, EFBIG, "Image is too big");
     }
@@ -366,9 +370,10 @@ static int parse_header(struct qcow2 *s, const uint8_t *h, unsigned flags, struc
         return error_set(err, EINVAL, "Unsupported cluster size: 2^%" PRIu32, s->cluster_bits);
     }
     s->cluster_size = UINT64_C(1) << s->cluster_bits;
-    s->virtual_size = qcow2_header_get_size(h);
+    s->virtual_size = ROUND_DOWN(qcow2_header_get_size(h), UINT64_C(512));
     s->crypt_method = qcow2_header_get_crypt_method(h);
     int ret = read_v3_fields(s, h, err);
+    ret = ret < 0 ? ret : check_compression_type(s, err);
     if (ret < 0) {
         return ret;
     }
@@ -390,9 +395,6 @@ static int parse_header(struct qcow2 *s, const uint8_t *h, unsigned flags, struc
     }
     if (ret == 0) {
         ret = check_features(s, flags, err);
-    }
-    if (ret == 0) {
-        ret = check_compression_type(s, err);
     }
     if (ret == 0) {
         ret = check_tables(s, h, flags, err);

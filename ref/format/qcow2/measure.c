@@ -9,6 +9,7 @@
 #include <errno.h>
 
 struct shape {
+    bool v2;
     uint64_t size, cluster_size, refcount_bits;
     unsigned l2_entry_size;
     uint64_t luks; /* bytes of the encryption header */
@@ -37,14 +38,16 @@ static int64_t metadata_size(const struct shape *p)
     return (int64_t)((1 + l1 + l2 + blocks + table) * cs + ROUND_UP(p->luks, cs));
 }
 
-/* Clusters of `in` with data, in bytes; zeroes and what no layer has need no place. */
-static int64_t data_size(struct node *in, const struct shape *p, struct error **err)
+/* Clusters of `in`, `length` bytes, with data, in bytes; zeroes and what no layer has need no
+ * place. */
+static int64_t data_size(struct node *in, uint64_t length, const struct shape *p,
+                         struct error **err)
 {
     uint64_t sum = 0, offset = 0, counted = 0;
-    while (offset < p->size) {
+    while (offset < length) {
         struct status st;
         int ret = node_block_status_above(in, NULL, true, (int64_t)offset,
-                                          (int64_t)(p->size - offset), &st, NULL);
+                                          (int64_t)(length - offset), &st, NULL);
         if (ret < 0 || st.bytes <= 0) {
             return error_set_errno(err, ret < 0 ? -ret : EIO, "Unable to get block status");
         }
@@ -91,12 +94,12 @@ static int read_shape(struct value *d, struct shape *p, bool *prealloc, bool *ba
         return error_set(err, EINVAL,
                          "Refcount width must be a power of two and may not exceed 64 bits");
     }
-    if (compat && (strcmp(compat, "0.10") == 0 || strcmp(compat, "v2") == 0) &&
-        p->refcount_bits != 16) {
+    p->v2 = compat && (strcmp(compat, "0.10") == 0 || strcmp(compat, "v2") == 0);
+    if (p->v2 && p->refcount_bits != 16) {
         return error_set(
             err, EINVAL,
             "Different refcount widths than 16 bits require compatibility level 1.1 or above (use "
-            "version=v3 or greater)");
+            "compat=1.1 or greater)");
     }
     return 0;
 }
@@ -118,16 +121,17 @@ struct value *qcow2_measure(struct world *w, struct value *opts, struct node *in
 {
     struct shape p = {.cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16};
     bool prealloc, backing;
+    int64_t length = 0;
     if (read_shape(opts, &p, &prealloc, &backing, err) < 0 || read_luks(w, opts, &p, err) < 0) {
         return NULL;
     }
     if (in) {
-        int64_t len = node_length(in);
-        if (len < 0) {
-            error_set_errno(err, (int)-len, "Unable to get image virtual_size");
+        length = node_length(in);
+        if (length < 0) {
+            error_set_errno(err, (int)-length, "Unable to get image virtual_size");
             return NULL;
         }
-        p.size = (uint64_t)len;
+        p.size = (uint64_t)length;
     }
     p.size = ROUND_UP(p.size, p.cluster_size);
     int64_t meta = metadata_size(&p), data = 0;
@@ -138,13 +142,13 @@ struct value *qcow2_measure(struct world *w, struct value *opts, struct node *in
     if (prealloc || (in && backing)) {
         data = (int64_t)p.size; /* what a backing file would save is not known */
     } else if (in) {
-        data = data_size(in, &p, err);
+        data = data_size(in, (uint64_t)length, &p, err);
         if (data < 0) {
             return NULL;
         }
     }
     struct value *v = value_dict();
-    if (in && in->drv == &driver_qcow2 && qcow2_state(in)->version >= 3) {
+    if (!p.v2 && in && in->drv == &driver_qcow2 && qcow2_state(in)->version >= 3) {
         dict_put_int(v, "bitmaps", 0);
     }
     dict_put_int(v, "required", meta + data);

@@ -135,6 +135,9 @@ static int zero_new_part(struct qcow2 *s, uint64_t old, uint64_t size, struct er
     int ret = 0;
     if (start < size) {
         ret = qcow2_zeroize_range(s, start, size - start, 0, NULL);
+        if (ret < 0) {
+            return error_set_errno(err, -ret, "Failed to zero out new clusters");
+        }
     }
     if (ret == 0 && old < start) {
         ret = write_zero_data(s, old, MIN(start, size) - old);

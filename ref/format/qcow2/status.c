@@ -109,10 +109,10 @@ struct value *qcow2_specific_info(struct node *n, struct error **err)
         dict_put_bool(d, "lazy-refcounts", s->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS);
         dict_put_bool(d, "corrupt", s->incompatible & QCOW2_INCOMPAT_CORRUPT);
         dict_put_bool(d, "extended-l2", s->extended_l2);
+        if (s->image_data_file) {
+            dict_put_str(d, "data-file", s->image_data_file);
+        }
         if (has_data_file(s)) {
-            if (s->image_data_file) {
-                dict_put_str(d, "data-file", s->image_data_file);
-            }
             dict_put_bool(d, "data-file-raw", data_file_is_raw(s));
         }
     }

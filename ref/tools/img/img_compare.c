@@ -129,9 +129,8 @@ static int compare_both(struct comparison *c, int64_t offset, int64_t *bytes,
         zero[i] = st[i].flags & STATUS_ZERO;
         allocated[i] = st[i].flags & STATUS_ALLOCATED;
     }
-    if (c->r->strict &&
-        (st[0].flags & ~(unsigned)(STATUS_OFFSET_VALID | STATUS_RAW | STATUS_COMPRESSED)) !=
-            (st[1].flags & ~(unsigned)(STATUS_OFFSET_VALID | STATUS_RAW | STATUS_COMPRESSED))) {
+    if (c->r->strict && (st[0].flags & ~(unsigned)(STATUS_RAW | STATUS_COMPRESSED)) !=
+                            (st[1].flags & ~(unsigned)(STATUS_RAW | STATUS_COMPRESSED))) {
         img_print(c->r->o.quiet, "Strict mode: Offset %lld block status mismatch!\n",
                   (long long)offset);
         return 1;

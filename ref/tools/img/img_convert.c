@@ -201,18 +201,6 @@ static int parse(struct convert *v, int argc, char **argv)
 
 /* ---- sources ---- */
 
-/* Nobody may write to a source (not even we, were it the target too), unless -U. */
-static bool unshare(struct convert *v, struct blk *b)
-{
-    struct error *err = NULL;
-    if (!v->o.force_share &&
-        blk_set_perm(b, PERM_CONSISTENT_READ, PERM_ALL & ~(PERM_WRITE | PERM_RESIZE), &err) < 0) {
-        tool_report(v->t, err);
-        return false;
-    }
-    return true;
-}
-
 static bool open_sources(struct convert *v)
 {
     struct tool *t = v->t;
@@ -222,12 +210,14 @@ static bool open_sources(struct convert *v)
         tool_error(t, "Invalid source cache option: %s", v->o.source_cache);
         return false;
     }
+    /* Nobody may write to a source (not even we, were it the target too), unless -U. */
+    flags |= v->o.force_share ? 0 : OPEN_NO_SHARE;
     v->copy.sources = mem_array((size_t)v->copy.n_sources, sizeof(*v->copy.sources));
     for (int i = 0; i < v->copy.n_sources; i++) {
         struct copy_source *s = &v->copy.sources[i];
         s->b = img_open(t, v->o.image_opts, v->names[i], v->o.fmt, flags, writethrough, v->o.quiet,
                         v->o.force_share);
-        if (!s->b || !unshare(v, s->b)) {
+        if (!s->b) {
             return false;
         }
         s->start = v->copy.total;
@@ -419,10 +409,9 @@ static bool look_at_target(struct convert *v)
     v->copy.zero_init = v->no_create ? v->target_is_zero : node_has_zero_init(n);
     if (cow) {
         v->copy.zero_init = false;
+        struct child *below = node_cow_child(node_skip_filters(blk_node(v->copy.sources[0].b)));
         v->copy.overlay = v->backing != NULL;
-        v->copy.base =
-            v->backing ? node_backing_chain_next(node_skip_filters(blk_node(v->copy.sources[0].b)))
-                       : NULL;
+        v->copy.base = v->backing && below ? below->node : NULL;
         v->copy.backing_bytes = MAX(node_length(cow->node), 0);
     }
     int ret = node_info(n, &info);
@@ -461,6 +450,7 @@ static bool copy(struct convert *v)
 {
     keep_cache_clean(v);
     struct error *err = NULL;
+    v->copy.quiet = v->o.quiet;
     struct job *j = copy_job_new(&v->copy, NULL, v->rate, &err);
     int ret = j ? img_run_job(v->t, j, v->o.progress && !v->o.quiet, &err) : -EINVAL;
     return ret == 0 ? true : fail(v, err);

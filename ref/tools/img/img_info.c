@@ -5,6 +5,7 @@
 #include "ref/base/mem.h"
 #include "ref/block/image_info.h"
 #include "ref/tools/img/img.h"
+#include "ref/tools/release.h"
 
 struct info_request {
     struct img_common o;
@@ -55,6 +56,8 @@ static struct value *collect(struct tool *t, const struct info_request *r)
     struct value *list = value_list(), *seen = value_dict();
     char *filename = str_dup(r->filename), *fmt = str_dup(r->o.fmt);
     bool image_opts = r->o.image_opts;
+    unsigned flags = OPEN_NO_BACKING | OPEN_NO_IO |
+                     (release_current()->info_opens_data_file ? 0 : OPEN_NO_DATA_FILE);
     while (filename) {
         struct error *err = NULL;
         if (already_seen(seen, filename)) {
@@ -62,8 +65,8 @@ static struct value *collect(struct tool *t, const struct info_request *r)
             goto fail;
         }
         dict_put_bool(seen, filename, true);
-        struct blk *b = img_open(t, image_opts, filename, fmt, OPEN_NO_BACKING | OPEN_NO_IO, false,
-                                 false, r->o.force_share);
+        struct blk *b =
+            img_open(t, image_opts, filename, fmt, flags, false, false, r->o.force_share);
         if (!b) {
             goto fail;
         }

@@ -172,6 +172,20 @@ static bool read_backing(struct rebase *r, struct blk *b, int64_t length, int64_
     return true;
 }
 
+/*
+ * Zeroes that stay when something gets below them: a format without zero clusters may have left
+ * the range as it was, since it reads as zeroes now.
+ */
+static int write_zeroes(struct rebase *r, const uint8_t *zeroes, int64_t offset, int64_t bytes)
+{
+    int ret = blk_pwrite_zeroes(r->image, offset, bytes, 0, NULL);
+    for (int64_t n; ret == 0 && bytes; offset += n, bytes -= n) {
+        ret = node_is_allocated(node_skip_filters(blk_node(r->image)), offset, bytes, &n);
+        ret = ret ? MIN(ret, 0) : blk_pwrite(r->image, offset, zeroes, n, 0);
+    }
+    return ret;
+}
+
 /* Writes the runs of sectors that differ. */
 static bool write_differences(struct rebase *r, int64_t offset, int64_t bytes)
 {
@@ -190,7 +204,7 @@ static bool write_differences(struct rebase *r, int64_t offset, int64_t bytes)
         if (!differs) {
             continue;
         }
-        int ret = old_is_zero ? blk_pwrite_zeroes(r->image, offset + pos, n, 0, NULL)
+        int ret = old_is_zero ? write_zeroes(r, r->old_buf + pos, offset + pos, n)
                               : blk_pwrite(r->image, offset + pos, r->old_buf + pos, n, 0);
         if (ret < 0) {
             tool_error(r->t, "Error while writing to COW image: %s", strerror(-ret));
