@@ -107,10 +107,28 @@ static bool apply_oracle(struct compare *c, const struct op *op, int *status)
     return ret < 0 ? found_error(c, DIFF_ORACLE, err) : false;
 }
 
+/* Notes the clusters that an operation zeroes in part, before it is applied. */
+static void note_rounding(struct compare *c, const struct op *op)
+{
+    int64_t start = op->offset, end = op->offset + op->bytes, cluster = c->shadow.cluster;
+    if (op->kind == OP_RESIZE) {
+        start = c->shadow.size;
+        end = op->bytes;
+    }
+    bool zeroes = op->kind == OP_ZERO || op->kind == OP_RESIZE;
+    if (!zeroes || start >= end || (start % cluster == 0 && end % cluster == 0)) {
+        return;
+    }
+    c->rounded = mem_realloc(c->rounded, (c->n_rounded + 2) * sizeof(*c->rounded));
+    c->rounded[c->n_rounded++] = (struct rounded){ROUND_DOWN(start, cluster), cluster};
+    c->rounded[c->n_rounded++] = (struct rounded){ROUND_DOWN(end - 1, cluster), cluster};
+}
+
 bool compare_apply(struct compare *c, const struct op *op)
 {
     struct error *err = NULL;
     int status;
+    note_rounding(c, op);
     if (apply_oracle(c, op, &status)) {
         return true;
     }
@@ -184,27 +202,52 @@ static bool maps_differ(struct compare *c, const struct extent *a, int na, const
     return true;
 }
 
+/* How much from offset on is, or is not, in a cluster that was zeroed in part. */
+static int64_t rounded_at(const struct compare *c, int64_t offset, int64_t bytes, bool *inside)
+{
+    *inside = false;
+    for (size_t i = 0; i < c->n_rounded; i++) {
+        const struct rounded *r = &c->rounded[i];
+        if (offset >= r->offset && offset < r->offset + r->bytes) {
+            *inside = true;
+            return MIN(bytes, r->offset + r->bytes - offset);
+        }
+        if (r->offset > offset) {
+            bytes = MIN(bytes, r->offset - offset);
+        }
+    }
+    return bytes;
+}
+
 /*
  * That data are zeroes is known only from holes of the host's file: said truthfully or not at all.
- * only_top: how a commit rounded what it wrote below is no promise either.  chain: whether a
- * cluster that is zeroed in part may become a zero cluster hangs on holes below it, so present
- * zeroes are as good as present data (both were held against the shadow's bytes).
+ * After a commit: how it rounded what it wrote below is no promise either.  Above a chain: whether
+ * a cluster that is zeroed in part becomes a zero cluster hangs on holes below it, so present
+ * zeroes are as good as present data there (both were held against the shadow's bytes).
  */
-static int join_holes(struct extent **map, int n, bool only_top, bool chain)
+static int join_holes(const struct compare *c, struct extent **map, int n)
 {
+    bool chain = c->shadow.layers > 1 || c->p->backing;
     struct extent *joined = NULL;
     int count = 0;
     for (int i = 0; i < n; i++) {
-        struct extent e = (*map)[i];
-        e.zero = e.zero && !e.data;
-        if (chain && e.present && e.zero) {
-            e.zero = false;
-            e.data = true;
+        struct extent rest = (*map)[i];
+        rest.zero = rest.zero && !rest.data;
+        while (rest.bytes) {
+            bool inside;
+            struct extent e = rest;
+            e.bytes = rounded_at(c, rest.offset, rest.bytes, &inside);
+            if (chain && inside && e.present && e.zero) {
+                e.zero = false;
+                e.data = true;
+            }
+            if (c->committed && (e.depth || !e.present)) {
+                e = (struct extent){.offset = e.offset, .bytes = e.bytes, .depth = 1};
+            }
+            extents_add(&joined, &count, &e);
+            rest.offset += e.bytes;
+            rest.bytes -= e.bytes;
         }
-        if (only_top && (e.depth || !e.present)) {
-            e = (struct extent){.offset = e.offset, .bytes = e.bytes, .depth = 1};
-        }
-        extents_add(&joined, &count, &e);
     }
     mem_free(*map);
     *map = joined;
@@ -236,9 +279,8 @@ bool compare_maps(struct compare *c)
                      : map_lies(c, b, nb, DIFF_MAP);
     }
     if (!bad && c->subject && map_is_comparable(c)) {
-        bool chain = c->shadow.layers > 1 || c->p->backing;
-        na = join_holes(&a, na, c->committed, chain);
-        nb = join_holes(&b, nb, c->committed, chain);
+        na = join_holes(c, &a, na);
+        nb = join_holes(c, &b, nb);
         bad = maps_differ(c, a, na, b, nb);
     }
     mem_free(a);
@@ -350,6 +392,7 @@ void compare_end(struct compare *c)
         c->subject->ops->close(c->subject);
     }
     shadow_free(&c->shadow);
+    mem_free(c->rounded);
 }
 
 bool compare_run(struct subject *oracle, struct subject *subject, const struct program *p,

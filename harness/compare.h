@@ -44,6 +44,11 @@ struct compare {
     int at;         /* current operation */
     bool created;   /* the image exists on both */
     bool committed; /* a commit was among the operations */
+    /* Places where a cluster was zeroed in part: whether it became a zero cluster is a choice. */
+    struct rounded {
+        int64_t offset, bytes; /* whole clusters */
+    } * rounded;
+    size_t n_rounded;
 };
 /* Create, all operations, and the looks at the end; both stay open, for compare_end(). */
 bool compare_program(struct compare *c);

@@ -8,6 +8,7 @@
 #include "ref/base/iov.h"
 #include "ref/base/mem.h"
 #include "ref/base/rng.h"
+#include "ref/base/sizes.h"
 
 #define BACKING_STEP (64 * KiB)
 
@@ -23,6 +24,19 @@ void shadow_backing_fill(void *buf, int64_t offset, size_t len)
     }
 }
 
+int64_t program_cluster(const struct program *p)
+{
+    const char *option = strstr(p->options, "cluster_size=");
+    uint64_t size;
+    const char *end;
+    if (option && parse_size(option + strlen("cluster_size="), &end, 'B', &size) == 0 && size &&
+        size <= 2 * MiB) {
+        return (int64_t)size;
+    }
+    bool common = strcmp(p->format, "qcow2") == 0 || strcmp(p->format, "raw") == 0;
+    return common ? 64 * KiB : 2 * MiB; /* overlays of raw images are qcow2 */
+}
+
 int shadow_init(struct shadow *sh, const struct program *p, struct error **err)
 {
     memset(sh, 0, sizeof(*sh));
@@ -33,6 +47,7 @@ int shadow_init(struct shadow *sh, const struct program *p, struct error **err)
     sh->size = ROUND_UP(p->size, 512);
     sh->data = mem_zalloc((size_t)MAX(sh->size, 1));
     sh->layers = 1;
+    sh->cluster = program_cluster(p);
     if (p->backing) {
         shadow_backing_fill(sh->data, 0, (size_t)sh->size);
     }
@@ -51,6 +66,7 @@ void shadow_free(struct shadow *sh)
 {
     drop_snapshots(sh);
     mem_free(sh->data);
+    mem_free(sh->cut);
     memset(sh, 0, sizeof(*sh));
 }
 
@@ -63,16 +79,35 @@ static void set_size(struct shadow *sh, int64_t size)
     sh->size = size;
 }
 
-/* After a shrink the last cluster may still hold what was cut off. */
+/* Keeps what is cut off at `size`. */
+static void keep_cut(struct shadow *sh, int64_t size)
+{
+    if (sh->cut_size < sh->size) {
+        sh->cut = mem_realloc(sh->cut, (size_t)sh->size);
+        memset(sh->cut + sh->cut_size, 0, (size_t)(sh->size - sh->cut_size));
+        sh->cut_size = sh->size;
+    }
+    memcpy(sh->cut + size, sh->data + size, (size_t)(sh->size - size));
+}
+
+/* After a shrink the last cluster may still hold what was cut off; all behind it is zero. */
 static void resize(struct shadow *sh, int64_t size)
 {
-    if (size > sh->size && sh->shrunk) {
-        sh->adopt_whole = true;
-        sh->adopt_offset = sh->size;
-        sh->adopt_bytes = MIN(size, ROUND_UP(sh->size, 2 * MiB)) - sh->size;
+    int64_t old = sh->size;
+    if (size < old) {
+        keep_cut(sh, size);
     }
-    sh->shrunk = sh->shrunk || size < sh->size;
     set_size(sh, size);
+    int64_t end = MIN(size, ROUND_UP(old, sh->cluster));
+    if (size <= old || end <= old || !(sh->cut_size > old || sh->cut_unknown)) {
+        return;
+    }
+    if (sh->cut_size > old) {
+        memcpy(sh->data + old, sh->cut + old, (size_t)(MIN(end, sh->cut_size) - old));
+    }
+    sh->adopt_whole = sh->cut_unknown;
+    sh->adopt_offset = old;
+    sh->adopt_bytes = end - old;
 }
 
 static struct shadow_snapshot *find(struct shadow *sh, const char *name)
@@ -99,6 +134,7 @@ static void take_snapshot(struct shadow *sh, const char *name)
 static void apply_snapshot(struct shadow *sh, const char *name)
 {
     const struct shadow_snapshot *sn = find(sh, name);
+    sh->cut_unknown = sh->cut_unknown || sh->cut_size || !sn || sn->size != sh->size;
     if (!sn || sn->stale) {
         sh->adopt_whole = true;
         sh->adopt_offset = 0;

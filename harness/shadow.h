@@ -3,7 +3,8 @@
  *
  * Models: the current image's bytes, and those of each internal snapshot of the top image.  A
  * discard leaves each byte of its range as it was or zero; which of the two is taken from the
- * oracle by shadow_adopt().  Committing to the backing file may change what snapshots see: then
+ * oracle by shadow_adopt().  Growth behind a shrink shows what the last cluster had, or zeroes.
+ * Committing to the backing file may change what snapshots see: then
  * they are adopted whole.  Leaves out: power cuts (oracle.h).
  */
 #ifndef BLKREF_HARNESS_SHADOW_H
@@ -31,7 +32,12 @@ struct shadow {
     /* What adopt() must ask for: bytes are old or zero, or (whole) anything. */
     int64_t adopt_offset, adopt_bytes;
     bool adopt_whole;
-    bool shrunk; /* once: growth may bring back what the last cluster held */
+    /* What shrinks cut off, at its place: as far as the last cluster goes, growth may show it
+     * again. */
+    uint8_t *cut;
+    int64_t cut_size;
+    bool cut_unknown; /* a snapshot with clusters of its own came back */
+    int64_t cluster;  /* bytes; the largest there are where the program does not say */
 };
 
 /* A run of equal bytes. */
@@ -40,6 +46,8 @@ struct shadow_run {
     uint8_t value;
 };
 
+/* Bytes of a cluster of the program's images; no less than that where it does not say. */
+int64_t program_cluster(const struct program *p);
 /* Bytes of the backing file that a program with `backing` starts from. */
 void shadow_backing_fill(void *buf, int64_t offset, size_t len);
 /* -EFBIG when the program's image is longer than SHADOW_MAX. */
