@@ -102,7 +102,7 @@ def main():
             totals = [a + b for a, b in zip(totals, result)]
             if result[1]:
                 print(output)
-            for reason in re.findall(r"^SKIPPED .*$", output, re.M):
+            for reason in re.findall(r"^(?:SKIPPED|ONLY|DIFFERS) .*$", output, re.M):
                 print("  " + reason)
             word = "FAILED" if result[1] else "ok"
             print("%-6s %s: %d passed, %d failed, %d skipped, %.1f s"

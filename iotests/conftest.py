@@ -2,7 +2,8 @@
 
 --subject blkref|qemu|NAME=DIR runs on those subjects (default: all there are, in lockstep).
 --format raw|qcow2 leaves out tests of other formats.
-A test marked only("blkref", "reason") runs on that subject alone; the closing summary counts them.
+A test marked only("blkref", "reason") runs on that subject alone; a command that is known to answer
+otherwise says differs="reason".  The closing summary counts both.
 """
 import os
 import tempfile
@@ -21,14 +22,15 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "only(subject, reason): runs on one subject alone")
-    config.only_reasons = {}
+    config.only_reasons, config.differ_reasons = {}, {}
+    config.answers = {}  # what equal files hold (Lab.once)
 
 
 def chosen(config):
     there = blkimg.find_subjects()
     wanted = config.getoption("--subject")
     if not wanted:
-        return there
+        return blkimg.same_release(there) if there else there
     known = {s.name: s for s in there}
     found = []
     for word in wanted:
@@ -39,7 +41,7 @@ def chosen(config):
             found.append(known[name])
         else:
             raise pytest.UsageError("subject %s is not on this machine" % name)
-    return found
+    return blkimg.same_release(found)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -80,8 +82,10 @@ def lab(request, subjects, folder):
         if not subjects:
             pytest.skip("only on %s: %s" % (name, reason))
         request.config.only_reasons.setdefault((name, reason), []).append(request.node.nodeid)
-    lab = blkimg.Lab(subjects, folder)
+    lab = blkimg.Lab(subjects, folder, request.config.answers)
     yield lab
+    for reason in lab.reasons:
+        request.config.differ_reasons.setdefault(reason, []).append(request.node.nodeid)
     if getattr(request.node, "passed", False):
         lab.look(everything=True)
 
@@ -103,9 +107,8 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    reasons = getattr(config, "only_reasons", {})
-    if reasons:
-        count = sum(len(tests) for tests in reasons.values())
-        terminalreporter.write_line("%d tests on one subject only:" % count)
-        for (name, reason), tests in sorted(reasons.items()):
-            terminalreporter.write_line("  %s (%d): %s" % (name, len(tests), reason))
+    only, differ = config.only_reasons, config.differ_reasons
+    for (name, reason), tests in sorted(only.items()):
+        terminalreporter.write_line("ONLY %s [%d] %s" % (name, len(tests), reason))
+    for reason, tests in sorted(differ.items()):
+        terminalreporter.write_line("DIFFERS [%d] %s" % (len(tests), reason))
