@@ -122,7 +122,7 @@ def test_snapshot_damages(lab):
         header = image.read(CLUSTER)
     table = struct.unpack(">Q", header[64:72])[0]
     for offset, data in ((table, be64(1 << 40)), (table, be64(512)), (table + 8, struct.pack(">I", 1 << 24)),
-                         (table + 36, struct.pack(">I", 0xffffffff)), (64, be64(1 << 50)),
+                         (table + 36, struct.pack(">I", 0xffffffff)),
                          (60, struct.pack(">I", 2)), (60, struct.pack(">I", 0))):
         lab.copy("good.img", "t.img")
         lab.patch("t.img", offset, data)
