@@ -3,7 +3,7 @@ import pytest
 
 from iotests.blkimg import DATA, DATA_RAW, EVERY, EXT, QCOW2, QCOW2_SETS, RAW, V2, able
 
-FLAT = [v for v in QCOW2_SETS if "data" not in v.name]
+FLAT = [v for v in QCOW2_SETS if "data" not in v.name and v.name not in ("qcow2-2M", "qcow2-rc1")]
 CONTENT = ["write -P 1 0 300k", "write -z 512k 128k", "write -P 2 1000k 24k"]
 
 
@@ -57,8 +57,15 @@ def test_version_of_fuller_images(lab, more):
     lab.bytes("t.img")
 
 
-@pytest.mark.parametrize("bits", [1, 2, 4, 8, 32, 64])
-@pytest.mark.parametrize("start", [1, 16, 64])
+@pytest.mark.only("blkref", "QEMU takes minutes to leave a refcount width of 1, a block has half a million of them")
+@pytest.mark.parametrize("bits", [2, 16, 64])
+def test_from_one_refcount_bit(lab, bits):
+    image(lab, QCOW2, "refcount_bits=1")
+    lab.img("amend", "-o", "refcount_bits=%d" % bits, "t.img")
+    lab.io("t.img", "write -P 5 300k 300k", "discard 0 64k")
+
+
+@pytest.mark.parametrize("start,bits", [(16, 1), (16, 4), (16, 8), (16, 32), (16, 64), (64, 2), (64, 16)])
 def test_refcount_bits(lab, start, bits):
     image(lab, QCOW2, "refcount_bits=%d" % start)
     lab.img("amend", "-o", "refcount_bits=%d" % bits, "t.img")
