@@ -76,9 +76,9 @@ static int flush_steps(struct node *n, uint64_t gen, const struct request *paren
     return flush_children(n, parent);
 }
 
-int node_flush(struct node *n, const struct request *parent)
+static int flush_node(struct node *n, const struct request *parent)
 {
-    if (!n->drv || n->read_only || n->sg || n->flush_held) {
+    if (!n->drv || n->read_only || n->sg) {
         return 0;
     }
     node_inc_in_flight(n);
@@ -96,6 +96,16 @@ int node_flush(struct node *n, const struct request *parent)
     waitq_wake_one(n->w, &n->flush_q);
     node_dec_in_flight(n);
     return ret;
+}
+
+int node_flush(struct node *n, const struct request *parent)
+{
+    return n->flush_held ? 0 : flush_node(n, parent);
+}
+
+int node_flush_now(struct node *n)
+{
+    return flush_node(n, NULL);
 }
 
 void node_hold_flush(struct node *n)

@@ -54,6 +54,7 @@ int node_flush(struct node *n, const struct request *parent); /* whole subtree, 
  */
 void node_hold_flush(struct node *n);
 int node_release_flush(struct node *n);
+int node_flush_now(struct node *n); /* also while flushes are held */
 int64_t node_length(struct node *n);                          /* bytes or -errno (-ENOMEDIUM) */
 /* Asks the driver and keeps the answer, a multiple of 512, in n->length: after open, and what
  * changes the size. */

@@ -53,6 +53,9 @@ static int disk_read(struct node *n, const struct request *r)
     d->reads++;
     give_way(n);
     int ret = injected(d, REQ_READ);
+    if (r->offset < d->bad_to && d->bad_from < r->offset + r->bytes) {
+        ret = -EIO;
+    }
     int64_t have = MAX(0, MIN(r->bytes, d->size - r->offset));
     if (ret == 0) {
         iov_from_buf(r->iov, r->iov_off, d->data + r->offset, (size_t)have);

@@ -22,6 +22,7 @@ struct memdisk {
     bool no_zeroes; /* write_zeroes: -ENOTSUP */
     int fail;       /* -errno for the next matching call, then 0 */
     enum req_op fail_op;
+    int64_t bad_from, bad_to; /* reads that touch these bytes fail with -EIO */
     unsigned reads, writes, flushes;
     struct strbuf *log;
     bool log_events;

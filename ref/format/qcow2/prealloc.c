@@ -157,6 +157,11 @@ static int allocate_run(struct qcow2 *s, uint64_t host, uint64_t bytes, enum pre
     if (ret == 0 && (uint64_t)have < host) {
         ret = child_truncate(s->n->file, (int64_t)host, false, PREALLOC_OFF, 0, err);
     }
+    /* What lies before it gets its place on the host first, or the run cannot follow it there. */
+    if (ret == 0) {
+        ret = node_flush_now(s->n->file->node);
+        ret = ret < 0 ? error_set_errno(err, -ret, "Could not flush the file") : 0;
+    }
     if (ret == 0) {
         ret = child_truncate(s->n->file, (int64_t)(host + bytes), false, mode, 0, err);
     }

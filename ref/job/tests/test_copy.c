@@ -172,6 +172,24 @@ static void fail_body(void *arg)
     }
 }
 
+/* Sectors that cannot be read become zeroes, all around them comes along, and finding them takes
+ * few reads. */
+static void salvage_body(void *arg)
+{
+    struct fixture *f = arg;
+    open_disks(f);
+    struct memdisk *from = memdisk_of(f->from);
+    from->bad_from = 4 * MiB + 1000;
+    from->bad_to = 4 * MiB + 3000;
+    f->c.salvage = true;
+    struct error *err = NULL;
+    assert_int_equal(job_run(f->j, &err), 0);
+    assert_true(from->reads < 100);
+    memset(from->data + 4 * MiB + 512, 0, 5 * 512);
+    expect_copied(f);
+    close_disks(f);
+}
+
 static void run(void (*body)(void *arg))
 {
     for (uint64_t seed = 0; seed < 12; seed++) {
@@ -198,6 +216,10 @@ static void test_cancels(void **state)
 static void test_fails(void **state)
 {
     run(fail_body);
+}
+static void test_salvage(void **state)
+{
+    run(salvage_body);
 }
 
 static void expect_split(const char *blocks, int64_t offset, int64_t min_sparse, const char *runs)
@@ -241,7 +263,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_split),  cmocka_unit_test(test_copies),
         cmocka_unit_test(test_pauses), cmocka_unit_test(test_cancels),
-        cmocka_unit_test(test_fails),
+        cmocka_unit_test(test_fails),  cmocka_unit_test(test_salvage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,7 @@ int io_verify(const uint8_t *buf, int pattern, int64_t offset, int64_t skip, int
 }
 
 struct transfer {
+    const char *command;
     struct io_report report;
     int64_t offset, count;
     int pattern;                      /* -1: none */
@@ -105,54 +106,74 @@ static int parse_range(struct io_session *s, struct transfer *x, char **operands
     return 0;
 }
 
-static int parse_read(struct io_session *s, struct transfer *x, int argc, char **argv)
+/* One flag; false when it is none of those that `options` of the command named. */
+static int take_flag(struct io_session *s, struct transfer *x, int c)
+{
+    switch (c) {
+    case 'b':
+        x->vmstate = true;
+        return 0;
+    case 'c':
+        x->compressed = true;
+        return 0;
+    case 'C':
+        x->report.machine = true;
+        return 0;
+    case 'f':
+        x->flags |= REQ_FUA;
+        return 0;
+    case 'l':
+        x->has_len = true;
+        x->verify_len = io_parse_number(s, optarg);
+        return x->verify_len < 0 ? -EINVAL : 0;
+    case 'L':
+        x->tag = io_tag(s, optarg);
+        return 0;
+    case 'n':
+        x->flags |= REQ_NO_FALLBACK;
+        return 0;
+    case 'p':
+        return 0; /* accepted for old scripts, without a meaning, as QEMU does */
+    case 'P':
+        x->pattern = io_parse_pattern(optarg);
+        return x->pattern < 0 ? -EINVAL : 0;
+    case 'q':
+        x->report.quiet = true;
+        return 0;
+    case 's':
+        if (x->write) {
+            x->source = optarg;
+            return 0;
+        }
+        x->has_start = true;
+        x->verify_start = io_parse_number(s, optarg);
+        return x->verify_start < 0 ? -EINVAL : 0;
+    case 'u':
+        x->flags |= REQ_MAY_UNMAP;
+        return 0;
+    case 'v':
+        x->dump = true;
+        return 0;
+    default:
+        x->zero = true;
+        return 0;
+    }
+}
+
+/* The flags of read, readv, write and writev: each has some of the same ones. */
+static int take_flags(struct io_session *s, struct transfer *x, int argc, char **argv,
+                      const char *options)
 {
     bool restart = true;
-    int c;
-    while ((c = io_getopt(argc, argv, "bCl:L:pP:qs:v", &restart)) != -1) {
-        switch (c) {
-        case 'b':
-            x->vmstate = true;
-            break;
-        case 'C':
-            x->report.machine = true;
-            break;
-        case 'l':
-            x->has_len = true;
-            x->verify_len = io_parse_number(s, optarg);
-            if (x->verify_len < 0) {
-                return -EINVAL;
-            }
-            break;
-        case 'L':
-            x->tag = io_tag(s, optarg);
-            break;
-        case 'p':
-            break;
-        case 'P':
-            x->pattern = io_parse_pattern(optarg);
-            if (x->pattern < 0) {
-                return -EINVAL;
-            }
-            break;
-        case 'q':
-            x->report.quiet = true;
-            break;
-        case 's':
-            x->has_start = true;
-            x->verify_start = io_parse_number(s, optarg);
-            if (x->verify_start < 0) {
-                return -EINVAL;
-            }
-            break;
-        case 'v':
-            x->dump = true;
-            break;
-        default:
-            return io_usage("read");
+    for (int c; (c = io_getopt(argc, argv, options, &restart)) != -1;) {
+        int ret = c == '?' ? io_usage(x->command) : take_flag(s, x, c);
+        if (ret < 0) {
+            return ret;
         }
     }
-    return optind == argc - 2 ? 0 : io_usage("read");
+    bool vector = x->command[strlen(x->command) - 1] == 'v';
+    bool enough = vector ? optind <= argc - 2 : optind == argc - 2;
+    return enough ? 0 : io_usage(x->command);
 }
 
 /* Checks the part to verify against what is read. */
@@ -186,8 +207,8 @@ static int transfer_vmstate(struct io_session *s, struct transfer *x, uint8_t *b
 
 int io_cmd_read(struct io_session *s, int argc, char **argv)
 {
-    struct transfer x = {.pattern = -1};
-    int ret = parse_read(s, &x, argc, argv);
+    struct transfer x = {.command = "read", .pattern = -1};
+    int ret = take_flags(s, &x, argc, argv, "bCl:L:pP:qs:v");
     if (ret < 0) {
         return ret;
     }
@@ -229,110 +250,33 @@ int io_cmd_read(struct io_session *s, int argc, char **argv)
 
 int io_cmd_readv(struct io_session *s, int argc, char **argv)
 {
-    struct io_report report = {.machine = false};
+    struct transfer x = {.command = "readv", .pattern = -1};
     struct io_vector v;
-    const char *tag = NULL;
-    int pattern = -1, c, ret;
-    bool dump = false, restart = true;
-    while ((c = io_getopt(argc, argv, "CL:P:qv", &restart)) != -1) {
-        switch (c) {
-        case 'C':
-            report.machine = true;
-            break;
-        case 'L':
-            tag = io_tag(s, optarg);
-            break;
-        case 'P':
-            pattern = io_parse_pattern(optarg);
-            if (pattern < 0) {
-                return -EINVAL;
-            }
-            break;
-        case 'q':
-            report.quiet = true;
-            break;
-        case 'v':
-            dump = true;
-            break;
-        default:
-            return io_usage("readv");
-        }
+    int ret = take_flags(s, &x, argc, argv, "CL:P:qv");
+    if (ret < 0) {
+        return ret;
     }
-    if (optind > argc - 2) {
-        return io_usage("readv");
-    }
-    int64_t offset = io_parse_number(s, argv[optind]);
-    if (offset < 0 || io_parse_vector(s, argv + optind + 1, argc - optind - 1, 0xab, &v) < 0) {
+    x.offset = io_parse_number(s, argv[optind]);
+    if (x.offset < 0 || io_parse_vector(s, argv + optind + 1, argc - optind - 1, 0xab, &v) < 0) {
         return -EINVAL;
     }
-    report.start = clock_now(s->w, CLOCK_REAL);
-    ret = blk_preadv(s->blk, offset, v.bytes, &v.iov, 0, tag);
+    x.report.start = clock_now(s->w, CLOCK_REAL);
+    ret = blk_preadv(s->blk, x.offset, v.bytes, &v.iov, 0, x.tag);
     if (ret < 0) {
         printf("readv failed: %s\n", strerror(-ret));
     } else {
-        if (pattern >= 0) {
-            ret = io_verify(v.buf, pattern, offset, 0, v.bytes);
+        if (x.pattern >= 0) {
+            ret = io_verify(v.buf, x.pattern, x.offset, 0, v.bytes);
         }
-        if (!report.quiet) {
-            if (dump) {
-                io_dump(v.buf, offset, v.bytes);
+        if (!x.report.quiet) {
+            if (x.dump) {
+                io_dump(v.buf, x.offset, v.bytes);
             }
-            io_report_done(s, &report, "read", offset, v.bytes, v.bytes, 1);
+            io_report_done(s, &x.report, "read", x.offset, v.bytes, v.bytes, 1);
         }
     }
     io_vector_free(s, &v);
     return ret;
-}
-
-static int parse_write(struct io_session *s, struct transfer *x, int argc, char **argv)
-{
-    bool restart = true;
-    int c;
-    while ((c = io_getopt(argc, argv, "bcCfL:npP:qs:uz", &restart)) != -1) {
-        switch (c) {
-        case 'b':
-            x->vmstate = true;
-            break;
-        case 'c':
-            x->compressed = true;
-            break;
-        case 'C':
-            x->report.machine = true;
-            break;
-        case 'f':
-            x->flags |= REQ_FUA;
-            break;
-        case 'L':
-            x->tag = io_tag(s, optarg);
-            break;
-        case 'n':
-            x->flags |= REQ_NO_FALLBACK;
-            break;
-        case 'p':
-            break;
-        case 'P':
-            x->pattern = io_parse_pattern(optarg);
-            if (x->pattern < 0) {
-                return -EINVAL;
-            }
-            break;
-        case 'q':
-            x->report.quiet = true;
-            break;
-        case 's':
-            x->source = optarg;
-            break;
-        case 'u':
-            x->flags |= REQ_MAY_UNMAP;
-            break;
-        case 'z':
-            x->zero = true;
-            break;
-        default:
-            return io_usage("write");
-        }
-    }
-    return optind == argc - 2 ? 0 : io_usage("write");
 }
 
 static int check_write(const struct transfer *x)
@@ -394,9 +338,9 @@ static int submit_write(struct io_session *s, struct transfer *x, uint8_t *buf)
 
 int io_cmd_write(struct io_session *s, int argc, char **argv)
 {
-    struct transfer x = {.pattern = -1, .write = true};
+    struct transfer x = {.command = "write", .pattern = -1, .write = true};
     uint8_t *buf = NULL;
-    int ret = parse_write(s, &x, argc, argv);
+    int ret = take_flags(s, &x, argc, argv, "bcCfL:npP:qs:uz");
     if (ret < 0) {
         return ret;
     }
@@ -430,49 +374,23 @@ int io_cmd_write(struct io_session *s, int argc, char **argv)
 
 int io_cmd_writev(struct io_session *s, int argc, char **argv)
 {
-    struct io_report report = {.machine = false};
+    struct transfer x = {.command = "writev", .write = true, .pattern = IO_PATTERN};
     struct io_vector v;
-    const char *tag = NULL;
-    int pattern = IO_PATTERN, c, ret;
-    unsigned flags = 0;
-    bool restart = true;
-    while ((c = io_getopt(argc, argv, "CfL:P:q", &restart)) != -1) {
-        switch (c) {
-        case 'C':
-            report.machine = true;
-            break;
-        case 'f':
-            flags |= REQ_FUA;
-            break;
-        case 'L':
-            tag = io_tag(s, optarg);
-            break;
-        case 'P':
-            pattern = io_parse_pattern(optarg);
-            if (pattern < 0) {
-                return -EINVAL;
-            }
-            break;
-        case 'q':
-            report.quiet = true;
-            break;
-        default:
-            return io_usage("writev");
-        }
+    int ret = take_flags(s, &x, argc, argv, "CfL:P:q");
+    if (ret < 0) {
+        return ret;
     }
-    if (optind > argc - 2) {
-        return io_usage("writev");
-    }
-    int64_t offset = io_parse_number(s, argv[optind]);
-    if (offset < 0 || io_parse_vector(s, argv + optind + 1, argc - optind - 1, pattern, &v) < 0) {
+    x.offset = io_parse_number(s, argv[optind]);
+    if (x.offset < 0 ||
+        io_parse_vector(s, argv + optind + 1, argc - optind - 1, x.pattern, &v) < 0) {
         return -EINVAL;
     }
-    report.start = clock_now(s->w, CLOCK_REAL);
-    ret = blk_pwritev(s->blk, offset, v.bytes, &v.iov, flags, tag);
+    x.report.start = clock_now(s->w, CLOCK_REAL);
+    ret = blk_pwritev(s->blk, x.offset, v.bytes, &v.iov, x.flags, x.tag);
     if (ret < 0) {
         printf("writev failed: %s\n", strerror(-ret));
     } else {
-        io_report_done(s, &report, "wrote", offset, v.bytes, v.bytes, 1);
+        io_report_done(s, &x.report, "wrote", x.offset, v.bytes, v.bytes, 1);
     }
     io_vector_free(s, &v);
     return ret;
