@@ -127,9 +127,12 @@ static void send_finding(struct share *s, uint64_t n, const char *id, const char
     s->findings++;
 }
 
-static unsigned flags_of(const struct share *s)
+/* Of state number n. */
+static unsigned flags_of(const struct share *s, uint64_t n)
 {
-    return s->o->reference ? OUTSIDE_REFERENCE : 0;
+    unsigned every = s->o->continue_every;
+    unsigned use = !every ? OUTSIDE_NO_USE : n % every == 0 ? OUTSIDE_USE : 0;
+    return (s->o->reference ? OUTSIDE_REFERENCE : 0) | use;
 }
 
 static bool enough(const struct share *s)
@@ -142,7 +145,7 @@ static void judge_state(struct share *s, const struct crash_iter *it, const stru
 {
     struct strbuf why = STRBUF_INIT, id = STRBUF_INIT, text = STRBUF_INIT;
     const struct oracle *o = recording_oracle(&s->c->rec, st->cut);
-    if (!outside_look(s->eye, s->c, st->set, o, ORACLE_CRASH, flags_of(s), &why)) {
+    if (!outside_look(s->eye, s->c, st->set, o, ORACLE_CRASH, flags_of(s, n), &why)) {
         crash_iter_id(it, &id);
         crash_iter_describe(it, &text);
         send_finding(s, n, id.s, why.s ? why.s : "?", text.s);
@@ -152,13 +155,12 @@ static void judge_state(struct share *s, const struct crash_iter *it, const stru
     strbuf_free(&text);
 }
 
-/* st->hash knows nothing of marks, so equal contents meet the same eye. */
 static void walk(struct share *s, struct crash_counts *counts)
 {
     struct crash_iter *it = crash_iter_new(&s->c->rec.base, s->c->rec.log, &s->o->crash.bounds);
     struct crash_state st;
     for (uint64_t n = 0; !enough(s) && crash_iter_next(it, &st); n++) {
-        if (st.hash % s->o->workers == s->me) {
+        if (n % s->o->workers == s->me) {
             judge_state(s, it, &st, n);
             counts->distinct++;
         }
@@ -174,9 +176,6 @@ static struct outside_eye *open_eye(struct share *s, const char *dir, struct err
     char *own = str_fmt("%s/%u", dir, s->me);
     s->eye = outside_eye_new(outside_programs(s->x), own, err);
     mem_free(own);
-    if (s->eye) {
-        outside_eye_continue(s->eye, s->o->continue_every);
-    }
     return s->eye;
 }
 
@@ -353,7 +352,7 @@ static void judge_end(struct share *s, struct reporter *r)
         report(r, "run", s->c->rec.why.s);
     }
     if (!outside_look(s->eye, s->c, &s->c->rec.end, &s->c->rec.oracle, ORACLE_LIVE,
-                      clean | flags_of(s), &why)) {
+                      clean | flags_of(s, 0), &why)) {
         report(r, "end", why.s);
     }
     strbuf_free(&why);
@@ -369,7 +368,7 @@ static int judge_only(struct share *s, struct reporter *r, struct error **err)
     if (ret == 0) {
         const struct oracle *o = recording_oracle(&s->c->rec, strtoull(id + 1, NULL, 10));
         r->counts->distinct++;
-        if (!outside_look(s->eye, s->c, &set, o, ORACLE_CRASH, flags_of(s), &why)) {
+        if (!outside_look(s->eye, s->c, &set, o, ORACLE_CRASH, flags_of(s, 0), &why)) {
             report(r, id, why.s);
         }
         disk_set_free(&set);

@@ -2,9 +2,9 @@
  * The crash and fault explorers on an unmodified QEMU.
  *
  * Models: the same walk over crash states as on the reference (fault/crash.h), over a captured log;
- * QEMU judges what is left, in several processes at once.  Each content belongs to one of them, by
- * its hash, so findings do not depend on how fast they are.  Faults: the k-th request of each kind
- * fails, k rising until none fires.
+ * QEMU judges what is left, in several processes at once.  Each state belongs to one of them, by
+ * its number, so findings do not depend on how fast they are.  Faults: the k-th request of each
+ * kind fails, k rising until none fires.
  */
 #ifndef BLKREF_HARNESS_OUTSIDE_EXPLORE_H
 #define BLKREF_HARNESS_OUTSIDE_EXPLORE_H
@@ -16,7 +16,7 @@
 struct outside_options {
     struct crash_options crash;
     unsigned workers; /* processes; results with findings depend on it when max_findings cuts */
-    unsigned continue_every; /* as outside_eye_continue() */
+    unsigned continue_every; /* every so manieth state is used further (OUTSIDE_USE); 0: none */
     bool reference;          /* the reference judges qcow2 as well */
     bool nbd;                /* as in struct capture_how */
     bool drop_flushes;       /* as in struct capture_how */

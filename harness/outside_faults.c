@@ -45,7 +45,8 @@ static void judge(struct faulting *f, const struct fault_plan *plan, const struc
                   const struct disk_set *set, const struct oracle *o, const char *state)
 {
     struct strbuf why = STRBUF_INIT;
-    if (!enough(f) && !outside_look(f->eye, c, set, o, ORACLE_CRASH, OUTSIDE_REFERENCE, &why)) {
+    if (!enough(f) &&
+        !outside_look(f->eye, c, set, o, ORACLE_CRASH, OUTSIDE_REFERENCE | OUTSIDE_USE, &why)) {
         report(f, plan, state, why.s);
     }
     strbuf_free(&why);
@@ -175,9 +176,6 @@ int outside_faults(struct outside *x, const struct program *p, const struct faul
         .x = x, .p = p, .o = o, .found = found, .opaque = opaque, .counts = counts};
     int ret = -EIO;
     f.eye = dir ? outside_eye_new(outside_programs(x), dir, err) : NULL;
-    if (f.eye) {
-        outside_eye_continue(f.eye, 1);
-    }
     if (f.eye && o->only) {
         struct fault_plan plan;
         fault_plan_init(&plan);

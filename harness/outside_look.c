@@ -13,7 +13,6 @@
 #include <unistd.h>
 #include "harness/forkserver.h"
 #include "ref/base/mem.h"
-#include "ref/base/rng.h"
 
 #define PIECE       (256 * 1024)
 #define OUT_NAME    "guest.raw"
@@ -32,7 +31,8 @@ struct run {
 struct seen {
     uint64_t hash;
     char *wrong; /* it does not open, or the check complains; NULL: fine */
-    char *later; /* what using it further breaks; NULL: nothing */
+    bool used;   /* it was used further */
+    char *later; /* what that breaks; NULL: nothing */
     int leaks;
     int64_t size;
     struct run *runs;
@@ -48,14 +48,8 @@ struct outside_eye {
     struct sandbox *sandbox;
     struct seen *seen[MAX_SEEN]; /* by hash, the last one of each place */
     uint8_t *buf;
-    unsigned continue_every;
     struct outside_eye_stats stats;
 };
-
-void outside_eye_continue(struct outside_eye *e, unsigned every)
-{
-    e->continue_every = every;
-}
 
 struct outside_eye *outside_eye_new(const char *programs, const char *dir, struct error **err)
 {
@@ -566,7 +560,7 @@ static void check_state(struct outside_eye *e, const struct program *p, const ch
 }
 
 static struct seen *look_at(struct outside_eye *e, const struct capture *c,
-                            const struct disk_set *set, uint64_t hash)
+                            const struct disk_set *set, uint64_t hash, unsigned flags)
 {
     struct seen *s = mem_zalloc(sizeof(*s));
     char *options = image_options(e, c);
@@ -578,8 +572,9 @@ static struct seen *look_at(struct outside_eye *e, const struct capture *c,
     } else {
         check_state(e, c->rec.program, options, s, &must);
     }
-    if (!s->wrong && read_guest(e, options, s) && take_guest(e, s) && e->continue_every &&
-        (must || hash_u64(hash) % e->continue_every == 0)) {
+    bool use = (must || flags & OUTSIDE_USE) && !(flags & OUTSIDE_NO_USE);
+    if (!s->wrong && read_guest(e, options, s) && take_guest(e, s) && use) {
+        s->used = true;
         s->later = look_deeper(e, c, set, options, s->size, must || s->leaks);
     }
     mem_free(options);
@@ -673,11 +668,11 @@ bool outside_look(struct outside_eye *e, const struct capture *c, const struct d
 {
     uint64_t hash = content_hash(set);
     struct seen **place = &e->seen[hash % MAX_SEEN];
-    if (*place && (*place)->hash == hash) {
+    if (*place && (*place)->hash == hash && ((*place)->used || !(flags & OUTSIDE_USE))) {
         e->stats.again++;
     } else {
         seen_free(*place);
-        *place = look_at(e, c, set, hash);
+        *place = look_at(e, c, set, hash, flags);
     }
     if (!judge_seen(e, *place, o, view, flags, why)) {
         return false;

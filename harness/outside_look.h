@@ -28,14 +28,14 @@ void outside_eye_free(struct outside_eye *e);
 enum outside_look_flag {
     OUTSIDE_CLEAN = 1,     /* no cut happened: leaks are wrong, too */
     OUTSIDE_REFERENCE = 2, /* the reference judges as well (qcow2) */
+    /*
+     * The state is used further, as each is that the check complains about: a write to its last
+     * bytes and a flush must change just these; `check -r all` must leave nothing to complain
+     * about, and the guest's bytes as they are.
+     */
+    OUTSIDE_USE = 4,
+    OUTSIDE_NO_USE = 8, /* never, not even after a complaint */
 };
-
-/*
- * Every so manieth content (by its hash), and each that the check complains about, is used further:
- * a write to its last bytes and a flush must change just these; `check -r all` must leave nothing
- * to complain about, and the guest's bytes as they are.  0: none.
- */
-void outside_eye_continue(struct outside_eye *e, unsigned every);
 
 /* True when all is lawful; else why says what is not. */
 bool outside_look(struct outside_eye *e, const struct capture *c, const struct disk_set *set,

@@ -9,6 +9,7 @@
 #include "harness/explore_stages.h"
 #include "harness/outside_explore.h"
 #include "harness/outside_programs.h"
+#include "harness/repro.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -37,6 +38,24 @@ static void remember(void *opaque, const struct crash_finding *f)
     }
 }
 
+/*
+ * The capture goes into the reproducer's file only: it holds what QEMU drew at random (identifiers,
+ * dates), and results depend on the seed alone.
+ */
+static void report(struct qemu_stage *s, const struct program *p, const char *title,
+                   const char *capture)
+{
+    char *body = outside_repro(p, &s->options, s->id, NULL), *id;
+    campaign_report(s->c, STAGE, s->subject, p->format, title, VERDICT_FAIL, s->why, body);
+    char *text = repro_text(STAGE, s->subject->name, s->why, body, &id);
+    char *whole = str_fmt("%s%s", text, capture ? capture : "");
+    repro_save(s->c, id, whole);
+    mem_free(whole);
+    mem_free(text);
+    mem_free(body);
+    mem_free(id);
+}
+
 static void run_one(struct qemu_stage *s, struct program *p)
 {
     struct error *err = NULL;
@@ -48,9 +67,7 @@ static void run_one(struct qemu_stage *s, struct program *p)
         campaign_report(s->c, STAGE, s->subject, p->format, title, VERDICT_SUBJECT_ERROR,
                         err ? err->msg : "cannot run", NULL);
     } else if (s->id) {
-        char *repro = outside_repro(p, &s->options, s->id, capture);
-        campaign_report(s->c, STAGE, s->subject, p->format, title, VERDICT_FAIL, s->why, repro);
-        mem_free(repro);
+        report(s, p, title, capture);
     }
     error_free(err);
     mem_free(title);
