@@ -45,8 +45,8 @@ static const char usage_text[] =
     "  --minutes N          chooses the count for about so long; results depend on the count "
     "alone\n"
     "  --only STAGE         read, write, programs, trace ...; may be given several times\n"
-    "  --format NAME        only images of this format in stage programs: qcow2, vmdk,\n"
-    "                       luks, crypt (encrypted qcow2)\n"
+    "  --format NAME        only images of this format in stage programs: qcow2, vmdk, qed,\n"
+    "                       qcow, vdi, vpc, vhdx, parallels, luks, crypt (encrypted qcow2)\n"
     "  --subject NAME=DIR   QEMU's programs in DIR as a further subject; several times\n"
     "  --in-process         no other programs: just the reference's two profiles\n"
     "  --build DIR          build folder: optimized builds, fuzz targets, reproducers (build)\n"
@@ -109,11 +109,7 @@ static bool take_option(struct request *r, int option, const char *arg)
     case OPT_SUBJECT:
         return r->n_named < MAX_NAMED && strchr(arg, '=') > arg && (r->named[r->n_named++] = arg);
     case OPT_FORMAT:
-        r->generate = !strcmp(arg, "qcow2")   ? GEN_QCOW2
-                      : !strcmp(arg, "vmdk")  ? GEN_VMDK
-                      : !strcmp(arg, "luks")  ? GEN_LUKS
-                      : !strcmp(arg, "crypt") ? GEN_CRYPT
-                                              : 0;
+        r->generate = generate_flags(arg);
         return r->generate;
     case OPT_PLANT:
         return planted_by_name(arg, &r->planted);

@@ -19,6 +19,8 @@ struct gen {
     bool v2, is_qcow2, is_vmdk, is_stream, has_data_file, has_snapshots; /* of the top image */
     bool base_is_stream;
     bool is_luks, encrypted;
+    const struct plain *plain; /* of the top image; NULL: one of the above */
+    bool plain_base;
     unsigned layers, next_snapshot;
     uint32_t next_seed;
     int64_t last_offset, last_bytes;
@@ -155,25 +157,101 @@ static void vmdk_image(struct gen *g)
     }
 }
 
+/*
+ * Formats whose images differ in a few options and whose operations are simple: no snapshots, no
+ * amend, no resizing (what they can of it, they refuse differently).
+ */
+static const struct plain {
+    const char *format;
+    bool backing, compressed;
+    struct {
+        const char *text; /* options; NULL: no more */
+        int64_t cluster;
+    } options[6];
+} plains[] = {
+    {"qed",
+     true,
+     false,
+     {{"cluster_size=4k,table_size=2", 4 * KiB},
+      {"", 64 * KiB},
+      {"cluster_size=16k,table_size=4", 16 * KiB},
+      {"table_size=16", 64 * KiB}}},
+    {"qcow", true, true, {{"", 4 * KiB}}},
+    {"vdi", false, false, {{"", 1 * MiB}, {"static=on", 1 * MiB}}},
+    {"vpc", false, false, {{"force_size=on", 2 * MiB}, {"subformat=fixed,force_size=on", 2 * MiB}}},
+    {"vhdx",
+     false,
+     false,
+     {{"block_size=1M", 1 * MiB},
+      {"block_size=1M,block_state_zero=off", 1 * MiB},
+      {"subformat=fixed,block_size=1M", 1 * MiB},
+      {"block_size=2M,log_size=2M", 2 * MiB}}},
+    {"parallels",
+     false,
+     false,
+     {{"cluster_size=64k", 64 * KiB},
+      {"", 1 * MiB},
+      {"cluster_size=4k", 4 * KiB},
+      {"cluster_size=63k", 63 * KiB}}},
+};
+
+unsigned generate_flags(const char *format)
+{
+    static const struct {
+        const char *name;
+        unsigned flags;
+    } others[] = {
+        {"qcow2", GEN_QCOW2}, {"vmdk", GEN_VMDK}, {"luks", GEN_LUKS}, {"crypt", GEN_CRYPT}};
+    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+        if (!strcmp(others[i].name, format)) {
+            return others[i].flags;
+        }
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(plains); i++) {
+        if (!strcmp(plains[i].format, format)) {
+            return (i + 1) * GEN_PLAIN;
+        }
+    }
+    return 0;
+}
+
+static void plain_image(struct gen *g)
+{
+    size_t n = 0;
+    while (n < ARRAY_SIZE(g->plain->options) && g->plain->options[n].text) {
+        n++;
+    }
+    size_t pick = below(g, n);
+    g->cluster = g->plain->options[pick].cluster;
+    g->p->backing = g->plain->backing && chance(g, 35);
+    g->plain_base = true;
+    snprintf(g->p->options, sizeof(g->p->options), "%s", g->plain->options[pick].text);
+}
+
 static void image(struct gen *g)
 {
     struct program *p = g->p;
+    unsigned plain = g->flags / GEN_PLAIN;
+    g->plain = plain ? &plains[plain - 1] : NULL;
     g->is_vmdk = g->flags & GEN_VMDK;
     g->is_luks = g->flags & GEN_LUKS;
-    g->is_qcow2 =
-        !g->is_vmdk && !g->is_luks && ((g->flags & (GEN_QCOW2 | GEN_CRYPT)) || chance(g, 85));
-    g->is_vmdk = g->is_vmdk || (!g->is_qcow2 && !g->is_luks && chance(g, 40));
+    bool open = !g->is_vmdk && !g->is_luks && !g->plain;
+    g->is_qcow2 = open && ((g->flags & (GEN_QCOW2 | GEN_CRYPT)) || chance(g, 85));
+    g->is_vmdk = g->is_vmdk || (open && !g->is_qcow2 && chance(g, 40));
     p->size = (int64_t)(1 + below(g, 1 + below(g, 16))) * 256 * KiB; /* small ones more often */
     if (chance(g, 30)) {
         p->size += 512 * (int64_t)below(g, 300);
     }
     snprintf(p->format, sizeof(p->format), "%s",
-             g->is_qcow2  ? "qcow2"
-             : g->is_vmdk ? "vmdk"
-             : g->is_luks ? "luks"
-                          : "raw");
+             g->plain      ? g->plain->format
+             : g->is_qcow2 ? "qcow2"
+             : g->is_vmdk  ? "vmdk"
+             : g->is_luks  ? "luks"
+                           : "raw");
     g->cluster = 64 * KiB;
-    if (g->is_qcow2) {
+    if (g->plain) {
+        plain_image(g);
+    } else if (g->is_qcow2) {
         qcow2_image(g);
     } else if (g->is_vmdk) {
         vmdk_image(g);
@@ -300,7 +378,8 @@ static bool possible(const struct gen *g, enum op_kind k)
 {
     switch (k) {
     case OP_WRITE_COMPRESSED:
-        return g->is_vmdk || (g->is_qcow2 && !g->has_data_file);
+        return g->is_vmdk || (g->is_qcow2 && !g->has_data_file) ||
+               (g->plain && g->plain->compressed);
     case OP_SNAPSHOT:
         return g->is_qcow2 && !g->has_data_file;
     case OP_APPLY:
@@ -311,12 +390,13 @@ static bool possible(const struct gen *g, enum op_kind k)
     case OP_OVERLAY:
         return g->layers < 3;
     case OP_RESIZE:
-        return !g->is_vmdk && !g->is_luks; /* what grows has no content that was encrypted */
+        return !g->is_vmdk && !g->plain &&
+               !g->is_luks; /* what grows has no content that was encrypted */
     case OP_COMMIT:
         /* A vmdk parent that was written is a parent no more; a grain of a stream is written once.
          */
         return !(g->flags & GEN_LUKS) && (g->layers > 1 || (g->p->backing && !g->is_vmdk)) &&
-               !g->has_snapshots && !(g->base_is_stream && g->layers == 2);
+               !g->has_snapshots && !((g->base_is_stream || g->plain_base) && g->layers == 2);
     default:
         return true;
     }
@@ -340,6 +420,8 @@ static void track(struct gen *g, struct op *op)
         g->next_snapshot = 0;
         g->is_qcow2 = true;
         g->is_vmdk = g->is_stream = g->is_luks = false;
+        g->cluster = g->plain ? 64 * KiB : g->cluster; /* an overlay is qcow2 */
+        g->plain = NULL;
         g->has_data_file = false;
         break;
     default:

@@ -16,7 +16,11 @@ enum generate_flag {
     GEN_LUKS = 16,     /* luks only; QEMU takes seconds to create one */
     GEN_CRYPT = 32,    /* encrypted qcow2 only: AES, LUKS */
     GEN_NO_ERRORS = 4, /* nothing that must fail */
+    GEN_PLAIN = 256,   /* times 1 + n: only images of the n-th plain format, see generate_flags() */
 };
+
+/* The flags that ask for images of one format; 0: not known. */
+unsigned generate_flags(const char *format);
 
 /* A program of about `ops` operations; p->ops by program_free(). */
 void generate_program(struct rng *r, unsigned ops, unsigned flags, struct program *p);
