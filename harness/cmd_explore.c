@@ -124,7 +124,7 @@ static int parse(struct command *c, int argc, char **argv)
     }
     bool sector_ok = c->sector >= 512 && c->sector <= 65536 && IS_POW2(c->sector);
     bool source_ok = !c->file == c->exhaustive && c->ops <= 4 && c->part < c->parts;
-    return sector_ok && source_ok && c->modes ? 1 : -1;
+    return sector_ok && source_ok && (c->modes || !c->faults) ? 1 : -1;
 }
 
 /* Of a set, a finding is told as the reproducer that `blkref repro` takes. */
