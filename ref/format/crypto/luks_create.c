@@ -129,8 +129,8 @@ int crypt_luks_create(struct world *w, const struct crypt_params *p, const char 
     if (ret == 0 && !crypt_alg_family(p->suite.alg)) {
         ret = error_set(err, EINVAL, "Algorithm '%s' not supported", crypt_alg_names[p->suite.alg]);
     }
-    ret = ret < 0 ? ret : crypt_suite_check_mode(&p->suite, err);
     ret = ret < 0 ? ret : crypt_suite_check_ivgen(&p->suite, err);
+    ret = ret < 0 ? ret : crypt_suite_check_mode(&p->suite, err);
     if (ret < 0) {
         return ret;
     }

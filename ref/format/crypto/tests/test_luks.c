@@ -393,6 +393,8 @@ static void creation_refusals(struct rig *r)
          "Parameter 'cipher-alg' does not accept value 'foo'"},
         {&driver_luks, "size=1M,key-secret=s0,cipher-alg=3des", "Algorithm '3des' not supported"},
         {&driver_luks, "size=1M,key-secret=s0,cipher-alg=cast5-128", "Unsupported cipher mode xts"},
+        {&driver_luks, "size=1M,key-secret=s0,cipher-alg=cast5-128,ivgen-alg=essiv",
+         "Cipher cast5-128 not supported with essiv"},
         {&driver_luks, "size=1M,key-secret=s0,ivgen-alg=essiv,ivgen-hash-alg=sha512",
          "No AES cipher with key size 64 available"},
         {&driver_qcow2, "size=1M,encrypt.format=aes",
