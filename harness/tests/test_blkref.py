@@ -97,3 +97,38 @@ def test_check_spec(blkref, tmp_path):
     assert broken.returncode == 2 and broken.stdout
     assert blkref("check-spec", tmp_path / "none").returncode == 1
     assert blkref("check-spec").returncode == 1
+
+
+WRITES = "image qcow2 1M cluster_size=4k\nwrite 0 8k 1\nflush\nwrite 64k 4k 2\n"
+
+
+def test_crash_of_a_write_log(blkref, tmp_path):
+    program, log = tmp_path / "program", tmp_path / "log"
+    program.write_text(WRITES)
+    assert blkref("crash", "--write-log", log, program).returncode == 0
+    walked = blkref("crash", log)
+    assert walked.returncode == 0 and re.search(r"[1-9]\d* judged, 0 findings", walked.stdout), walked.stderr
+    no_mark = blkref("crash", "--from", "no such mark", log)
+    assert no_mark.returncode == 2 and "no mark 'no such mark'" in no_mark.stderr
+    log.write_bytes(log.read_bytes()[:600])
+    assert blkref("crash", log).returncode == 2
+
+
+def test_crash_of_an_unmodified_qemu(blkref, tmp_path):
+    program, saved, state = tmp_path / "program", tmp_path / "saved", tmp_path / "state"
+    program.write_text(WRITES)
+    on_qemu = ("crash", "--subject", "qemu", "--max", 40)
+    quiet = blkref(*on_qemu, program)
+    if quiet.returncode == 2:
+        pytest.skip(quiet.stderr)
+    assert quiet.returncode == 0, quiet.stdout
+    found = blkref(*on_qemu, "--drop-flushes", "--save", saved, program)
+    assert found.returncode == 1
+    name = re.search(r"FAIL (c\S+): ", found.stdout).group(1)
+    assert f"# crash: state {name} " in saved.read_text()
+    again = blkref("crash", "--subject", "qemu", "--state", name, saved)
+    assert again.returncode == 1 and f"FAIL {name}: " in again.stdout
+    assert blkref("crash", "--subject", "qemu", "--state", name, "--dump", state, saved).returncode == 0
+    assert (state / "layer0.img").stat().st_size > 0
+    assert blkref("crash", "--subject", "qemu", "--frob", program).returncode == 2
+    assert blkref("faults", "--subject", "qemu", "--modes", "frob", program).returncode == 2
