@@ -33,6 +33,13 @@ static const struct {
     {"image vmdk 1M zeroed_grain=on", 65536},
     {"image vmdk 1M backing", 65536},
     {"image vmdk 1M subformat=streamOptimized", 65536},
+    {"image qed 1M cluster_size=4k,table_size=2", 4096},
+    {"image qed 1M backing cluster_size=4k,table_size=2", 4096},
+    {"image qcow 1M", 4096},
+    {"image vdi 4M", 1 << 20},
+    {"image vpc 8M force_size=on", 2 << 20},
+    {"image vhdx 4M block_size=1M", 1 << 20},
+    {"image parallels 1M cluster_size=64k", 65536},
 };
 
 /* Where and how long, in eighths of a cluster and bytes. */
@@ -100,7 +107,8 @@ const char *crash_image(size_t i)
 
 const char *crash_image_format(size_t i)
 {
-    static const char *const formats[] = {"qcow2", "vmdk", "raw"};
+    static const char *const formats[] = {"qcow2", "vmdk", "raw",  "qed",      "qcow",
+                                          "vdi",   "vpc",  "vhdx", "parallels"};
     const char *name = images[i].line + strlen("image ");
     size_t n = 0;
     while (strncmp(name, formats[n], strlen(formats[n])) != 0) {

@@ -195,10 +195,28 @@ static void look_once(struct view *v, unsigned flags)
     blk_unref(b);
 }
 
+/* Opens for writing what a cut left, as who uses it next has to, before anybody only reads it. */
+static void repair(struct view *v, enum sandbox_repair how)
+{
+    struct check_result res = {0};
+    unsigned check = how == REPAIR_BY_CHECK ? OPEN_CHECK : 0;
+    struct blk *b = open_state(v, OPEN_RDWR | OPEN_RESIZE | check);
+    if (b && check && node_check(blk_node(b), &res, FIX_LEAKS | FIX_ERRORS) < 0) {
+        wrong(v, "cannot be repaired");
+    }
+    blk_unref(b);
+}
+
 static void look_all(void *arg)
 {
     struct view *v = arg;
-    look_once(v, 0);
+    enum sandbox_repair how = sandbox_repair_of(v->p);
+    if (how != REPAIR_NONE && v->view == ORACLE_CRASH) {
+        repair(v, how);
+    }
+    if (v->out->ok) {
+        look_once(v, 0);
+    }
     if (v->out->ok && v->look & LOOK_REPAIR) {
         look_once(v, OPEN_RDWR | OPEN_RESIZE);
     }
@@ -213,7 +231,7 @@ bool sandbox_look(struct sandbox *sb, const struct program *p, const struct disk
     out->ok = true;
     out->opened = out->hung = false;
     out->check = (struct check_result){0};
-    if (look & LOOK_REPAIR) {
+    if (look & LOOK_REPAIR || sandbox_repair_of(p) != REPAIR_NONE) {
         copy.n = set->n;
         for (int i = 0; i < set->n; i++) {
             copy.disk[i] = disk_clone(set->disk[i]);

@@ -77,10 +77,21 @@ struct world *sandbox_world(struct sandbox *sb, const struct disk_set *set, stru
     return w;
 }
 
+enum sandbox_repair sandbox_repair_of(const struct program *p)
+{
+    bool opening = !strcmp(p->format, "qed") || !strcmp(p->format, "vhdx");
+    return opening                           ? REPAIR_BY_OPENING
+           : !strcmp(p->format, "parallels") ? REPAIR_BY_CHECK
+                                             : REPAIR_NONE;
+}
+
 struct value *sandbox_open_options(const struct program *p)
 {
     struct value *opts = value_dict();
     dict_put_str(opts, "driver", p->format);
+    if (!strcmp(p->format, "parallels")) {
+        dict_put_str(opts, "prealloc-size", "0"); /* 128 MiB would tell nothing more */
+    }
     return opts;
 }
 
@@ -206,7 +217,7 @@ static int open_image(struct run *r)
 {
     struct error *err = NULL;
     r->b = blk_open(r->w, "sim:image", NULL, sandbox_open_options(r->rec->program),
-                    OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP, &err);
+                    OPEN_RDWR | OPEN_RESIZE | OPEN_UNMAP | r->flags, &err);
     if (r->b) {
         r->opened = true;
         blk_set_write_cache(r->b, true);
@@ -477,6 +488,7 @@ int sandbox_repair(struct sandbox *sb, const struct program *p, const struct dis
 {
     begin_recording(sb, p, set, rec);
     struct run r = {.sb = sb, .rec = rec, .may_fail = true};
+    r.flags = sandbox_repair_of(p) == REPAIR_BY_CHECK ? OPEN_CHECK : 0;
     r.w = sandbox_world(sb, &rec->end, rec->log, NULL);
     int ret = world_exec(r.w, repair, &r);
     if (ret == 0) {
