@@ -175,7 +175,7 @@ static int check_image(struct qed *s, struct check_result *res, unsigned fix)
         return (int)len;
     }
     co_lock(s->w, &s->lock);
-    s->valid_end = ROUND_DOWN((uint64_t)len, s->cluster_size);
+    s->valid_end = ROUND_UP((uint64_t)len, s->cluster_size);
     int ret = check_tables(&c);
     co_unlock(s->w, &s->lock);
     if (ret == 0 && fix && res->corruptions == 0 && res->check_errors == 0) {

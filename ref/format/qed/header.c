@@ -47,7 +47,7 @@ static int parse(struct qed *s, uint64_t file_len, struct error **err)
     if (!qed_cluster_size_valid(s->cluster_size)) {
         return error_set(err, EINVAL, "QED cluster size is invalid");
     }
-    s->valid_end = ROUND_DOWN(file_len, s->cluster_size);
+    s->valid_end = ROUND_UP(file_len, s->cluster_size);
     s->file_end = ROUND_UP(file_len, s->cluster_size);
     uint64_t table_size = qed_header_get_table_size(h);
     if (!qed_table_size_valid(table_size)) {

@@ -18,7 +18,7 @@ struct qed {
     uint64_t cluster_size, table_bytes, entries; /* entries of one table */
     uint64_t features, l1_offset, image_size;
     uint64_t file_end;  /* where the next cluster goes; a multiple of cluster_size */
-    uint64_t valid_end; /* clusters in use end here: what is cut at the file's end is none */
+    uint64_t valid_end; /* clusters in use end here; what a cut last one lacks is zeroes */
     bool unchecked;     /* the need-check bit was found and no repair was done yet */
     bool dead;          /* reading the image again failed */
 

@@ -52,7 +52,8 @@ int vhdx_read_headers(struct vhdx *s, struct error **err)
         int ret =
             child_pread(s->n->file, places[i], both[i], VHDX_HEADER_BYTES, LABEL_HEADER_LOAD, NULL);
         if (ret < 0) {
-            memset(both[i], 0, sizeof(both[i])); /* the other one may do */
+            /* It may be the current one: the other would be taken for it. */
+            return error_set_errno(err, -ret, "Could not read a VHDX header");
         }
     }
     s->current = choose(both[0], both[1]);

@@ -82,13 +82,16 @@ static bool table_valid(const uint8_t *t)
 static int load_table(struct vhdx *s, uint8_t *t, struct error **err)
 {
     static const uint32_t places[2] = {VHDX_REGION1_OFFSET, VHDX_REGION2_OFFSET};
+    int failed = 0;
     for (int i = 0; i < 2; i++) {
         int ret = child_pread(s->n->file, places[i], t, VHDX_TABLE_BYTES, LABEL_TABLE_LOAD, NULL);
         if (ret == 0 && table_valid(t)) {
             return 0;
         }
+        failed = ret < 0 ? ret : failed;
     }
-    return error_set(err, EINVAL, "No valid VHDX region table found");
+    return failed ? error_set_errno(err, -failed, "Could not read a VHDX region table")
+                  : error_set(err, EINVAL, "No valid VHDX region table found");
 }
 
 int vhdx_read_regions(struct vhdx *s, struct error **err)
