@@ -148,6 +148,10 @@ static bool read_image(struct view *v, struct blk *b)
     for (int64_t at = 0; at < length;) {
         struct status st;
         int ret = node_block_status(blk_node(b), false, at, length - at, &st);
+        if (ret < 0 && oracle_unreadable_lawful(v->o, v->view, at, MIN(length - at, 512))) {
+            at += MIN(length - at, 512); /* a silent fault hit what was written here */
+            continue;
+        }
         if (ret < 0 || st.bytes <= 0) {
             return wrong(v, "block status fails");
         }
