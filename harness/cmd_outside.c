@@ -364,13 +364,16 @@ static int run_file(const struct args *a)
     struct error *err = NULL;
     struct program p;
     char *text = read_text(a->file);
-    int ret = text ? program_parse(text, &p, &err) : error_set(&err, ENOENT, "cannot be read");
+    int ret = -ENOENT;
+    if (text) {
+        ret = program_parse(text, &p, &err);
+    }
     if (ret == 0) {
         ret = run(a, &p, text, &err);
         program_free(&p);
     }
     if (ret < 0) {
-        fprintf(stderr, "blkref: %s: %s\n", a->file, err ? err->msg : "cannot run");
+        fprintf(stderr, "blkref: %s: %s\n", a->file, err ? err->msg : "cannot be read");
     }
     error_free(err);
     mem_free(text);

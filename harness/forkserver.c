@@ -193,7 +193,7 @@ static void drain(const struct forkserver *f, struct strbuf *out)
 
 int forkserver_run(struct forkserver *f, char *const argv[], struct strbuf *out)
 {
-    int32_t pid, status;
+    int32_t pid = 0, status = 0;
     if (!f->pid) {
         return pipe_run(argv, out);
     }

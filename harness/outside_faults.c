@@ -123,6 +123,7 @@ static int run(struct faulting *f, struct fault_plan *plan, struct error **err)
         judge_flushed(f, plan, &c);
         judge_cuts(f, plan, &c);
     }
+    f->c = NULL;
     capture_free(&c);
     return fired;
 }
