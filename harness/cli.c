@@ -10,6 +10,7 @@
 
 const struct cli_command cli_commands[] = {
     {"campaign", "all stages on all subjects found", campaign_main},
+    {"gate", "a campaign held against an earlier one: status 1 on new failures only", gate_main},
     {"run", "one program on the reference, a result line an operation", runner_main},
     {"repro", "exactly one failure again", repro_main},
     {"crash", "every state a power cut may leave of one program", cmd_crash},

@@ -12,6 +12,7 @@ extern const struct cli_command cli_commands[]; /* ends with name == NULL */
 
 int cli_main(int argc, char **argv);
 int campaign_main(int argc, char **argv);
+int gate_main(int argc, char **argv);
 int repro_main(int argc, char **argv);
 int check_spec_main(int argc, char **argv);
 int iotests_main(int argc, char **argv);

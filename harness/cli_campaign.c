@@ -15,6 +15,7 @@
 #include <unistd.h>
 #include "harness/campaign.h"
 #include "harness/cli.h"
+#include "harness/cli_campaign.h"
 #include "harness/divergence.h"
 #include "harness/generate.h"
 #include "harness/repro.h"
@@ -25,21 +26,12 @@
 
 #define DEFAULT_COUNT    100
 #define COUNT_PER_MINUTE 100
-#define MAX_NAMED        8
-
-struct request {
-    uint64_t seed, count;
-    const char *build, *report, *divergences;
-    const char *named[MAX_NAMED], *only[MAX_NAMED]; /* --subject NAME=DIR, --only STAGE */
-    unsigned n_named, n_only;
-    enum planted planted;
-    bool json, in_process, first;
-    unsigned generate;
-};
 
 static const char usage_text[] =
     "usage: blkref campaign [OPTION...]\n"
-    "       blkref repro [OPTION...] ID|FILE\n\n"
+    "       blkref repro [OPTION...] ID|FILE\n"
+    "       blkref gate --baseline STORE [OPTION...]\n"
+    "       blkref gate --baseline STORE --current STORE [--json]\n\n"
     "  --seed N             of everything drawn at random (1)\n"
     "  --count N            programs a subject; other stages scale with it (100)\n"
     "  --minutes N          chooses the count for about so long; results depend on the count "
@@ -56,7 +48,14 @@ static const char usage_text[] =
     "  --first              ends with the first failure, which is printed\n"
     "  --plant DEFECT       flip-byte, drop-flush, leak-cluster, race: to see the stages fail\n\n"
     "Status: 0, or 1 on a failure that the divergence list does not explain, 2 when it could not "
-    "run.\n";
+    "run.\n\n"
+    "blkref gate runs a campaign and compares it with an earlier one: status 1 on new failures "
+    "only.\n\n"
+    "  --baseline STORE     results.sqlite of the earlier campaign, with the same seed and count\n"
+    "  --current STORE      runs nothing: compares this store with the baseline\n"
+    "  --allow-different    also when seed, count or format differ\n"
+    "  --report DIR         of the campaign that is run (BUILD/gate)\n"
+    "  --json               the comparison as JSON, no scoreboard\n";
 
 static bool number(const char *text, uint64_t *out)
 {
@@ -88,10 +87,33 @@ enum {
     OPT_JSON,
     OPT_FIRST,
     OPT_PLANT,
+    OPT_BASELINE,
+    OPT_CURRENT,
+    OPT_ALLOW_DIFFERENT,
     OPT_HELP
 };
 
-static bool take_option(struct request *r, int option, const char *arg)
+static bool is_gate_option(int option)
+{
+    return option == OPT_BASELINE || option == OPT_CURRENT || option == OPT_ALLOW_DIFFERENT;
+}
+
+static bool take_gate_option(struct campaign_request *r, int option, const char *arg)
+{
+    switch (option) {
+    case OPT_BASELINE:
+        r->baseline = arg;
+        return r->gate;
+    case OPT_CURRENT:
+        r->current = arg;
+        return r->gate;
+    default:
+        r->allow_different = true;
+        return r->gate;
+    }
+}
+
+static bool take_option(struct campaign_request *r, int option, const char *arg)
 {
     switch (option) {
     case OPT_SEED:
@@ -109,6 +131,7 @@ static bool take_option(struct request *r, int option, const char *arg)
     case OPT_SUBJECT:
         return r->n_named < MAX_NAMED && strchr(arg, '=') > arg && (r->named[r->n_named++] = arg);
     case OPT_FORMAT:
+        r->format = arg;
         r->generate = generate_flags(arg);
         return r->generate;
     case OPT_PLANT:
@@ -132,12 +155,11 @@ static bool take_option(struct request *r, int option, const char *arg)
         r->report = arg;
         return true;
     default:
-        return false;
+        return is_gate_option(option) && take_gate_option(r, option, arg);
     }
 }
 
-/* 0 to go on, else 1 + exit status. */
-static int parse(struct request *r, int argc, char **argv)
+int campaign_parse(struct campaign_request *r, int argc, char **argv)
 {
     static const struct option options[] = {
         {"seed", required_argument, 0, OPT_SEED},
@@ -153,19 +175,28 @@ static int parse(struct request *r, int argc, char **argv)
         {"json", no_argument, 0, OPT_JSON},
         {"first", no_argument, 0, OPT_FIRST},
         {"plant", required_argument, 0, OPT_PLANT},
+        {"baseline", required_argument, 0, OPT_BASELINE},
+        {"current", required_argument, 0, OPT_CURRENT},
+        {"allow-different", no_argument, 0, OPT_ALLOW_DIFFERENT},
         {"help", no_argument, 0, OPT_HELP},
         {0, 0, 0, 0},
     };
     int c, index = 0;
-    *r = (struct request){
-        .seed = 1, .count = DEFAULT_COUNT, .build = "build", .divergences = "docs/divergences.txt"};
+    *r = (struct campaign_request){.seed = 1,
+                                   .count = DEFAULT_COUNT,
+                                   .build = "build",
+                                   .divergences = "docs/divergences.txt",
+                                   .gate = r->gate};
     while ((c = getopt_long(argc, argv, "", options, &index)) != -1) {
         if (c == OPT_HELP) {
             fputs(usage_text, stdout);
             return 1;
         }
         if (c == '?' || !take_option(r, c, optarg)) {
-            if (c != '?') {
+            if (is_gate_option(c)) {
+                fprintf(stderr, "blkref %s: --%s is an option of blkref gate\n", argv[0],
+                        options[index].name);
+            } else if (c != '?') {
                 fprintf(stderr, "blkref: bad value '%s' for --%s\n", optarg, options[index].name);
             }
             fputs("Try 'blkref campaign --help'\n", stderr);
@@ -210,7 +241,7 @@ static int add_qemu(struct campaign *c, const char *name, const char *programs, 
     return s ? 0 : -ENOENT;
 }
 
-static int find_subjects(struct campaign *c, const struct request *r, struct error **err)
+static int find_subjects(struct campaign *c, const struct campaign_request *r, struct error **err)
 {
     int ret = 0;
     add_subject(c, subject_ref_new(c->process, "reference", &profile_reference, NULL, c->planted));
@@ -241,7 +272,7 @@ static void remove_tree(const char *path)
     nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-static bool wanted(const struct request *r, const char *stage)
+static bool wanted(const struct campaign_request *r, const char *stage)
 {
     for (unsigned i = 0; i < r->n_only; i++) {
         if (!strcmp(r->only[i], stage)) {
@@ -258,7 +289,22 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static int run_stages(struct campaign *c, const struct request *r)
+/* The fact "stages" is there when all that was asked for has run to its end. */
+static void note_end(struct campaign *c, const struct campaign_request *r)
+{
+    struct strbuf names = STRBUF_INIT;
+    for (const struct stage *s = campaign_stages; s->name; s++) {
+        if (wanted(r, s->name)) {
+            strbuf_printf(&names, "%s%s", names.len ? " " : "", s->name);
+        }
+    }
+    if (store_complete(c->store)) {
+        store_fact(c->store, "stages", names.s);
+    }
+    strbuf_free(&names);
+}
+
+static int run_stages(struct campaign *c, const struct campaign_request *r)
 {
     int status = 0;
     for (const struct stage *s = campaign_stages; s->name; s++) {
@@ -332,7 +378,7 @@ static const char *scratch_place(void)
     return tmp ? tmp : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 }
 
-static int start(struct campaign *c, const struct request *r, struct error **err)
+static int start(struct campaign *c, const struct campaign_request *r, struct error **err)
 {
     char *dir = str_fmt("%s/blkref.XXXXXX", scratch_place());
     char *path = r->report ? str_fmt("%s/results.sqlite", r->report) : NULL;
@@ -377,7 +423,7 @@ static void end(struct campaign *c)
     mem_free((char *)c->repro_dir);
 }
 
-static void print_results(struct campaign *c, const struct request *r)
+static void print_results(struct campaign *c, const struct campaign_request *r)
 {
     struct strbuf text = STRBUF_INIT;
     if (r->json) {
@@ -389,7 +435,7 @@ static void print_results(struct campaign *c, const struct request *r)
     strbuf_free(&text);
 }
 
-static int write_report(struct campaign *c, const struct request *r)
+static int write_report(struct campaign *c, const struct campaign_request *r)
 {
     struct error *err = NULL;
     char *path = r->report ? str_fmt("%s/results.sqlite", r->report) : NULL;
@@ -402,39 +448,58 @@ static int write_report(struct campaign *c, const struct request *r)
     return ret;
 }
 
-int campaign_main(int argc, char **argv)
+static void note_facts(struct campaign *c, const struct campaign_request *r)
 {
-    struct request r;
+    char *seed = str_fmt("%llu", (unsigned long long)r->seed), *count = str_fmt("%u", c->count);
+    store_fact(c->store, "seed", seed);
+    store_fact(c->store, "count", count);
+    if (r->format) {
+        store_fact(c->store, "format", r->format);
+    }
+    mem_free(seed);
+    mem_free(count);
+}
+
+int campaign_run(const struct campaign_request *r)
+{
     struct campaign c;
     struct error *err = NULL;
-    int ended = parse(&r, argc, argv), status = 2;
-    if (ended) {
-        return ended - 1;
-    }
+    int status = 2;
     signal(SIGPIPE, SIG_IGN);
-    if (optind < argc) {
-        fprintf(stderr, "blkref campaign: surplus argument '%s'\n", argv[optind]);
-        return 2;
-    }
-    if (start(&c, &r, &err) == 0) {
-        char *seed = str_fmt("%llu", (unsigned long long)r.seed), *count = str_fmt("%u", c.count);
-        store_fact(c.store, "seed", seed);
-        store_fact(c.store, "count", count);
-        mem_free(seed);
-        mem_free(count);
-        status = run_stages(&c, &r);
-        if (!r.n_only && !r.planted) {
+    if (start(&c, r, &err) == 0) {
+        note_facts(&c, r);
+        status = run_stages(&c, r);
+        if (!r->n_only && !r->planted) {
             judge_divergences(&c);
         }
-        print_results(&c, &r);
+        if (status == 0) {
+            note_end(&c, r);
+        }
+        if (!r->quiet) {
+            print_results(&c, r);
+        }
         status = status ? status : store_failures(c.store) > 0;
-        status = write_report(&c, &r) < 0 ? 2 : status;
+        status = write_report(&c, r) < 0 ? 2 : status;
     } else {
         fprintf(stderr, "blkref campaign: %s\n", err ? err->msg : "cannot start");
     }
     error_clear(&err);
     end(&c);
     return status;
+}
+
+int campaign_main(int argc, char **argv)
+{
+    struct campaign_request r = {0};
+    int ended = campaign_parse(&r, argc, argv);
+    if (ended) {
+        return ended - 1;
+    }
+    if (optind < argc) {
+        fprintf(stderr, "blkref campaign: surplus argument '%s'\n", argv[optind]);
+        return 2;
+    }
+    return campaign_run(&r);
 }
 
 /* A file, or an id among the reproducers of this build and report folder. */
@@ -451,10 +516,10 @@ static char *find_repro(const struct campaign *c, const char *name, struct error
 
 int repro_main(int argc, char **argv)
 {
-    struct request r;
+    struct campaign_request r = {0};
     struct campaign c;
     struct error *err = NULL;
-    int ended = parse(&r, argc, argv), ret = -1;
+    int ended = campaign_parse(&r, argc, argv), ret = -1;
     if (ended || optind != argc - 1) {
         fputs(ended ? "" : usage_text, stderr);
         return ended ? ended - 1 : 2;

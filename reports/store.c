@@ -11,8 +11,7 @@
 #include "ref/base/utf8.h"
 #include "reports/store_int.h"
 
-#define SCHEMA_VERSION 1
-#define ROWS_A_COMMIT  100
+#define ROWS_A_COMMIT 100
 
 const char *const verdict_names[] = {
     [VERDICT_PASS] = "pass",
@@ -68,7 +67,7 @@ static int64_t single_number(struct store *s, const char *sql)
 static void start_run(struct store *s)
 {
     int64_t version = single_number(s, "PRAGMA user_version");
-    if (version != 0 && version != SCHEMA_VERSION) {
+    if (version != 0 && version != STORE_VERSION) {
         s->broken = str_fmt("result store: version %d is not known", (int)version);
         return;
     }
@@ -224,6 +223,11 @@ int store_measure(struct store *s, const char *stage, const char *subject, const
 int store_timing(struct store *s, const char *stage, const char *subject, double seconds)
 {
     return store_measure(s, stage, subject, "seconds", seconds);
+}
+
+bool store_complete(const struct store *s)
+{
+    return !s->broken;
 }
 
 int64_t store_failures(struct store *s)

@@ -8,6 +8,7 @@
 #ifndef BLKREF_REPORTS_STORE_H
 #define BLKREF_REPORTS_STORE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "ref/base/error.h"
 
@@ -62,6 +63,8 @@ int store_measure(struct store *s, const char *stage, const char *subject, const
 /* store_measure() of "seconds": wall time of a stage on a subject, for ratios in the report.  Times
  * add up. */
 int store_timing(struct store *s, const char *stage, const char *subject, double seconds);
+/* Nothing was lost so far. */
+bool store_complete(const struct store *s);
 /* VERDICT_FAIL in this run; and at least 1 when anything could not be stored. */
 int64_t store_failures(struct store *s);
 

@@ -9,6 +9,8 @@
 #include "ref/base/strbuf.h"
 #include "reports/store.h"
 
+#define STORE_VERSION 1 /* PRAGMA user_version of the files */
+
 struct store {
     sqlite3 *db;
     sqlite3_int64 run;
@@ -23,6 +25,15 @@ sqlite3_stmt *store_query(struct store *s, const char *sql);
 bool store_next(struct store *s, sqlite3_stmt *q);
 /* A column's text, "" for NULL; valid until the next step. */
 const char *store_text(sqlite3_stmt *q, int column);
+/*
+ * A store's file, to be read only; nothing of it changes.  run 0: the newest.  NULL with err when
+ * it is none, or holds no such run.  The functions that store must not be called on it.
+ */
+struct store *store_open_read(const char *path, int64_t run, struct error **err);
+/* A fact of the run, NULL when it is not there; mem_free(). */
+char *store_read_fact(struct store *s, const char *key);
+/* Every line of text, four columns in. */
+void store_indented(struct strbuf *out, const char *text);
 /* The command in a reproducer's first line ("# blkref repro ID"); mem_free(); NULL when it has
  * none. */
 char *store_repro_command(const char *repro);

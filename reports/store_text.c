@@ -145,8 +145,7 @@ static void totals(struct store *s, struct strbuf *out)
                   t.pass, t.fail, t.divergence, t.error, t.skip);
 }
 
-/* Every line of text, four columns in. */
-static void indented(struct strbuf *out, const char *text)
+void store_indented(struct strbuf *out, const char *text)
 {
     while (*text) {
         size_t n = strcspn(text, "\n");
@@ -173,7 +172,7 @@ static void findings(struct store *s, struct strbuf *out, const char *verdict, c
         char *command = store_repro_command(store_text(q, 5));
         strbuf_printf(out, "\n%s %s, %s, %s: %s\n", word, store_text(q, 0), store_text(q, 1),
                       store_text(q, 2), store_text(q, 3));
-        indented(out, store_text(q, 4));
+        store_indented(out, store_text(q, 4));
         if (command) {
             strbuf_printf(out, "    again: %s\n", command);
         }
