@@ -158,6 +158,20 @@ static void compress_some(struct iteration *it, struct blk *b, bool trusted)
     }
 }
 
+/* A snapshot that the image came with. */
+static void go_back(struct iteration *it, struct blk *b, bool trusted)
+{
+    struct snapshot_info *list = NULL;
+    int n = snapshot_list(blk_node(b), &list);
+    if (n > 0 && snapshot_goto(blk_node(b), list[0].id, NULL) == 0) {
+        write_spot(it, b, 0, trusted);
+    }
+    if (n > 0) {
+        snapshot_delete(blk_node(b), list[0].id, list[0].name, NULL);
+    }
+    mem_free(list);
+}
+
 static void change(struct iteration *it, struct blk *b, bool trusted)
 {
     int64_t length = blk_length(b);
@@ -173,6 +187,8 @@ static void change(struct iteration *it, struct blk *b, bool trusted)
         snapshot_delete(blk_node(b), sn.id, sn.name, NULL);
     }
     compress_some(it, b, trusted);
+    go_back(it, b, trusted);
+    length = blk_length(b);
     blk_flush(b, NULL);
     if (length > 0 && length <= RESIZED) {
         blk_truncate(b, ROUND_UP(length + SPOT, 512), false, PREALLOC_OFF, 0, NULL);

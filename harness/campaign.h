@@ -54,6 +54,7 @@ int stage_crash(struct campaign *c, struct error **err);
 int stage_qemu_crash(struct campaign *c, struct error **err);
 int stage_trace(struct campaign *c, struct error **err);
 int stage_hostile(struct campaign *c, struct error **err);
+int stage_sequences(struct campaign *c, struct error **err);
 int stage_fuzz(struct campaign *c, struct error **err);
 
 /*

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PATCHES = ROOT / "harness" / "mutants"
 
 # Stage and count, in this order; found at the first that fails.
-ROUNDS = "programs:12,crash:1,schedules:8,hostile:16,crash:16,schedules:32,hostile:50,faults:1"
+ROUNDS = "programs:12,crash:1,schedules:8,hostile:12,sequences:1,schedules:64,crash:100,hostile:40,faults:1"
 HANG = 30  # CPU seconds of one stage before it counts as hung
 MEMORY = 4 << 30  # address space: what is not bounded ends there
 

@@ -18,6 +18,7 @@ const struct schedule_options schedule_options_default = {
     .depth = 3,
     .seed = 1,
     .reduce = true,
+    .promised = true,
     .max_findings = 3,
 };
 
@@ -29,6 +30,7 @@ struct exploring {
     struct schedule_policy policy;
     struct fault_plan plan;
     const char *plan_text; /* NULL: no faults */
+    unsigned bound;        /* preemptions just now */
     schedule_found *found;
     void *opaque;
     struct schedule_counts *counts;
@@ -73,6 +75,14 @@ static void judge_state(struct exploring *x, const struct recording *rec, const 
     error_free(err);
 }
 
+/* Nothing is there but what was promised: the hardest state of all. */
+static void judge_promised(struct exploring *x, const struct recording *rec)
+{
+    char *last = str_fmt("c%llu!", (unsigned long long)disk_log_clock(rec->log));
+    judge_state(x, rec, last);
+    mem_free(last);
+}
+
 static void judge_cuts(struct exploring *x, const struct recording *rec)
 {
     struct crash_bounds b = {.exhaustive = 4,
@@ -85,10 +95,6 @@ static void judge_cuts(struct exploring *x, const struct recording *rec)
                              .max_states = x->o->cuts,
                              .max_built = 10 * (uint64_t)x->o->cuts};
     struct crash_state s;
-    /* Nothing is there but what was promised: the hardest state of all, so it comes first. */
-    char *last = str_fmt("c%llu!", (unsigned long long)disk_log_clock(rec->log));
-    judge_state(x, rec, last);
-    mem_free(last);
     struct crash_iter *it = crash_iter_new(&rec->base, rec->log, &b);
     while (!enough(x) && crash_iter_next(it, &s)) {
         x->counts->states++;
@@ -125,8 +131,13 @@ static void judge(struct exploring *x, const struct recording *rec)
         report(x, NULL, x->looked.why.s);
     } else if (x->o->state) {
         judge_state(x, rec, x->o->state);
-    } else if (x->o->cuts) {
-        judge_cuts(x, rec);
+    } else {
+        if (x->o->promised) {
+            judge_promised(x, rec);
+        }
+        if (x->o->cuts && !enough(x)) {
+            judge_cuts(x, rec);
+        }
     }
 }
 
@@ -188,7 +199,7 @@ static uint16_t worth_trying(const struct exploring *x, const struct schedule_de
             x->counts->skipped++;
         }
     }
-    return d->preempts && d->spent >= x->o->preemptions ? 0 : open;
+    return d->preempts && d->spent >= x->bound ? 0 : open;
 }
 
 /* The script of the next schedule: the last decision that has a choice left takes it. */
@@ -209,17 +220,19 @@ static bool advance(struct schedule_decision *path, size_t *len, uint8_t *script
     return false;
 }
 
-static bool spent(const struct exploring *x, uint64_t n)
+static bool spent(const struct exploring *x, uint64_t n, uint64_t max)
 {
-    return enough(x) || (x->o->max && n >= x->o->max);
+    return enough(x) || (max && n >= max);
 }
 
-static size_t explore_all(struct exploring *x)
+/* All schedules of up to `bound` preemptions, no more than `max`; the longest one's decisions. */
+static size_t explore_bound(struct exploring *x, unsigned bound, uint64_t max)
 {
     struct schedule_decision *path = NULL;
     uint8_t *script = NULL;
     size_t len = 0, cap = 0, length = 0;
     uint64_t n = 0;
+    x->bound = bound;
     do {
         schedule_policy_start(&x->policy, script, len);
         run(x);
@@ -235,7 +248,7 @@ static size_t explore_all(struct exploring *x)
             path[i].open = worth_trying(x, &path[i]);
         }
         len = MAX(len, x->policy.n_decisions);
-    } while (!spent(x, n) && advance(path, &len, script));
+    } while (!spent(x, n, max) && advance(path, &len, script));
     mem_free(path);
     mem_free(script);
     return length;
@@ -250,9 +263,19 @@ static void explore_random(struct exploring *x, size_t length)
     }
 }
 
+/*
+ * One preemption first: when there are too many schedules of two, it is better to have seen those
+ * than one corner of the tree.
+ */
 static void explore(struct exploring *x)
 {
-    size_t length = explore_all(x);
+    size_t length = 0;
+    if (x->o->preemptions > 1) {
+        length = explore_bound(x, 1, x->o->max / 2);
+    }
+    if (!enough(x)) {
+        length = MAX(length, explore_bound(x, x->o->preemptions, x->o->max));
+    }
     explore_random(x, length);
 }
 

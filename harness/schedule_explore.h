@@ -37,7 +37,8 @@ struct schedule_options {
     unsigned depth;    /* points where a priority is lowered */
     uint64_t seed;     /* of the random ones */
     bool reduce;       /* partial-order reduction */
-    unsigned cuts;     /* crash states judged of each schedule */
+    bool promised;     /* the state is judged that holds just what was acknowledged as durable */
+    unsigned cuts;     /* crash states judged of each schedule besides */
     unsigned fail_max; /* up to so many occurrences of each label fail, each with EIO; 0: none */
     unsigned max_findings;
     const char *only, *fault, *state; /* just this schedule, fault plan, crash state, or NULL */

@@ -3,7 +3,7 @@
  *
  * The alphabet's operations meet in few clusters, so that they share blocks, clusters, L2 tables
  * and refcount blocks.  A prelude makes the image what they meet: fresh, written, shared with a
- * snapshot, with its metadata not yet in memory, with clusters freed.
+ * snapshot, with its metadata not yet in memory, with clusters freed or zeroed.
  */
 #include "harness/schedule_programs.h"
 
@@ -52,7 +52,7 @@ static const struct letter {
     {OP_AMEND, 0, 0, 0, 0, 0, "lazy_refcounts=on"},
 };
 
-enum { FRESH, WRITTEN, SHARED, COLD, FREED, PRELUDES };
+enum { FRESH, WRITTEN, SHARED, COLD, FREED, ZEROED, PRELUDES };
 
 size_t schedule_image_count(void)
 {
@@ -88,8 +88,10 @@ static void start(size_t image, unsigned prelude, struct program *out)
     if (prelude == SHARED || prelude == COLD) {
         add(out, OP_SNAPSHOT, 0, 0, "s");
     }
-    if (prelude == FREED) {
+    if (prelude == FREED || prelude == SHARED) {
         add(out, OP_DISCARD, 0, 3 * c, "");
+    } else if (prelude == ZEROED) {
+        add(out, OP_ZERO, 0, 3 * c, ""); /* the clusters stay */
     }
     if (prelude == COLD) {
         add(out, OP_REOPEN, 0, 0, "");
@@ -116,7 +118,7 @@ static void add_letter(struct program *p, const struct letter *l, int64_t cluste
 
 size_t schedule_pair_count(void)
 {
-    return ARRAY_SIZE(alphabet) * ARRAY_SIZE(alphabet) * PRELUDES;
+    return ARRAY_SIZE(alphabet) * (ARRAY_SIZE(alphabet) + 1) / 2 * PRELUDES;
 }
 
 void schedule_pair(size_t image, size_t n, struct program *out)
@@ -124,9 +126,14 @@ void schedule_pair(size_t image, size_t n, struct program *out)
     int64_t cluster = images[image].cluster;
     assert(n < schedule_pair_count());
     start(image, n % PRELUDES, out);
-    n /= PRELUDES;
-    add_letter(out, &alphabet[n % ARRAY_SIZE(alphabet)], cluster, 0, false);
-    add_letter(out, &alphabet[n / ARRAY_SIZE(alphabet)], cluster, 0, true);
+    size_t second = n / PRELUDES, first = 0;
+    while (second >= ARRAY_SIZE(alphabet) - first) {
+        second -= ARRAY_SIZE(alphabet) - first; /* who stands first does not matter */
+        first++;
+    }
+    add_letter(out, &alphabet[first], cluster, 0, false);
+    add_letter(out, &alphabet[first + second], cluster, 0, true);
+    add(out, OP_FLUSH, 0, 0, "");
 }
 
 void schedule_random(size_t image, struct rng *rng, struct program *out)
@@ -141,4 +148,5 @@ void schedule_random(size_t image, struct rng *rng, struct program *out)
         }
     }
     add(out, OP_READ, 0, 8 * cluster, "");
+    add(out, OP_FLUSH, 0, 0, "");
 }

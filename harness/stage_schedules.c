@@ -4,7 +4,7 @@
  *
  * One result a profile and image: how many schedules were run, or each finding, its program shrunk,
  * with its reproducer.  Of the pairs of the exhaustive set, and of seeded groups, as many as the
- * budget allows; every fourth program is looked at with power cuts, every eighth with faults.
+ * budget allows; some are looked at with more power cuts, and with faults.
  */
 #include "harness/campaign.h"
 #include "harness/explore_stages.h"
@@ -142,9 +142,11 @@ static void run_image(struct schedule_stage *x, size_t image, unsigned programs)
     struct program p;
     rng_seed(&rng, x->c->seed * 1000 + image);
     for (unsigned n = 0; n < programs; n++) {
-        x->options.cuts = n % 4 == 1 ? 4 : 0;
-        x->options.fail_max = n % 8 == 2 ? 2 : 0;
-        if (n % 4 == 3) {
+        x->options.cuts = n % 8 == 1 ? 4 : 0;
+        x->options.fail_max = n % 16 == 2 ? 1 : 0;
+        x->options.max = x->options.fail_max ? 20 : 200;
+        x->options.pct = x->options.fail_max ? 5 : 30;
+        if (n % 3 == 2) {
             schedule_random(image, &rng, &p);
         } else {
             schedule_pair(image, rng_below(&rng, schedule_pair_count()), &p);
@@ -164,13 +166,11 @@ int stage_schedules(struct campaign *c, struct error **err)
         }
         struct schedule_stage x = {
             .c = c, .subject = c->subjects[i], .options = schedule_options_default};
-        x.options.max = 150;
-        x.options.pct = 30;
         x.options.seed = c->seed;
         x.sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
         for (size_t k = 0; k < images; k++) {
             campaign_progress(c, "schedules", k, images);
-            run_image(&x, k, MAX(c->count / 8, 1));
+            run_image(&x, k, MAX(c->count / 4, 1));
         }
         campaign_progress(c, "schedules", images, images);
         sandbox_free(x.sb);

@@ -12,6 +12,8 @@ const struct stage campaign_stages[] = {
     {"write", "images made by the reference, read and checked by QEMU", stage_write, write_repro},
     {"programs", "seeded programs on all subjects, compared after every operation", stage_programs,
      programs_repro},
+    {"sequences", "all programs of up to two operations, once each", stage_sequences,
+     repro_sequences},
     {"faults", "the k-th I/O of each label fails, k rising", stage_faults, repro_faults},
     {"crash", "every state a power cut may leave", stage_crash, repro_crash},
     {"schedules", "operations beside each other in every order within a bound", stage_schedules,

@@ -132,3 +132,20 @@ def test_crash_of_an_unmodified_qemu(blkref, tmp_path):
     assert (state / "layer0.img").stat().st_size > 0
     assert blkref("crash", "--subject", "qemu", "--frob", program).returncode == 2
     assert blkref("faults", "--subject", "qemu", "--modes", "frob", program).returncode == 2
+
+
+@pytest.mark.parametrize("stage,defect", [("schedules", "race"), ("hostile", "flip-byte"), ("sequences", "leak-cluster")])
+def test_stage_sees_its_planted_defect(blkref, tmp_path, stage, defect):
+    args = ("campaign", "--in-process", "--first", "--count", 16, "--only", stage, "--build", tmp_path)
+    done = blkref(*args, "--plant", defect)
+    assert done.returncode == 1 and done.stdout.startswith(stage + ": "), done.stdout + done.stderr
+
+
+def test_schedules_of_a_program(blkref):
+    program = "image qcow2 256k cluster_size=4k\nwrite 0 4k 1 || write 2k 4k 2 || flush\n"
+    done = blkref("schedules", "--max", 50, "--random", 5, "--profile", "optimized", "-", stdin=program)
+    assert done.returncode == 0 and re.match(r"optimized: \d+ schedules \(5 random", done.stdout), done.stdout + done.stderr
+    again = blkref("schedules", "--schedule", "3:1", "--profile", "optimized", "-", stdin=program)
+    assert again.returncode == 0 and again.stdout.startswith("optimized: 1 schedules")
+    assert blkref("schedules", "--schedule", "x", "-", stdin=program).returncode == 2
+    assert blkref("schedules", "--preemptions", "many", "-", stdin=program).returncode == 2

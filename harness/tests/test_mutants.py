@@ -1,5 +1,7 @@
 """Mutants (harness/mutants): every patch still applies and says where it comes from."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -26,3 +28,17 @@ def test_applies(patch, tmp_path):
     run = subprocess.run(["patch", "-s", "-p1", "-i", str(patch)], cwd=tmp_path,
                          capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+# One for each of four explorers, found within a second or two.
+SAMPLE = {"backing-tail-not-zeroed": "programs", "data-linked-before-refcount": "crash",
+          "l2-at-offset-0": "hostile", "flush-queue-not-woken": "schedules"}
+BUILD = Path(os.environ.get("BLKREF_BUILD", ROOT / "build")).resolve()
+
+
+@pytest.mark.skipif(BUILD != ROOT / "build", reason="mutants are linked with a plain build")
+def test_a_sample_is_found():
+    done = subprocess.run([BUILD / "bin" / "blkref", "mutants", "--json", *SAMPLE], capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {m["name"]: m["found_by"] for m in found["mutants"]} == SAMPLE

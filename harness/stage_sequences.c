@@ -1,0 +1,212 @@
+/*
+ * Stage sequences: all programs of up to two operations, and seeded ones of three, once each, on
+ * the reference's two profiles in process.
+ *
+ * No faults, no cuts: after each program what was written is there, check finds nothing, and the
+ * image was closed and opened in between.  So each costs little, and all can be run.  Also a few
+ * programs on disks larger than their backing file, or of several GiB, where a length in 32 bits
+ * goes wrong.  One result a profile and image, or each finding with its reproducer.
+ */
+#include "harness/campaign.h"
+#include "harness/crash_programs.h"
+#include "harness/explore_stages.h"
+#include "harness/shrink.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include "ref/base/mem.h"
+
+#define SHRINK_ATTEMPTS 100
+
+static const char *const large[] = {
+    "image qcow2 64k backing cluster_size=4k\nresize 256k\nwrite 128k 8k 1\nwrite 0 4k 2\ncommit\n"
+    "read 128k 8k\nflush\n", /* larger than its backing file */
+    "image qcow2 9G cluster_size=2M\nwrite 0 4k 1\nwrite 8G 4k 2\nzero 0 5G\nread 8G 4k\nflush\n",
+    "image qcow2 9G cluster_size=2M\nwrite 1G 4k 1\nzero 0 3G unmap\nread 1G 4k\nflush\n",
+    "image qcow2 6G cluster_size=2M\nwrite 0 4k 1\nwrite 5G 4k 2\nflush\nresize 1G\nresize "
+    "6G\nread "
+    "5G 4k\nread 0 4k\nflush\n",
+    "image qcow2 6G cluster_size=2M\nwrite 4G 4k 1\ndiscard 0 6G\nread 4G 4k\nflush\n",
+    "image qcow2 1M cluster_size=2M\nresize 6G metadata\nwrite 5G 4k 1\nread 5G 4k\nflush\n",
+    "image raw 6G\nwrite 5G 4k 1\nzero 0 5G\nread 5G 4k\nflush\n",
+};
+
+struct sequences {
+    struct campaign *c;
+    const struct subject *subject;
+    struct sandbox *sb;
+    struct looked looked;
+    struct disk_set base; /* fresh image of `made`, for the programs that begin with it */
+    struct program made;
+    unsigned programs, findings; /* of the image at hand */
+};
+
+/* What failed half way may leak; what was refused at once does not. */
+static bool failed_half_way(const struct recording *rec)
+{
+    for (size_t i = 0; i < rec->program->n_ops; i++) {
+        int status = rec->status[i];
+        if (status < 0 && status != -ENOENT && status != -ENOTSUP) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool same_image(const struct program *a, const struct program *b)
+{
+    return a->size == b->size && a->backing == b->backing && !strcmp(a->format, b->format) &&
+           !strcmp(a->options, b->options);
+}
+
+static int make_image(struct sequences *x, const struct program *p, struct error **err)
+{
+    if (x->base.n && same_image(&x->made, p)) {
+        return 0;
+    }
+    disk_set_free(&x->base);
+    x->base.n = 0;
+    x->made = *p;
+    return sandbox_create(x->sb, p, &x->base, err);
+}
+
+/* What is wrong with it; mem_free().  NULL: nothing. */
+static char *run(struct sequences *x, const struct program *p)
+{
+    struct recording rec;
+    struct error *err = NULL;
+    char *why = NULL;
+    if (make_image(x, p, &err) < 0) {
+        why = str_dup(err ? err->msg : "cannot be made");
+        error_free(err);
+        x->base.n = 0;
+        return why;
+    }
+    if (sandbox_record(x->sb, p, &x->base, NULL, false, &rec, &err) < 0) {
+        why = str_dup(err ? err->msg : "does not run");
+    } else if (rec.wrong) {
+        why = str_dup(rec.why.s);
+    } else if (!sandbox_look(x->sb, p, &rec.end, &rec.oracle, ORACLE_LIVE,
+                             failed_half_way(&rec) ? LOOK_SPEC : LOOK_CLEAN, &x->looked)) {
+        why = str_dup(x->looked.why.s);
+    }
+    error_free(err);
+    recording_free(&rec);
+    return why;
+}
+
+static bool fails(const struct program *p, void *opaque)
+{
+    char *why = run(opaque, p);
+    bool bad = why != NULL;
+    mem_free(why);
+    return bad;
+}
+
+static void run_one(struct sequences *x, struct program *p)
+{
+    char *why = run(x, p);
+    x->programs++;
+    if (why && x->findings < 3) {
+        struct strbuf text = STRBUF_INIT;
+        if (!x->c->failed) {
+            shrink_program(p, fails, x, SHRINK_ATTEMPTS);
+        }
+        char *name = program_title(p, "end"), *again = run(x, p);
+        program_print(&text, p);
+        campaign_report(x->c, "sequences", x->subject, p->format, name, VERDICT_FAIL,
+                        again ? again : why, text.s);
+        strbuf_free(&text);
+        mem_free(name);
+        mem_free(again);
+    }
+    x->findings += why != NULL;
+    mem_free(why);
+    program_free(p);
+}
+
+static void close_image(struct sequences *x, const char *format, const char *name)
+{
+    if (!x->findings) {
+        char *detail = str_fmt("%u programs", x->programs);
+        campaign_report(x->c, "sequences", x->subject, format, name, VERDICT_PASS, detail, NULL);
+        mem_free(detail);
+    }
+    store_count(x->c->store, "sequences", x->subject->name, "programs", x->programs);
+    x->programs = x->findings = 0;
+}
+
+static void run_image(struct sequences *x, size_t image, unsigned three)
+{
+    struct rng rng;
+    struct program p;
+    rng_seed(&rng, x->c->seed * 1000 + image);
+    for (unsigned ops = 1; ops <= 2; ops++) {
+        for (size_t n = 0; n < crash_program_count(ops); n++) {
+            crash_program(image, ops, n, &p);
+            run_one(x, &p);
+        }
+    }
+    for (unsigned n = 0; n < three; n++) {
+        crash_program(image, 3, rng_below(&rng, crash_program_count(3)), &p);
+        run_one(x, &p);
+    }
+    close_image(x, crash_image_format(image), crash_image(image));
+}
+
+static void run_large(struct sequences *x)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(large); i++) {
+        struct program p;
+        int ret = program_parse(large[i], &p, NULL);
+        assert(ret == 0);
+        run_one(x, &p);
+    }
+    close_image(x, "qcow2", "large disks");
+}
+
+int stage_sequences(struct campaign *c, struct error **err)
+{
+    size_t images = crash_image_count();
+    for (unsigned i = 0; i < c->n_subjects; i++) {
+        const struct profile *profile = subject_profile(c->subjects[i]);
+        if (!profile) {
+            continue;
+        }
+        struct sequences x = {.c = c, .subject = c->subjects[i]};
+        x.sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
+        run_large(&x);
+        for (size_t k = 0; k < images; k++) {
+            campaign_progress(c, "sequences", k, images);
+            run_image(&x, k, 10 * c->count);
+        }
+        campaign_progress(c, "sequences", images, images);
+        disk_set_free(&x.base);
+        sandbox_free(x.sb);
+        strbuf_free(&x.looked.why);
+    }
+    return 0;
+}
+
+int repro_sequences(struct campaign *c, const char *subject, const char *text, struct error **err)
+{
+    struct program p;
+    struct sequences x = {.c = c};
+    int ret = program_parse(text, &p, err);
+    if (ret < 0) {
+        return ret;
+    }
+    x.sb = sandbox_new(c->process, profile_named(subject), c->planted);
+    char *why = run(&x, &p);
+    if (why) {
+        error_set(err, EILSEQ, "%s", why);
+        ret = 1;
+    }
+    mem_free(why);
+    disk_set_free(&x.base);
+    sandbox_free(x.sb);
+    strbuf_free(&x.looked.why);
+    program_free(&p);
+    return ret;
+}
