@@ -4,6 +4,7 @@
  */
 #include "harness/explore_stages.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -345,6 +346,7 @@ static int run(const struct args *a, struct program *p, const char *text, struct
 {
     char dir[] = "/tmp/blkref.XXXXXX";
     const char *programs = strchr(a->subject, '=');
+    assert(!a->file || (p && text));
     if (!mkdtemp(dir)) {
         return error_set_errno(err, errno, "%s", dir);
     }
