@@ -89,6 +89,20 @@ static const char *const specials[] = {
     "1M\n",
     "image qcow2 1M cluster_size=4k,lazy_refcounts=on\nwrite 0 64k 1\nflush\nwrite 32k 64k "
     "2\ndiscard 0 32k\nreopen\n",
+    /* check and repair, VM state, preallocation, and an image that a commit empties */
+    "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nsnapshot s\nwrite 0 8k 2\ncheck\nread 0 "
+    "64k\nflush\n",
+    "image qcow2 1M cluster_size=4k\nvmsave 0 16k 1\nsnapshot s\nreopen\nvmload 0 16k\nflush\n",
+    "image qcow2 1M cluster_size=4k\nwrite 1000 512 1\nwrite 8k 64k 2\ndiscard 8k "
+    "64k\nflush\nresize "
+    "1300k metadata\nread 0 1300k\nflush\n",
+    "image qcow2 1M cluster_size=4k\nwrite 0 8k 1\nresize 1300k falloc\nread 0 1300k\nflush\n",
+    "image qcow2 1M backing cluster_size=4k\nwrite 0 64k 1\ncommit\nread 0 128k\nwrite 4k 8k "
+    "2\nflush\n",
+    "image qcow2 1M cluster_size=4k\nwrite 0 64k 1\nsnapshot s\namend refcount_bits=64\nresize "
+    "64M\nreopen\namend refcount_bits=16\namend compat=0.10\nread 0 64k\nflush\n",
+    "image qcow2 1M cluster_size=4k,data_file=data\nwrite 512 700 1\nwrite 8k 64k 2\ndiscard 8k "
+    "8k\nzero 16k 4k\nreopen\nread 0 128k\nflush\n",
     "image vmdk 1M backing\nwrite 1000 512 1\nread 0 128k\nflush\nreopen\nread 0 128k\nflush\n",
     "image vmdk 1M subformat=streamOptimized\nwritec 0 64k 1\nreopen\nread 0 128k\nflush\n",
     "image raw 1M\nwrite 0 64k 1\nwrite 100 5000 2 fua\nzero 8k 8k\ndiscard 16k 8k\nresize "

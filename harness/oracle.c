@@ -153,7 +153,7 @@ void oracle_init(struct oracle *o, const struct program *p)
     o->n_runs = 1;
     o->size = o->sizes[0] = p->size;
     o->n_sizes = 1;
-    o->granule = granule_of(p);
+    o->granule = o->cluster = granule_of(p);
     if (strstr(p->options, "extended_l2=on")) {
         o->granule /= 32;
     }
@@ -525,8 +525,8 @@ void oracle_distrust(struct oracle *o, const struct op *op)
     bool ranged = op->kind == OP_WRITE || op->kind == OP_WRITE_COMPRESSED || op->kind == OP_ZERO ||
                   op->kind == OP_DISCARD;
     int64_t end =
-        ranged ? ROUND_UP(MIN(op->offset + op->bytes, INT64_MAX / 2), o->granule) : FAR_END;
-    struct oracle_span s = oracle_span(o, ranged ? ROUND_DOWN(op->offset, o->granule) : 0, end);
+        ranged ? ROUND_UP(MIN(op->offset + op->bytes, INT64_MAX / 2), o->cluster) : FAR_END;
+    struct oracle_span s = oracle_span(o, ranged ? ROUND_DOWN(op->offset, o->cluster) : 0, end);
     for (size_t i = s.first; i < s.end; i++) {
         o->runs[i].live.any = o->runs[i].crash.any = o->runs[i].under.any = true;
     }

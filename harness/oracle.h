@@ -50,6 +50,7 @@ struct oracle {
     unsigned n_sizes;
     bool any_size;    /* too many to list */
     bool size_open;   /* a resize failed: old or new from then on */
+    int64_t cluster;  /* bytes: what is copied as a whole when it is shared */
     int64_t granule;  /* bytes: what the format allocates at once; 1: never allocates (raw) */
     bool in_place;    /* data never moves (raw, raw external data file) */
     bool committed;   /* the backing file is no longer the pattern */
@@ -75,8 +76,8 @@ void oracle_begin(struct oracle *o, const struct op *op);
  * data durable. */
 void oracle_end(struct oracle *o, const struct op *op, int status);
 
-/* The medium lied while the operation ran: whatever its range, rounded to what the format
- * allocates at once, holds is lawful from now on; the whole disk's, where it has no range. */
+/* The medium lied while the operation ran: whatever its range, rounded to clusters, holds is lawful
+ * from now on; the whole disk's, where it has no range. */
 void oracle_distrust(struct oracle *o, const struct op *op);
 
 enum oracle_view { ORACLE_LIVE, ORACLE_CRASH };

@@ -348,6 +348,28 @@ static int amend(struct run *r, const struct op *op)
     return ret;
 }
 
+/* Repairs all that is found; which error check met, it only counts. */
+static int check(struct run *r)
+{
+    struct check_result res = {0};
+    int ret = node_check(blk_node(r->b), &res, FIX_LEAKS | FIX_ERRORS);
+    return ret < 0 ? ret : res.check_errors ? -EIO : 0;
+}
+
+static int vmstate(struct run *r, const struct op *op)
+{
+    struct iov q;
+    if (op->bytes > SANDBOX_BUF) {
+        return -EFBIG;
+    }
+    iov_single(&q, r->sb->buf, (size_t)op->bytes);
+    if (op->kind == OP_VMLOAD) {
+        return node_load_vmstate(blk_node(r->b), &q, op->offset);
+    }
+    op_fill(r->sb->buf, op->seed, op->offset, (size_t)op->bytes);
+    return node_save_vmstate(blk_node(r->b), &q, op->offset);
+}
+
 /* Into the backing file; the image is emptied then. */
 static int commit(struct run *r)
 {
@@ -399,6 +421,11 @@ int sandbox_carry_out(struct run *r, const struct op *op)
         return reopen(r);
     case OP_AMEND:
         return amend(r, op);
+    case OP_CHECK:
+        return check(r);
+    case OP_VMSAVE:
+    case OP_VMLOAD:
+        return vmstate(r, op);
     case OP_COMMIT:
         /* A vmdk parent that is written is a parent no more (specs/vmdk.yaml, DSC-5). */
         return strcmp(r->rec->program->format, "vmdk") ? commit(r) : -ENOTSUP;

@@ -69,14 +69,24 @@ static void count_reached(struct fault_stage *x, const char *format)
 
 static void close_image(struct fault_stage *x, const char *format, const char *name)
 {
-    char detail[96];
-    snprintf(detail, sizeof(detail), "%llu faults fired in %llu runs",
-             (unsigned long long)x->counts.fired, (unsigned long long)x->counts.runs);
+    char detail[160];
+    snprintf(detail, sizeof(detail),
+             "%llu faults fired in %llu runs of %llu programs; a bound cut %llu of them off",
+             (unsigned long long)x->counts.fired, (unsigned long long)x->counts.runs,
+             (unsigned long long)x->counts.programs, (unsigned long long)x->counts.cut_off);
     if (!x->counts.findings) {
         campaign_report(x->c, "faults", x->subject, format, name, VERDICT_PASS, detail, NULL);
     }
     store_count(x->c->store, "faults", x->subject->name, "runs", (int64_t)x->counts.runs);
     store_count(x->c->store, "faults", x->subject->name, "fired", (int64_t)x->counts.fired);
+    store_count(x->c->store, "faults", x->subject->name, "pairs", (int64_t)x->counts.pairs);
+    store_count(x->c->store, "faults", x->subject->name, "programs", (int64_t)x->counts.programs);
+    store_count(x->c->store, "faults", x->subject->name, "cut off", (int64_t)x->counts.cut_off);
+    store_count(x->c->store, "faults", x->subject->name, "silent", (int64_t)x->counts.silent);
+    store_count(x->c->store, "faults", x->subject->name, "silent, noticed",
+                (int64_t)x->counts.noticed);
+    store_count(x->c->store, "faults", x->subject->name, "silent, unnoticed",
+                (int64_t)x->counts.unnoticed);
     count_reached(x, format);
     memset(&x->counts, 0, sizeof(x->counts));
 }
@@ -133,6 +143,10 @@ static void run_specials(struct fault_stage *x)
     struct program p;
     for (size_t f = 0; f <= ARRAY_SIZE(label_lists); f++) {
         const char *format = f < ARRAY_SIZE(label_lists) ? label_lists[f].format : "raw";
+        /* Some of these send thousands of requests; each label is met there, that is what they are
+         * for. */
+        x->options.kmax = 2;
+        x->options.pairs = 4;
         for (size_t i = 0; i < crash_special_count(); i++) {
             crash_special(i, &p);
             if (strcmp(p.format, format) == 0) {
@@ -150,6 +164,9 @@ static void run_subject(struct fault_stage *x, uint64_t (*reached)[LABEL_COUNT])
     size_t images = crash_image_count();
     unsigned each = MAX(x->c->count / 16, 1);
     run_specials(x);
+    x->options.modes = FAULT_MODES_ALL;
+    x->options.kmax = 4;
+    x->options.pairs = 10;
     for (size_t i = 0; i < images; i++) {
         campaign_progress(x->c, "faults", i, images);
         run_image(x, i, each);
@@ -174,7 +191,7 @@ int stage_faults(struct campaign *c, struct error **err)
         x->subject = c->subjects[i];
         x->options = fault_options_default;
         x->options.max_findings = 1;
-        x->options.kmax = 40;
+        x->options.apart = true;
         x->sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
         run_subject(x, reached);
         first = first ? first : x->subject;

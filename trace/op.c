@@ -32,6 +32,9 @@ static const struct {
     [OP_OVERLAY] = {"overlay", SHAPE_NONE, 0},
     [OP_COMMIT] = {"commit", SHAPE_NONE, 0},
     [OP_REOPEN] = {"reopen", SHAPE_NONE, 0},
+    [OP_CHECK] = {"check", SHAPE_NONE, 0},
+    [OP_VMSAVE] = {"vmsave", SHAPE_RANGE_SEED, 0},
+    [OP_VMLOAD] = {"vmload", SHAPE_RANGE, 0},
 };
 
 static const struct {

@@ -15,6 +15,8 @@
  *   overlay                       a new image on top, backed by the current one
  *   commit                        the top image into its backing file
  *   reopen
+ *   check                         and repair all that is found
+ *   vmsave OFF LEN SEED | vmload OFF LEN   VM state
  *
  * Operations that are joined by "||" on one line begin together and run beside each other; the next
  * line begins when all of them have ended:
@@ -51,6 +53,9 @@ enum op_kind {
     OP_OVERLAY,
     OP_COMMIT,
     OP_REOPEN,
+    OP_CHECK,
+    OP_VMSAVE,
+    OP_VMLOAD,
     OP_KINDS,
 };
 
