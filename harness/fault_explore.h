@@ -1,6 +1,6 @@
 /*
  * The fault explorer: each label's k-th I/O of a program goes wrong, in every way there is, k
- * rising until the program completes without the fault firing; then pairs of I/Os, and allocations.
+ * rising until the program completes without the fault firing; then pairs of I/Os.
  *
  * What is demanded depends on what kind of fault it was (docs/fault-rules.md, "What a fault may
  * do"): of loud ones (error, short) the operation fails with that error, nothing flushed is lost
@@ -41,7 +41,6 @@ struct fault_options {
     unsigned pairs;        /* so many pairs of failing I/Os; more than that there are are all */
     unsigned cuts;         /* so many crash states of each faulted run are judged, too */
     unsigned max_findings; /* of one program; 0: no limit */
-    bool memory;           /* allocations fail, too (needs libfiu) */
     bool apart;            /* in a process of its own: one that dies or never ends is a finding */
     const char *only;      /* just this plan, or NULL */
 };
@@ -50,7 +49,6 @@ extern const struct fault_options fault_options_default;
 struct fault_counts {
     uint64_t programs, runs, fired, states, findings;
     uint64_t pairs;                            /* of the runs, with two faults */
-    uint64_t allocations;                      /* of the runs, with an allocation that failed */
     uint64_t cut_off;                          /* programs of which a bound left something out */
     uint64_t silent;                           /* metadata faults that reported success */
     uint64_t noticed;                          /* of them, check or opening tells */

@@ -145,8 +145,9 @@ static void run_specials(struct fault_stage *x)
         const char *format = f < ARRAY_SIZE(label_lists) ? label_lists[f].format : "raw";
         /* Some of these send thousands of requests; each label is met there, that is what they are
          * for. */
-        x->options.kmax = 2;
-        x->options.pairs = 4;
+        x->options.modes = fault_modes_parse("EIO,ENOSPC,lost,hung");
+        x->options.kmax = 1;
+        x->options.pairs = 0;
         for (size_t i = 0; i < crash_special_count(); i++) {
             crash_special(i, &p);
             if (strcmp(p.format, format) == 0) {

@@ -255,6 +255,53 @@ static void test_programs_parse_again(void **state)
     }
 }
 
+/* Every way to go wrong fires somewhere in a program that reads, copies and flushes. */
+static void test_ways_to_go_wrong(void **state)
+{
+    struct process *process = process_new();
+    struct sandbox *sb = sandbox_new(process, &profile_reference, PLANT_NONE);
+    struct fault_options o = fault_options_default;
+    struct fault_counts *n = mem_zalloc(sizeof(*n));
+    struct heard h = {0};
+    struct program p;
+    o.kmax = 3;
+    o.pairs = 5;
+    assert_int_equal(program_parse("image qcow2 1M cluster_size=4k\nwrite 0 8k 1\nsnapshot s\n"
+                                   "write 512 4k 2\nread 0 8k\n",
+                                   &p, NULL),
+                     0);
+    assert_int_equal(fault_explore(sb, &p, &o, hear_fault, &h, n, NULL), 0);
+    assert_int_equal(h.n, 0);
+    for (int m = 0; m < FAULT_MODES; m++) {
+        uint64_t fired = 0;
+        for (int l = 0; l < LABEL_COUNT; l++) {
+            fired += n->failed[l][m];
+        }
+        assert_true(fired > 0);
+    }
+    assert_true(n->pairs > 0 && n->silent > 0 && n->noticed > 0);
+    assert_int_equal(n->cut_off, 1);
+    /* The same in a process of its own. */
+    struct fault_counts *apart = mem_zalloc(sizeof(*apart));
+    o.apart = true;
+    assert_int_equal(fault_explore(sb, &p, &o, hear_fault, &h, apart, NULL), 0);
+    assert_memory_equal(n, apart, sizeof(*n));
+    forget(&h);
+    mem_free(n);
+    mem_free(apart);
+    program_free(&p);
+    sandbox_free(sb);
+    process_free(process);
+}
+
+static void test_modes_parse(void **state)
+{
+    assert_int_equal(fault_modes_parse("EIO"), 1);
+    assert_int_equal(fault_modes_parse("EIO+,ENOSPC"), 6);
+    assert_int_equal(fault_modes_parse("all"), FAULT_MODES_ALL);
+    assert_int_equal(fault_modes_parse("EIO,EFOO"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +313,8 @@ int main(void)
         cmocka_unit_test(test_operations_are_carried_out),
         cmocka_unit_test(test_repairs_that_are_cut),
         cmocka_unit_test(test_programs_parse_again),
+        cmocka_unit_test(test_ways_to_go_wrong),
+        cmocka_unit_test(test_modes_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
