@@ -83,6 +83,5 @@ def test_over_an_existing_file(lab):
 def test_odd_sizes(lab, size):
     lab.write_file("s.img", bytes([5]) * size)
     for target in ("raw", "qcow2"):
-        lab.img("dd", "-f", "raw", "-O", target, "if=s.img", "of=t.img", "bs=1000", status=None)
-        lab.watch("t.img", target)
-        lab.look()
+        lab.watch("t." + target, target)
+        lab.img("dd", "-f", "raw", "-O", target, "if=s.img", "of=t." + target, "bs=1000", status=None)

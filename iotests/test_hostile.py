@@ -168,6 +168,22 @@ def test_extensions(lab):
         lab.img("check", "-f", "qcow2", "t.img", status=None, filters=["offset"])
 
 
+@pytest.mark.parametrize("variant", [QCOW2, V2], ids=str)
+def test_lost_bitmaps(lab, variant):
+    """A bitmaps extension without its feature bit: both warn; a reader leaves it, a writer drops it."""
+    extension = b"\x23\x85\x28\x75\0\0\0\x18"
+    lab.create(variant, "t.img", "1M")
+    lab.images.clear()
+    lab.patch("t.img", 72 if variant is V2 else 112, extension)
+    for flags, kept in ((["-r"], True), ([], False)):
+        warned = lab.io("t.img", "read 0 512", fmt="qcow2", flags=flags)
+        assert "bitmaps" in warned.err
+        for folder in lab.dirs():
+            with open(os.path.join(folder, "t.img"), "rb") as image:
+                assert (extension in image.read(512)) == kept
+    assert not lab.io("t.img", "read 0 512", fmt="qcow2").err
+
+
 def test_names_in_images(lab):
     """What an image names: data files that are pseudo protocols, devices, or the image itself."""
     for name in ("t.img", "json:{\"driver\":\"file\",\"filename\":\"/etc/hostname\"}", "file:d.data", "nope:x", "./none", "/"):

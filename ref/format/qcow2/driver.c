@@ -114,12 +114,13 @@ static int clear_autoclear(struct qcow2 *s, unsigned flags, struct error **err)
             keep |= QCOW2_AUTOCLEAR_BITMAPS;
         }
     }
-    if (!(s->autoclear & ~keep)) {
+    if (!(s->autoclear & ~keep) && !s->lost_bitmaps) {
         return 0;
     }
     s->autoclear &= keep;
     int ret = qcow2_header_write(s);
     if (ret == 0) {
+        s->lost_bitmaps = false;
         ret = child_flush(s->n->file, NULL);
         s->header_unsure |= ret < 0;
     }

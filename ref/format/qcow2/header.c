@@ -135,6 +135,22 @@ static int unsupported_features(struct qcow2 *s, struct error **err)
     return -ENOTSUP;
 }
 
+static void warn_of_lost_bitmaps(struct qcow2 *s)
+{
+    if (s->version < 3) {
+        world_warn(s->w,
+                   "This qcow2 v2 image contains bitmaps, but they may have been modified by a "
+                   "program without persistent bitmap support; so now they must all be "
+                   "considered inconsistent");
+    } else {
+        world_warn(s->w, "a program lacking bitmap support modified this file, so all bitmaps are "
+                         "now considered inconsistent");
+    }
+    /* QEMU ends this line without a line feed. */
+    world_report(s->w, REPORT_PLAIN,
+                 "Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix.");
+}
+
 static int read_bitmaps_ext(struct qcow2 *s, const uint8_t *d, uint32_t len, struct error **err)
 {
     if (len != QCOW2_BITMAP_EXT_SIZE) {
@@ -144,16 +160,9 @@ static int read_bitmaps_ext(struct qcow2 *s, const uint8_t *d, uint32_t len, str
     uint64_t size = qcow2_bitmap_ext_get_bitmap_directory_size(d),
              offset = qcow2_bitmap_ext_get_bitmap_directory_offset(d);
     if (!(s->autoclear & QCOW2_AUTOCLEAR_BITMAPS)) {
-        if (s->version < 3) {
-            world_warn(s->w, "a program lacking bitmap support modified this file, so all bitmaps "
-                             "are now considered "
-                             "inconsistent");
-        } else {
-            world_warn(s->w, "a program lacking bitmap support modified this file, so all bitmaps "
-                             "are now considered "
-                             "inconsistent");
-        }
-        /* What the extension says is not to be trusted, nor kept. */
+        warn_of_lost_bitmaps(s);
+        /* What the extension says is not to be trusted, nor kept: a writer drops it. */
+        s->lost_bitmaps = true;
         return 0;
     }
     if (qcow2_bitmap_ext_get_reserved(d) != 0) {

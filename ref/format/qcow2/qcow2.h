@@ -187,6 +187,7 @@ struct qcow2 {
     uint8_t *feature_table; /* as found, for the message about unknown features */
     size_t feature_table_size;
     uint32_t nb_bitmaps; /* bitmaps extension */
+    bool lost_bitmaps;   /* there is a bitmaps extension that counts no more */
     uint64_t bitmap_dir_size, bitmap_dir_offset;
     uint64_t crypto_offset, crypto_length; /* encryption extension */
     bool has_crypto_ext;
