@@ -92,7 +92,7 @@ def test_chains_and_backing_options(lab):
 
 def test_compressed_source(lab):
     lab.create(QCOW2, "s.img", "2M")
-    lab.io("s.img", "write -c -P 1 0 64k", "write -c -P 2 64k 64k", "write -P 3 1M 4k")
+    lab.io("s.img", "write -c -P 1 0 64k", "write -c -P 2 64k 64k", "write -P 3 1M 64k")
     for variant in QCOW2_SETS:
         lab.img("measure", "-O", "qcow2", *target_options(variant), "s.img", look=False)
 
