@@ -124,11 +124,27 @@ static void explore_repair(struct exploring *x, const struct disk_set *set, cons
     recording_free(&rec);
 }
 
+/* Flushes of any disk that had completed when power was cut. */
+static unsigned flushes_before(const struct disk_log *log, uint64_t cut)
+{
+    unsigned n = 0;
+    for (size_t i = 0; i < disk_log_len(log); i++) {
+        const struct disk_op *op = disk_log_op(log, i);
+        n += op->kind == DISK_OP_FLUSH && op->completed < cut && !(op->flags & DISK_OP_FAILED);
+    }
+    return n;
+}
+
 static void explore_cuts(struct exploring *x)
 {
     struct crash_iter *it = crash_iter_new(&x->rec.base, x->rec.log, &x->o->bounds);
     struct crash_state s;
+    uint64_t cut = 0;
+    unsigned epoch = 0;
     for (uint64_t n = 0; !enough(x) && crash_iter_next(it, &s); n++) {
+        epoch = s.cut == cut ? epoch : flushes_before(x->rec.log, s.cut);
+        cut = s.cut;
+        x->counts->epoch[MIN(epoch, CRASH_EPOCHS - 1)]++;
         const struct oracle *o = recording_oracle(&x->rec, s.cut);
         if (!sandbox_look(x->sb, x->rec.program, s.set, o, ORACLE_CRASH, how(x, n), &x->looked)) {
             report_state(x, it, NULL);

@@ -25,10 +25,15 @@ struct crash_options {
 };
 extern const struct crash_options crash_options_default;
 
+#define CRASH_EPOCHS 32
+
 struct crash_counts {
     uint64_t cuts, states, distinct, findings;
     uint64_t nested;  /* distinct states of repairs that were cut */
     uint64_t cut_off; /* programs whose walk ended at a bound of states */
+    /* Of the distinct ones, those whose cut lies behind so many completed flushes; the last: as
+     * many or more. */
+    uint64_t epoch[CRASH_EPOCHS];
 };
 
 /* counts are added to.  Returns 0, or -errno with err when the program could not be run at all. */

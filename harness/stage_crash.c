@@ -67,6 +67,13 @@ static void close_image(struct crash_stage *x, const char *format, const char *n
     store_count(st, "crash", x->subject->name, "distinct", (int64_t)x->counts.distinct);
     store_count(st, "crash", x->subject->name, "nested", (int64_t)x->counts.nested);
     store_count(st, "crash", x->subject->name, "programs cut off", (int64_t)x->counts.cut_off);
+    for (unsigned e = 0; e < CRASH_EPOCHS; e++) {
+        char key[32];
+        snprintf(key, sizeof(key), "epoch:%u%s", e, e == CRASH_EPOCHS - 1 ? "+" : "");
+        if (x->counts.epoch[e]) {
+            store_count(st, "crash", x->subject->name, key, (int64_t)x->counts.epoch[e]);
+        }
+    }
     memset(&x->counts, 0, sizeof(x->counts));
 }
 

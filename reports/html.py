@@ -80,19 +80,21 @@ def skips(results):
 
 
 def labels(counters):
-    """Rows label -> column -> count, from 'label:NAME' and 'fault:NAME:FAULT' over all subjects."""
+    """Rows label -> column -> count, over all subjects, from 'label:NAME' and 'fault:NAME:FAULT'.
+
+    NAME has its format before it ("vmdk:l2_load") unless that is qcow2."""
     reached, fired = {}, {}
     for c in counters:
         kind, _, rest = c["key"].partition(":")
         if kind == "label":
             reached[rest] = reached.get(rest, 0) + c["n"]
         elif kind == "fault":
-            name, _, fault = rest.partition(":")
+            name, _, fault = rest.rpartition(":")
             per = fired.setdefault(name, {})
             per[fault] = per.get(fault, 0) + c["n"]
             reached.setdefault(name, 0)
     faults = sorted({f for per in fired.values() for f in per})
-    names = sorted(reached)
+    names = sorted(reached, key=lambda name: (":" in name, name))
     most = max([n for per in fired.values() for n in per.values()] + list(reached.values()) + [1])
     covered = sum(1 for n in names if reached[n])
     return {"names": names, "faults": faults, "reached": reached, "fired": fired,
@@ -105,15 +107,15 @@ def heat(n, most):
 
 
 def epochs(counters):
-    """(subject, stage) -> list of (epoch, states, share of the widest)."""
+    """(subject, stage) -> list of (epoch, states, share of the widest); "31+" is "31 or more"."""
     found = {}
     for c in counters:
         kind, _, rest = c["key"].partition(":")
-        if kind == "epoch" and rest.isdigit():
-            found.setdefault((c["stage"], c["subject"]), []).append((int(rest), c["n"]))
+        if kind == "epoch" and rest.rstrip("+").isdigit():
+            found.setdefault((c["stage"], c["subject"]), []).append((rest, c["n"]))
     charts = []
     for (stage, subject), bars in sorted(found.items()):
-        bars.sort()
+        bars.sort(key=lambda bar: int(bar[0].rstrip("+")))
         most = max([n for _, n in bars] + [1])
         charts.append({"stage": stage, "subject": subject, "total": sum(n for _, n in bars),
                        "bars": [(e, n, round(100 * n / most, 1)) for e, n in bars]})

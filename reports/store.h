@@ -50,9 +50,10 @@ int store_result(struct store *s, const struct result *r);
 /*
  * Counters: (stage, subject, key) += n, e.g. "programs", "states".  They are results: the same seed
  * gives the same. The report knows these keys: "label:NAME" I/Os that carried a label;
- * "fault:LABEL:FAULT" faults that fired there
- * ("fault:l2_load:EIO"); "epoch:N" distinct crash states of a program's N-th epoch.  n may be 0:
- * known, never reached.
+ * "fault:LABEL:FAULT" faults that fired there ("fault:l2_load:EIO"), both of qcow2;
+ * "label:FORMAT:NAME" and "fault:FORMAT:LABEL:FAULT" of another format; "epoch:N" distinct crash
+ * states with the cut behind N completed flushes ("epoch:N+": N or more).  n may be 0: known, never
+ * reached.
  */
 int store_count(struct store *s, const char *stage, const char *subject, const char *key,
                 int64_t n);

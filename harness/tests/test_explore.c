@@ -59,6 +59,12 @@ static struct heard explore(const char *text, const struct profile *profile, enu
         o.only = only;
         ret = crash_explore(sb, &p, &o, hear_crash, &h, &n, &err);
         *count = n.distinct;
+        uint64_t epochs = 0;
+        for (unsigned e = 0; e < CRASH_EPOCHS; e++) {
+            epochs += n.epoch[e];
+        }
+        assert_int_equal(epochs, only ? 0 : n.distinct);
+        assert_true(only || n.findings || (n.epoch[0] && n.epoch[1]));
     } else {
         struct fault_options o = fault_options_default;
         struct fault_counts *n = mem_zalloc(sizeof(*n));

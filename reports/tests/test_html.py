@@ -87,9 +87,17 @@ def test_labels_are_counted_and_the_unreached_stand_out():
     assert re.search(r'class="never"><td><code>cor_write</code></td>\s*<td[^>]*>never', text)
 
 
+def test_labels_of_other_formats_are_rows_of_their_own():
+    found = report.labels([count("label:l2_load", 5), count("label:vmdk:l2_load", 2),
+                           count("fault:l2_load:EIO", 1), count("fault:vmdk:l2_load:EIO+", 3)])
+    assert found["names"] == ["l2_load", "vmdk:l2_load"]
+    assert found["fired"] == {"l2_load": {"EIO": 1}, "vmdk:l2_load": {"EIO+": 3}}
+    assert found["faults"] == ["EIO", "EIO+"]
+
+
 def test_crash_states_stand_in_the_order_of_their_epochs():
-    charts = report.epochs([count("epoch:10", 4), count("epoch:2", 8), count("states", 12)])
-    assert charts[0]["bars"] == [(2, 8, 100.0), (10, 4, 50.0)]
+    charts = report.epochs([count("epoch:10+", 4), count("epoch:2", 8), count("states", 12)])
+    assert charts[0]["bars"] == [("2", 8, 100.0), ("10+", 4, 50.0)]
     assert charts[0]["total"] == 12
 
 
