@@ -345,8 +345,8 @@ static int faults(const struct args *a, struct outside *x, struct program *p, st
 static int run(const struct args *a, struct program *p, const char *text, struct error **err)
 {
     char dir[] = "/tmp/blkref.XXXXXX";
+    assert(a->subject && (!a->file || (p && text)));
     const char *programs = strchr(a->subject, '=');
-    assert(!a->file || (p && text));
     if (!mkdtemp(dir)) {
         return error_set_errno(err, errno, "%s", dir);
     }
