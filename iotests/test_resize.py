@@ -55,8 +55,11 @@ def test_sizes(lab, variant, size):
     lab.img("info", "t.img", look=False)
 
 
-@pytest.mark.parametrize("mode", ["off", "metadata", "falloc", "full", "x", ""])
-@pytest.mark.parametrize("variant", [RAW, QCOW2, V2, SMALL, EXT], ids=str)
+MODES = ["off", "metadata", "falloc", "full"]
+
+
+@pytest.mark.parametrize("variant, mode", [(v, m) for v in (RAW, QCOW2) for m in [*MODES, "x", ""]] +
+                         [(v, m) for v in (V2, SMALL, EXT) for m in ("metadata", "full")], ids=str)
 def test_preallocation(lab, variant, mode):
     lab.create(variant, "t.img", "512k")
     lab.io("t.img", "write -P 1 0 512k")
@@ -89,8 +92,8 @@ def test_over_a_backing_file(lab, variant):
     lab.io("t.img", "write -P 2 1010k 4k", "write -P 3 2M 4k", status=None)
 
 
-@pytest.mark.parametrize("backing", ["512k", "1M", "1500k", "3M"])
-@pytest.mark.parametrize("variant", [QCOW2, V2, EXT], ids=str)
+@pytest.mark.parametrize("variant, backing", [(QCOW2, "512k"), (QCOW2, "1M"), (QCOW2, "1500k"), (QCOW2, "3M"),
+                                              (V2, "1500k"), (EXT, "1500k")], ids=str)
 def test_over_backing_files_of_all_sizes(lab, variant, backing):
     lab.create(QCOW2, "b.img", backing)
     lab.io("b.img", "write -P 9 0 " + backing)
