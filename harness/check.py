@@ -13,7 +13,7 @@ import sys
 import time
 
 PYTEST_DIRS = ["specs", "fault", "ref", "harness", "reports", "trace", "fuzz", "iotests"]
-PROGRAM_LIMIT = 600  # seconds for one test program before it counts as hung
+PROGRAM_LIMIT = 1800  # seconds for one test program before it counts as hung
 
 
 def environment(build):

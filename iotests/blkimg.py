@@ -87,6 +87,11 @@ def filter_sorted(text):
     return "\n".join(sorted(text.split("\n")))
 
 
+def filter_prompt(text):
+    """Prompts of qemu-io: requests may end in front of one or behind it."""
+    return text.replace("qemu-io> ", "")
+
+
 def filter_bench(text):
     """The time that bench took."""
     return re.sub(r"Run completed in [0-9.]+ seconds", "Run completed in X seconds", text)
@@ -108,8 +113,8 @@ def filter_progress(text):
 
 
 FILTERS = {"io": filter_io, "size": filter_size, "date": filter_date, "offset": filter_offset,
-           "pid": filter_pid, "usage": filter_usage, "sorted": filter_sorted, "bench": filter_bench,
-           "node": filter_node, "uuid": filter_uuid, "progress": filter_progress}
+           "pid": filter_pid, "usage": filter_usage, "prompt": filter_prompt, "sorted": filter_sorted,
+           "bench": filter_bench, "node": filter_node, "uuid": filter_uuid, "progress": filter_progress}
 ALWAYS = ("io", "size", "date")
 
 

@@ -74,6 +74,8 @@ def test_fields_at_their_extremes(lab, variant):
         good = file.read()
     listed, order = fields(variant.fmt)
     assert listed
+    if variant is V2:
+        listed = [f for f in listed if f[1] < 72]  # version 3 has the others
     for name, offset, width in listed:
         for value in extremes(int.from_bytes(good[offset:offset + width], order), width):
             bad = bytearray(good)
