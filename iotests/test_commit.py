@@ -2,7 +2,7 @@
 import pytest
 
 from iotests import blkimg
-from iotests.blkimg import EVERY, EXT, QCOW2, QCOW2_SETS, RAW, SMALL, V2, able
+from iotests.blkimg import DATA, EVERY, EXT, QCOW2, QCOW2_SETS, RAW, SMALL, V2, able
 
 tops = pytest.mark.parametrize("variant", able("backing", among=[v for v in QCOW2_SETS if v.name != "qcow2-data-raw"]
                                                + EVERY[2:]), ids=str)
@@ -29,7 +29,7 @@ def test_into_the_backing_file(lab, variant):
     assert lab.bytes("b.img")[65536] == 4
 
 
-@tops
+@pytest.mark.parametrize("variant", [QCOW2, V2, EXT, DATA, *able("backing", among=EVERY[2:])], ids=str)
 def test_dropping(lab, variant):
     """-d leaves the overlay as it is."""
     chain(lab, variant)
