@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "harness/forkserver.h"
+#include "ref/base/iov.h"
 #include "ref/base/mem.h"
 
 #define PIECE       (256 * 1024)
@@ -121,7 +122,7 @@ static int write_range(struct outside_eye *e, int fd, const struct disk *d, int6
     while (n > 0) {
         size_t len = (size_t)MIN(n, (int64_t)PIECE);
         disk_read(d, at, e->buf, len);
-        if (pwrite(fd, e->buf, len, at) != (ssize_t)len) {
+        if (!buf_is_zero(e->buf, len) && pwrite(fd, e->buf, len, at) != (ssize_t)len) {
             return -EIO;
         }
         at += (int64_t)len;

@@ -372,7 +372,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
         return;
     }
     r.kind = mode == FALLOC_FL_PUNCH_HOLE ? SIM_DISCARD : SIM_ZERO;
-    r.flags = r.kind == SIM_ZERO ? DISK_OP_ALLOCATE : 0;
+    /* Zeroed space is a hole for SEEK_DATA, as unwritten extents of host file systems are. */
     if (keep || r.kind == SIM_DISCARD) {
         r.bytes = MIN(r.bytes, size - offset);
     }
