@@ -158,11 +158,10 @@ def test_names_with_protocols(lab):
     lab.img("info", "./a:b.img", look=False)
 
 
-@pytest.mark.only("blkref", "encryption comes later: refused instead of asking for a secret")
 @pytest.mark.parametrize("options", ["encryption=on", "encrypt.format=luks", "encrypt.format=aes"])
-def test_encryption_is_refused(lab, options):
+def test_encryption_needs_a_secret(lab, options):
     done = lab.img("create", "-f", "qcow2", "-o", options, "t.img", "1M", status=1)
-    assert "Encrypted qcow2 images are not supported" in done.err
+    assert "Parameter 'encrypt.key-secret' is required for cipher" in done.err
 
 
 @pytest.mark.only("qemu", "blkref has no warnings of sizes that are deprecated")

@@ -74,8 +74,11 @@ def test_compressed_once(lab, event):
     assert lab.bytes("t.img")[524288] in (0, 5)
 
 
-@pytest.mark.parametrize("errno", [5, 28, 12, 22, 95])
-@pytest.mark.parametrize("event", ["write_aio", "l2_update", "refblock_alloc", "read_aio", "none"])
+EVENTS = ["write_aio", "l2_update", "refblock_alloc", "read_aio", "none"]
+
+
+@pytest.mark.parametrize("event, errno", [(e, n) for e in EVENTS for n in (5, 28)] +
+                         [("write_aio", n) for n in (12, 22, 95)] + [("read_aio", 95)])
 def test_errors(lab, event, errno):
     """The error's own words come through; a lasting fault stays."""
     prepared(lab)
