@@ -160,7 +160,7 @@ install: all ## programs and man pages under PREFIX
 	install -d $(DESTDIR)$(PREFIX)/lib
 	install $(B)/lib/blkref-forkserver.so $(DESTDIR)$(PREFIX)/lib
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 644 reports/html.py reports/report.html.j2 $(DESTDIR)$(PREFIX)/share/blkref
+	install -m 644 reports/html.py reports/timeline.py reports/report.html.j2 $(DESTDIR)$(PREFIX)/share/blkref
 	install -m 644 iotests/runner.py $(DESTDIR)$(PREFIX)/share/blkref/iotests
 
 clean: ## remove build/

@@ -71,6 +71,15 @@ bool crash_iter_done(const struct crash_iter *it);
  * there. */
 void crash_iter_id(const struct crash_iter *it, struct strbuf *out);
 void crash_iter_describe(const struct crash_iter *it, struct strbuf *out);
+/*
+ * The same as a time line, each line behind `prefix`: "cut T", then a line for each of the last
+ * CRASH_TIMELINE ops that were issued before the cut, and for every older one that was open:
+ *   host NUMBER ISSUED COMPLETED KIND DISK OFFSET BYTES LABEL FATE
+ * COMPLETED is 0 when it was in flight; FATE is "durable", "there", "absent", "before K", "from K",
+ * "without K" (sectors), "size" (only the new size), "failed", and of a flush "done" or "cut".
+ */
+#define CRASH_TIMELINE 48
+void crash_iter_timeline(const struct crash_iter *it, const char *prefix, struct strbuf *out);
 
 /* Rebuilds the state named id into fresh disks of out (caller frees them).  0 or -EINVAL with err.
  */

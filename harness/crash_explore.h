@@ -11,6 +11,8 @@ struct crash_finding {
                        run itself */
     const char *why;
     const char *description; /* the state for a human; may be "" */
+    /* Lines "# timeline: ..." and "# map ..." for the report ; may be "". */
+    const char *timeline;
 };
 typedef void crash_found(void *opaque, const struct crash_finding *f);
 

@@ -290,7 +290,7 @@ static void report_all(struct pool *w, const struct outside_options *o, crash_fo
     for (size_t i = 0; i < w->n_found; i++) {
         struct finding *f = &w->found[i];
         if (f->text[2] && (!o->crash.max_findings || before + i < o->crash.max_findings)) {
-            struct crash_finding said = {f->text[0], f->text[1], f->text[2]};
+            struct crash_finding said = {f->text[0], f->text[1], f->text[2], ""};
             counts->crash.findings++;
             found(opaque, &said);
         }
@@ -327,7 +327,7 @@ struct reporter {
 
 static void report(struct reporter *r, const char *id, const char *why)
 {
-    struct crash_finding f = {id, why ? why : "?", ""};
+    struct crash_finding f = {id, why ? why : "?", "", ""};
     r->n++;
     r->counts->findings++;
     r->found(r->opaque, &f);

@@ -465,12 +465,17 @@ static void run_program(void *arg)
     int ret = open_image(r);
     r->rec->opened = ret;
     for (size_t i = 0, n; r->opened && i < p->n_ops; i += n) {
+        uint64_t began = disk_log_clock(r->rec->log);
         n = program_group(p, i);
         if (n > 1 && r->b) {
             sandbox_group(r, i, n);
         } else {
             r->rec->status[i] = apply(r, &p->ops[i]);
             n = 1;
+        }
+        for (size_t k = i; k < i + n; k++) {
+            r->rec->began[k] = began;
+            r->rec->ended[k] = disk_log_clock(r->rec->log);
         }
     }
     if (r->close_flush && r->b) {
@@ -545,6 +550,8 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
     fault_plan_init(&own);
     begin_recording(sb, p, base, rec);
     rec->status = mem_array(MAX(p->n_ops, 1), sizeof(*rec->status));
+    rec->began = mem_array(MAX(p->n_ops, 1), sizeof(*rec->began));
+    rec->ended = mem_array(MAX(p->n_ops, 1), sizeof(*rec->ended));
     oracle_init(&rec->oracle, p);
     struct run r = {.sb = sb, .rec = rec, .may_fail = plan != NULL, .close_flush = close_flush};
     r.plan = plan = plan ? plan : &own;
@@ -586,6 +593,8 @@ void recording_free(struct recording *rec)
     mem_free(rec->epochs);
     oracle_free(&rec->oracle);
     mem_free(rec->status);
+    mem_free(rec->began);
+    mem_free(rec->ended);
     strbuf_free(&rec->why);
     memset(rec, 0, sizeof(*rec));
 }

@@ -42,12 +42,13 @@ struct recording {
     struct disk_log *log;
     struct epoch *epochs;
     size_t n_epochs, cap_epochs;
-    struct oracle oracle; /* at the end */
-    int opened;           /* 0, or -errno that the first opening ended with */
-    int *status;          /* of each operation */
-    bool flushed;         /* the last flush, behind the last operation, succeeded */
-    bool hung;            /* a request that a fault held was given up in the end */
-    bool wrong;           /* a read, or an image that did not open again, was unlawful: in why */
+    struct oracle oracle;    /* at the end */
+    int opened;              /* 0, or -errno that the first opening ended with */
+    int *status;             /* of each operation */
+    uint64_t *began, *ended; /* the log's clock before and behind each operation */
+    bool flushed;            /* the last flush, behind the last operation, succeeded */
+    bool hung;               /* a request that a fault held was given up in the end */
+    bool wrong;              /* a read, or an image that did not open again, was unlawful: in why */
     struct strbuf why;
 };
 
@@ -74,6 +75,11 @@ void recording_free(struct recording *r);
 void recording_remember(struct recording *r, uint64_t from);
 /* The oracle for a cut at that stamp. */
 const struct oracle *recording_oracle(const struct recording *r, uint64_t cut);
+
+/* The image's map, a line a run, each behind `prefix`: "OFFSET BYTES data|zero|hole"; or why there
+ * is none. */
+void sandbox_map(struct sandbox *sb, const struct program *p, const struct disk_set *set,
+                 const char *prefix, struct strbuf *out);
 
 enum look {
     LOOK_CLEAN = 1, /* no cut happened: check must find nothing at all */

@@ -28,7 +28,8 @@ struct crash_stage {
 static void found(void *opaque, const struct crash_finding *f)
 {
     struct crash_stage *x = opaque;
-    char *repro = crash_repro(x->program, &x->options, f->id);
+    char *text = crash_repro(x->program, &x->options, f->id);
+    char *repro = str_fmt("%s%s", text, f->timeline);
     char *name = program_title(x->program, f->id);
     struct strbuf detail = STRBUF_INIT;
     strbuf_printf(&detail, "%s", f->why);
@@ -36,6 +37,7 @@ static void found(void *opaque, const struct crash_finding *f)
                     repro);
     strbuf_free(&detail);
     mem_free(name);
+    mem_free(text);
     mem_free(repro);
 }
 

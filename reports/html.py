@@ -11,6 +11,9 @@ import sys
 
 import jinja2
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import timeline  # noqa: E402  (stands beside this file, wherever that is)
+
 VERDICTS = ["fail", "subject-error", "divergence", "pass", "skip"]
 WORDS = {"fail": "failed", "subject-error": "subject errors", "divergence": "explained",
          "pass": "passed", "skip": "skipped"}
@@ -53,7 +56,10 @@ def findings(results, verdict):
     for r in results:
         if r["verdict"] == verdict:
             command, program = repro_parts(r["repro"])
-            found.append(dict(r, command=command, program=program))
+            drawn = len(found) < IN_FULL
+            found.append(dict(r, command=command, program=program,
+                              timeline=timeline.timeline(r["repro"]) if drawn else None,
+                              maps=timeline.maps(r["repro"]) if drawn else []))
     return found
 
 

@@ -122,3 +122,49 @@ def test_a_missing_store_is_an_error(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("html.py: ")
     assert not (tmp_path / "out").exists()
+
+
+CUT = """# blkref repro crash-reference-1
+# crash: state c9:-2,4p1 sector 512
+image qcow2 64k
+write 0 4096 1
+# timeline: op 2 7 write 0 4096 1
+# timeline: op 9 12 flush
+# timeline: cut 9
+# timeline: host 0 2 3 write 0 65536 4096 data durable
+# timeline: host 1 4 5 flush 0 0 0 none done
+# timeline: host 2 6 0 write 0 <b> 8 l2_update absent
+# timeline: host 4 7 8 write 1 0 1024 data before 1
+# timeline: host garbage
+# map fresh 0 65536 hole
+# map uncut 0 4096 data
+# map uncut 4096 61440 zero
+# map left does not open: <i>
+"""
+
+
+def test_a_power_cut_is_drawn():
+    drawn = report.timeline.timeline(CUT)
+    rows = drawn["rows"]
+    assert [r["class"] for r in rows] == ["op", "op", "durable", "done", "absent", "torn"]
+    assert [r["fate"] for r in rows[:2]] == ["", "not begun"]
+    assert rows[5]["fate"] == "torn: only sectors before 1"
+    assert "disk 1" in rows[5]["text"] and "disk" not in rows[2]["text"]
+    assert drawn["cut"] == max(r["x"] + r["width"] for r in rows)
+    assert rows[0]["x"] < rows[4]["x"]
+    assert rows[4]["x"] + rows[4]["width"] == pytest.approx(drawn["cut"], abs=0.2)
+    titles = [(title, [r["kind"] for r in runs], note) for title, runs, note in report.timeline.maps(CUT)]
+    assert titles == [("fresh image", ["hole"], ""), ("without the cut", ["data", "zero"], ""),
+                      ("left by the cut", [], "does not open: <i>")]
+    text = page([result("fail", repro=CUT)])
+    assert text.count("<svg") == 3
+    assert 'class="f-absent"' in text and 'class="k-zero"' in text
+    assert "<i>" not in text and "<b> " not in text
+    assert not re.search(r"(src|href)\s*=|@import|url\(|<script", text)
+
+
+@pytest.mark.parametrize("repro", [None, "", "# timeline: \n# map \n", "# timeline: op x y\n# map left 1 2\n"])
+def test_what_is_no_time_line_is_not_drawn(repro):
+    assert report.timeline.timeline(repro) is None
+    text = page([result("fail", repro=repro)])
+    assert "1 failed" in text
