@@ -83,7 +83,7 @@ def limit():
 def hunt_once(program, stage, count, seed):
     """(found, why, CPU seconds) of one stage."""
     command = [str(program), "campaign", "--in-process", "--first", "--only", stage, "--count", str(count),
-               "--seed", str(seed), "--build", "/nonexistent"]
+               "--seed", str(seed), "--build", os.devnull]
     child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, preexec_fn=limit)
     output = child.stdout.read().decode(errors="replace").strip()
