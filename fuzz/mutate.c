@@ -6,6 +6,7 @@
 #include "fuzz/fuzz_qcow2.h"
 #include "ref/base/bytes.h"
 #include "ref/base/mem.h"
+#include "specs/qcow2_layout.h"
 #include "specs/runtime/spec.h"
 
 static uint64_t interesting(struct rng *rng, uint64_t old, size_t len)
@@ -32,13 +33,16 @@ static uint64_t interesting(struct rng *rng, uint64_t old, size_t len)
     }
 }
 
-static void mutate_field(struct rng *rng, uint8_t *data, size_t len)
+/* A field of a structure that begins at data[at]. */
+static void mutate_field(struct rng *rng, const char *structure, uint8_t *data, size_t at,
+                         size_t len)
 {
-    const struct spec_structure *h = spec_structure_find(spec_qcow2(), "header");
+    const struct spec_structure *h = spec_structure_find(spec_qcow2(), structure);
     const struct spec_field *f = &h->fields[rng_below(rng, h->nr_fields)];
-    if (f->bytes || f->width == 0 || f->width > 8 || f->offset + f->width > len) {
+    if (f->bytes || f->width == 0 || f->width > 8 || at + f->offset + f->width > len) {
         return;
     }
+    data += at;
     uint64_t v = load_uint(data + f->offset, f->width, f->big_endian);
     switch (rng_below(rng, 4)) {
     case 0:
@@ -52,6 +56,13 @@ static void mutate_field(struct rng *rng, uint8_t *data, size_t len)
         break;
     }
     store_uint(data + f->offset, f->width, f->big_endian, v);
+}
+
+/* The first snapshot's entry, where there is one; else the header. */
+static void mutate_snapshot(struct rng *rng, uint8_t *data, size_t len)
+{
+    uint64_t at = len >= QCOW2_HEADER_V2_SIZE ? qcow2_header_get_snapshots_offset(data) : 0;
+    mutate_field(rng, at && at < len ? "snapshot" : "header", data, at < len ? (size_t)at : 0, len);
 }
 
 /* Nothing where something was: entries of tables, refcounts. */
@@ -76,10 +87,13 @@ static void mutate_entry(struct rng *rng, uint8_t *data, size_t len)
 size_t fuzz_mutate(struct rng *rng, uint8_t *data, size_t len)
 {
     for (uint64_t n = 1 + rng_below(rng, 4); n > 0 && len > 8; n--) {
-        switch (rng_below(rng, 9)) {
+        switch (rng_below(rng, 10)) {
         case 0:
         case 1:
-            mutate_field(rng, data, len);
+            mutate_field(rng, "header", data, 0, len);
+            break;
+        case 9:
+            mutate_snapshot(rng, data, len);
             break;
         case 2:
             data[rng_below(rng, len)] ^= (uint8_t)(1u << rng_below(rng, 8));

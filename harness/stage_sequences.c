@@ -54,6 +54,31 @@ static bool failed_half_way(const struct recording *rec)
     return false;
 }
 
+/* Where the disk is healthy, what a guest asks within its bounds succeeds. */
+static char *refused(const struct program *p, const int *status)
+{
+    int64_t size = p->size;
+    if (strcmp(p->format, "qcow2") && strcmp(p->format, "raw")) {
+        return NULL; /* others have kinds of image that take no plain writes */
+    }
+    for (size_t i = 0; i < p->n_ops; i++) {
+        const struct op *op = &p->ops[i];
+        bool plain = op->kind == OP_WRITE || op->kind == OP_READ || op->kind == OP_DISCARD ||
+                     (op->kind == OP_ZERO && !(op->flags & OP_NO_FALLBACK));
+        bool inside = op->offset <= size && op->bytes <= size - op->offset;
+        bool bad = op->kind == OP_FLUSH              ? status[i] < 0
+                   : op->kind == OP_WRITE_COMPRESSED ? inside && status[i] == -EINVAL
+                                                     : plain && inside && status[i] < 0;
+        if (bad) {
+            return str_fmt("operation %zu: %s", i + 1, strerror(-status[i]));
+        }
+        size = op->kind == OP_RESIZE  ? MIN(size, op->bytes) /* which of the two is not known */
+               : op->kind == OP_APPLY ? 0
+                                      : size;
+    }
+    return NULL;
+}
+
 static bool same_image(const struct program *a, const struct program *b)
 {
     return a->size == b->size && a->backing == b->backing && !strcmp(a->format, b->format) &&
@@ -87,6 +112,7 @@ static char *run(struct sequences *x, const struct program *p)
         why = str_dup(err ? err->msg : "does not run");
     } else if (rec.wrong) {
         why = str_dup(rec.why.s);
+    } else if ((why = refused(p, rec.status))) {
     } else if (!sandbox_look(x->sb, p, &rec.end, &rec.oracle, ORACLE_LIVE,
                              failed_half_way(&rec) ? LOOK_SPEC : LOOK_CLEAN, &x->looked)) {
         why = str_dup(x->looked.why.s);
