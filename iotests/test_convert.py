@@ -388,6 +388,7 @@ def test_errors_of_files(lab):
 def test_bitmaps_flags(lab):
     disk(lab, RAW)
     lab.img("convert", "--bitmaps", "-O", "raw", "s.img", "t.img", status=1)
+    lab.img("convert", "--bitmaps", "-O", "qcow2", "s.img", "t.img", status=1)
     lab.img("convert", "--skip-broken-bitmaps", "-O", "qcow2", "s.img", "t.img", status=1)
 
 

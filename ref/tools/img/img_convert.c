@@ -459,10 +459,10 @@ static bool copy(struct convert *v)
 /* There are none to be copied in formats that have no bitmaps; those of qcow2 we cannot copy. */
 static void refuse_bitmaps(struct convert *v)
 {
-    if (v->drv && strcmp(v->drv->name, "qcow2")) {
-        tool_error(v->t, "Format driver '%s' does not support bitmaps", v->drv->name);
-    } else if (strcmp(blk_node(v->copy.sources[0].b)->drv->name, "qcow2")) {
+    if (strcmp(blk_node(v->copy.sources[0].b)->drv->name, "qcow2")) {
         tool_error(v->t, "Source lacks bitmap support");
+    } else if (v->drv && strcmp(v->drv->name, "qcow2")) {
+        tool_error(v->t, "Format driver '%s' does not support bitmaps", v->drv->name);
     } else {
         tool_error(v->t, "Copying persistent bitmaps (--bitmaps) is not supported");
     }
