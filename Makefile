@@ -105,9 +105,9 @@ check-valgrind: deps ## the unit tests under valgrind
 	$(MAKE) unit-tests
 	$(PYTHON) harness/check.py --build $(B) --only unit --wrap '$(VALGRIND)'
 
-check-sanitizers: deps ## all tests under AddressSanitizer and UBSan
+check-sanitizers: deps ## all tests under AddressSanitizer and UBSan (SAMPLE=N: every N-th of iotests/)
 	$(MAKE) SAN=address,undefined all unit-tests
-	$(PYTHON) harness/check.py --build build/san
+	$(PYTHON) harness/check.py --build build/san --sample $(or $(SAMPLE),1)
 
 coverage: deps ## line coverage of `make check` as HTML in build/cov/html
 	$(MAKE) COVERAGE=1 OPT=-O0 all unit-tests

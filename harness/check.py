@@ -79,10 +79,13 @@ def main():
     args.add_argument("--build", default="build", help="build folder to test")
     args.add_argument("--only", choices=["unit", "pytest"], help="one kind of tests")
     args.add_argument("--wrap", default="", help="command put before every test program")
+    args.add_argument("--sample", type=int, default=1, metavar="N",
+                      help="of iotests/ only every N-th test of a file; the others count as skipped")
     args.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     args = args.parse_args()
 
     env = environment(args.build)
+    env["BLKREF_SAMPLE"] = str(args.sample)
     jobs = []
     if args.only != "pytest":
         jobs += [(args.wrap.split() + [p], count_cmocka, p) for p in unit_programs(args.build)]
