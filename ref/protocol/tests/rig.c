@@ -140,6 +140,33 @@ void rig_check(struct blk *b, int64_t offset, int64_t bytes, uint8_t value)
     mem_free(buf);
 }
 
+void rig_program(struct rig *r, const char *options, int64_t bytes, int64_t most, int writes,
+                 uint64_t seed)
+{
+    uint8_t *shadow = mem_zalloc((size_t)bytes), *buf = mem_zalloc((size_t)bytes);
+    struct blk *b = NULL;
+    assert_true(writes % 16 != 0); /* the image is open at the end */
+    for (int i = 0; i < writes; i++) {
+        if (!b) {
+            b = rig_open(r, "sim:d0", options, OPEN_RDWR | OPEN_RESIZE);
+        }
+        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+        int64_t at = (int64_t)(seed >> 33) % (bytes - most) / 512 * 512;
+        int64_t len = ((int64_t)(seed >> 20) % most / 512 + 1) * 512;
+        memset(shadow + at, i + 1, (size_t)len);
+        assert_int_equal(rig_fill(b, at, len, (uint8_t)(i + 1)), 0);
+        if (i % 16 == 15) {
+            blk_unref(b);
+            b = NULL;
+        }
+    }
+    assert_int_equal(blk_pread(b, 0, buf, bytes), 0);
+    assert_memory_equal(buf, shadow, bytes);
+    blk_unref(b);
+    mem_free(shadow);
+    mem_free(buf);
+}
+
 int rig_count(const struct rig *r, enum disk_op_kind kind)
 {
     int n = 0;

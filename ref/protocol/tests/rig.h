@@ -40,6 +40,12 @@ void rig_expect(struct error **err, const char *msg);
 /* Writes or checks `bytes` bytes of one value. */
 int rig_fill(struct blk *b, int64_t offset, int64_t bytes, uint8_t value);
 void rig_check(struct blk *b, int64_t offset, int64_t bytes, uint8_t value);
+/*
+ * `writes` writes at random places of "sim:d0", up to `most` bytes each, reopening now and then;
+ * the disk of `bytes` bytes, which must have been zeroes, reads back as a plain array holds them.
+ */
+void rig_program(struct rig *r, const char *options, int64_t bytes, int64_t most, int writes,
+                 uint64_t seed);
 /* How many ops of a kind are in the log. */
 int rig_count(const struct rig *r, enum disk_op_kind kind);
 

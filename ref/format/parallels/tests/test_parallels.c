@@ -64,31 +64,9 @@ static void assert_sound(struct rig *r)
     assert_int_equal(res.leaks, 0);
 }
 
-/* Writes at random places, reopening now and then, read back as a plain array holds them. */
-static void program(struct rig *r, const char *driver)
+static void program(struct rig *r, const char *options)
 {
-    uint8_t *shadow = mem_zalloc(DISK), *buf = mem_zalloc(DISK);
-    uint64_t seed = 4711;
-    struct blk *b = NULL;
-    for (int i = 0; i < 60; i++) {
-        if (!b) {
-            b = rig_open(r, "sim:d0", driver, RW);
-        }
-        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-        int64_t at = (int64_t)(seed >> 33) % (DISK - 300000) / 512 * 512;
-        int64_t len = ((int64_t)(seed >> 20) % 300000 / 512 + 1) * 512;
-        memset(shadow + at, i + 1, (size_t)len);
-        assert_int_equal(rig_fill(b, at, len, (uint8_t)(i + 1)), 0);
-        if (i % 16 == 15) {
-            blk_unref(b);
-            b = NULL;
-        }
-    }
-    assert_int_equal(blk_pread(b, 0, buf, DISK), 0);
-    assert_memory_equal(buf, shadow, DISK);
-    blk_unref(b);
-    mem_free(shadow);
-    mem_free(buf);
+    rig_program(r, options, DISK, 300000, 60, 4711);
     assert_sound(r);
 }
 

@@ -77,28 +77,7 @@ static void assert_sound(struct rig *r)
 
 static void program(struct rig *r)
 {
-    uint8_t *shadow = mem_zalloc(DISK), *buf = mem_zalloc(DISK);
-    uint64_t seed = 99;
-    struct blk *b = NULL;
-    for (int i = 0; i < 40; i++) {
-        if (!b) {
-            b = rig_open(r, "sim:d0", IMAGE, RW);
-        }
-        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
-        int64_t at = (int64_t)(seed >> 33) % (DISK - 1500000) / 512 * 512;
-        int64_t len = ((int64_t)(seed >> 20) % 1500000 / 512 + 1) * 512;
-        memset(shadow + at, i + 1, (size_t)len);
-        assert_int_equal(rig_fill(b, at, len, (uint8_t)(i + 1)), 0);
-        if (i % 16 == 15) {
-            blk_unref(b);
-            b = NULL;
-        }
-    }
-    assert_int_equal(blk_pread(b, 0, buf, DISK), 0);
-    assert_memory_equal(buf, shadow, DISK);
-    blk_unref(b);
-    mem_free(shadow);
-    mem_free(buf);
+    rig_program(r, IMAGE, DISK, 1500000, 40, 99);
     assert_sound(r);
 }
 
