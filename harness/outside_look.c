@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "harness/forkserver.h"
+#include "harness/sandbox.h"
 #include "ref/base/iov.h"
 #include "ref/base/mem.h"
 
@@ -180,32 +181,35 @@ static char *image_options(const struct outside_eye *e, const struct capture *c)
     return strbuf_take(&out);
 }
 
-/* What the first user after a cut does when the check complains. */
-enum repair { REPAIR_NONE, REPAIR_BY_OPENING, REPAIR_BY_CHECK };
-
 struct format_traits {
     const char *format;
-    bool has_check;  /* qemu-img check knows it */
-    bool has_repair; /* check -r, too */
-    enum repair repair;
+    bool has_check;             /* qemu-img check knows it */
+    bool has_repair;            /* check -r, too */
+    enum sandbox_repair repair; /* what the first user after a cut does when the check complains */
 };
 
 static struct format_traits traits_of(const struct program *p)
 {
-    static const struct format_traits all[] = {
-        {"qed", true, true, REPAIR_BY_OPENING},     {"vhdx", true, false, REPAIR_BY_OPENING},
-        {"parallels", true, true, REPAIR_BY_CHECK}, /* an unclean one does not open for writing */
-        {"vmdk", true, false, REPAIR_NONE},         {"vdi", true, false, REPAIR_NONE},
-        {"vpc", false, false, REPAIR_NONE},         {"raw", false, false, REPAIR_NONE},
-        {"qcow", false, false, REPAIR_NONE},
+    static const struct {
+        const char *format;
+        bool has_check, has_repair;
+    } all[] = {
+        {"qed", true, true},   {"vhdx", true, false},  {"parallels", true, true},
+        {"vmdk", true, false}, {"vdi", true, false},   {"vpc", false, false},
+        {"raw", false, false}, {"qcow", false, false},
     };
+    struct format_traits t = {p->format, true, true, sandbox_repair_of(p)};
     for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
         if (!strcmp(all[i].format, p->format)) {
-            return all[i];
+            t.has_check = all[i].has_check;
+            t.has_repair = all[i].has_repair;
+            return t;
         }
     }
-    bool lazy = strstr(p->options, "lazy_refcounts=on");
-    return (struct format_traits){p->format, true, true, lazy ? REPAIR_BY_OPENING : REPAIR_NONE};
+    if (strstr(p->options, "lazy_refcounts=on")) {
+        t.repair = REPAIR_BY_OPENING;
+    }
+    return t;
 }
 
 /* The line that says what is wrong: the first with "ERROR", else the first. */

@@ -45,14 +45,6 @@ void sandbox_group(struct run *r, size_t first, size_t n);
 
 extern const char *const sandbox_disk_name[SANDBOX_DISKS];
 
-/* How a format asks for what a power cut left to be put in order. */
-enum sandbox_repair {
-    REPAIR_NONE,       /* what is there may be read at once */
-    REPAIR_BY_OPENING, /* opening for writing does it: QED's need-check bit, VHDX' log */
-    REPAIR_BY_CHECK,   /* it opens for writing only behind a check that repairs */
-};
-enum sandbox_repair sandbox_repair_of(const struct program *p);
-
 /* A fresh world with the drivers and the set's disks in it. */
 struct world *sandbox_world(struct sandbox *sb, const struct disk_set *set, struct disk_log *log,
                             struct fault_plan *plan);
