@@ -167,3 +167,9 @@ def test_encryption_needs_a_secret(lab, options):
 @pytest.mark.only("qemu", "blkref has no warnings of sizes that are deprecated")
 def test_hexadecimal_size_with_suffix(lab):
     assert "deprecated" in lab.img("create", "-f", "raw", "t.img", "0x10k").err
+
+
+def test_protocol_that_is_not_there(lab):
+    """What is wrong beside the URL comes first; without anything else, we refuse and QEMU asks the host."""
+    lab.img("create", "-f", "bochs", "nbd://localhost:1", "64M", status=1)
+    lab.img("info", "nbd://localhost:1", status=1, look=False, differs="ours has no NBD client")

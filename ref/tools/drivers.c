@@ -13,6 +13,7 @@ static const struct driver_entry entries[] = {
     {.drv = &driver_null_co},
     {.drv = &driver_null_aio},
     {.drv = &driver_sim},
+    {.drv = &driver_nbd},
     {.drv = &driver_blkdebug},
     {.drv = &driver_blkverify},
     {.drv = &driver_raw},
