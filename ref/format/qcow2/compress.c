@@ -9,6 +9,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include "ref/base/compressible.h"
 #include "ref/engine/host.h"
 #include "ref/format/qcow2/qcow2.h"
 
@@ -80,9 +81,13 @@ static int deflate_raw(struct job *j)
     return ret == Z_STREAM_END ? 0 : ret == Z_OK || ret == Z_BUF_ERROR ? -ENOSPC : -EIO;
 }
 
+/* -ENOSPC: it does not get smaller, or so little that trying is not worth its time. */
 static int compress_job(void *arg)
 {
     struct job *j = arg;
+    if (!buf_compressible(j->in, j->in_size)) {
+        return -ENOSPC;
+    }
     if (!j->zstd) {
         return deflate_raw(j);
     }
