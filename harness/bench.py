@@ -6,6 +6,7 @@ The files stand in memory (/dev/shm) where there is room, so that no disk is mea
 Leaves out: optimized builds; the programs of the build folder are measured as they are.
 """
 import argparse
+import functools
 import json
 import os
 import random
@@ -23,13 +24,21 @@ COPY_MIB = 512
 ROOM = 6 << 30  # bytes that all files together stay below
 SMALL_CALLS = 20  # calls timed together, since one takes a few milliseconds
 
+# Formats that can be written beside raw and qcow2: (name of the rows, format, create options).
+SECRET = ["--object", "secret,id=key,data=letmein"]
+FORMATS = [("qcow", "qcow", ""), ("qed", "qed", ""), ("vdi", "vdi", ""), ("vpc", "vpc", ""),
+           ("vhdx", "vhdx", ""), ("parallels", "parallels", ""), ("vmdk", "vmdk", ""),
+           ("vmdk-flat", "vmdk", "subformat=monolithicFlat"),
+           ("vmdk-split", "vmdk", "subformat=twoGbMaxExtentSparse"),
+           ("luks", "luks", "key-secret=key,iter-time=10")]
 # (name, largest lawful ratio to QEMU) and (key of `blkref bench`, name, bound, comparison)
 RATIO_TARGETS = {"random-writes": 0.6, "convert-to-qcow2": 1.0, "convert-to-raw": 1.0,
                  "create": 0.6, "info": 0.6, "check": 0.6,
-                 "convert-to-vmdk": 1.1, "convert-from-vmdk": 1.1,
+                 **{f"convert-{way}-{name}": 1.1 for name, _, _ in FORMATS for way in ("to", "from")},
+                 "qcow2-compressed-cpu": 0.8, "qcow2-compressed-size": 1.02,
                  "vmdk-stream-cpu": 0.8, "vmdk-stream-size": 1.02}
 # Rows that are no seconds, with the unit their two values are told in.
-UNITS = {"vmdk-stream-size": "bytes"}
+UNITS = {"qcow2-compressed-size": "bytes", "vmdk-stream-size": "bytes"}
 OWN_TARGETS = [("world_us", "world create + destroy, us", 10, "<="),
                ("crash_states_reference", "crash states/s, reference", 5000, ">="),
                ("crash_states_optimized", "crash states/s, optimized", 5000, ">=")]
@@ -96,6 +105,26 @@ def convert(side, source, source_format, target, target_format):
                                    source, target))
 
 
+def make(side, img, source, fmt, options, target):
+    side.call(img, "convert", *SECRET, "-f", "raw", "-O", fmt, *(["-o", options] if options else []),
+              source, target)
+
+
+def convert_to(side, source, name, fmt, options):
+    target = side.path("out." + name)
+    remove(target)
+    return timed(lambda: make(side, side.img, source, fmt, options, target))
+
+
+def convert_from(side, source, fmt):
+    target = side.path("out.raw")
+    remove(target)
+    image = "driver=%s,file.filename=%s" % (fmt, source)
+    if fmt == "luks":
+        image += ",key-secret=key"
+    return timed(lambda: side.call(side.img, "convert", *SECRET, "--image-opts", image, "-O", "raw", target))
+
+
 def cpu_of(action):
     """Seconds of processor time of the programs that action runs."""
     def spent():
@@ -116,13 +145,16 @@ def make_text(path):
             out.write((text + rng.randbytes(1 << 20))[:1 << 20])
 
 
-def stream(side, source):
+def compressed(side, source, fmt, *options):
     """A compressed copy; its name."""
-    target = side.path("stream.vmdk")
+    target = side.path("compressed." + fmt)
     remove(target)
-    side.call(side.img, "convert", "-c", "-f", "raw", "-O", "vmdk", "-o",
-              "subformat=streamOptimized", source, target)
+    side.call(side.img, "convert", "-c", "-f", "raw", "-O", fmt, *options, source, target)
     return target
+
+
+def stream(side, source):
+    return compressed(side, source, "vmdk", "-o", "subformat=streamOptimized")
 
 
 def small(side, *args):
@@ -144,20 +176,33 @@ def compare(ours, qemu, measure, rounds):
     return statistics.median(took[ours.name]), statistics.median(took[qemu.name])
 
 
-def measurements(folder):
+def measurements(folder, qemu_img):
     """name -> function of a side that returns seconds."""
     script = write_script()
     raw, qcow2 = os.path.join(folder, "source.raw"), os.path.join(folder, "source.qcow2")
-    vmdk, text = os.path.join(folder, "source.vmdk"), os.path.join(folder, "text.raw")
+    text = os.path.join(folder, "text.raw")
     tiny = os.path.join(folder, "small.qcow2")
     make_source(raw)
     make_text(text)
 
     def set_up(qemu):
         qemu.call(qemu.img, "convert", "-f", "raw", "-O", "qcow2", raw, qcow2)
-        qemu.call(qemu.img, "convert", "-f", "raw", "-O", "vmdk", raw, vmdk)
         qemu.call(qemu.img, "create", "-q", "-f", "qcow2", tiny, "64M")
         qemu.call(qemu.io, "-f", "qcow2", "-c", "write 0 4M", tiny)
+
+    def from_format(side, name, fmt, options):
+        """Reads a source that QEMU makes in the round that is not measured."""
+        source = os.path.join(folder, "source." + name)
+        if not os.path.exists(source):
+            make(side, qemu_img, raw, fmt, options, source)
+        return convert_from(side, source, fmt)
+
+    formats = {}
+    for name, fmt, options in FORMATS:
+        formats["convert-to-" + name] = functools.partial(convert_to, source=raw, name=name, fmt=fmt,
+                                                          options=options)
+        formats["convert-from-" + name] = functools.partial(from_format, name=name, fmt=fmt,
+                                                            options=options)
 
     return set_up, {
         "random-writes": lambda s: random_writes(s, script),
@@ -166,20 +211,24 @@ def measurements(folder):
         "create": lambda s: small(s, "create", "-q", "-f", "qcow2", s.path("small.qcow2"), "64M"),
         "info": lambda s: small(s, "info", tiny),
         "check": lambda s: small(s, "check", "-q", tiny),
-        "convert-to-vmdk": lambda s: convert(s, raw, "raw", "out.vmdk", "vmdk"),
-        "convert-from-vmdk": lambda s: convert(s, vmdk, "vmdk", "out.raw", "raw"),
+        **formats,
+        "qcow2-compressed-cpu": lambda s: cpu_of(lambda: compressed(s, text, "qcow2")),
+        "qcow2-compressed-size": lambda s: os.path.getsize(compressed(s, text, "qcow2")),
         "vmdk-stream-cpu": lambda s: cpu_of(lambda: stream(s, text)),
         "vmdk-stream-size": lambda s: os.path.getsize(stream(s, text)),
     }
 
 
 def ratio_rows(ours, qemu, folder, only):
-    set_up, measure = measurements(folder)
+    set_up, measure = measurements(folder, qemu.img)
     set_up(qemu)
+    sources = set(os.listdir(folder))
     for name, target in RATIO_TARGETS.items():
         if only and name not in only:
             continue
         mine, theirs = compare(ours, qemu, measure[name], ROUNDS)
+        for made in set(os.listdir(folder)) - sources:
+            remove(os.path.join(folder, made))
         ratio = mine / theirs
         yield {"name": name, "value": round(ratio, 3), "unit": "x", "target": target,
                "comparison": "<=", "ok": ratio <= target, "seconds": round(mine, 4),
