@@ -6,6 +6,7 @@
  * encryption needs goes behind all that.
  */
 #include "ref/block/backend.h"
+#include "ref/format/create.h"
 #include "ref/format/qcow2/crypt.h"
 
 #include <errno.h>
@@ -43,14 +44,7 @@ const struct opt_desc qcow2_create_options[] = {
      .type = OPT_STRING,
      .def = "zlib",
      .help = "Compression method used for image cluster compression"},
-    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},
-    {.name = "compat", .type = OPT_STRING, .help = "Compatibility level (v2 [0.10] or v3 [1.1])"},
-    {.name = "backing_file", .type = OPT_STRING, .help = "File name of a base image"},
-    {.name = "backing_fmt", .type = OPT_STRING, .help = "Image format of the base image"},
-    {.name = "data_file", .type = OPT_STRING, .help = "File name of an external data file"},
-    {.name = "data_file_raw",
-     .type = OPT_BOOL,
-     .help = "The external data file must stay valid as a raw image"},
+    QCOW2_COMMON_OPTIONS,
     {.name = "lazy_refcounts", .type = OPT_BOOL, .def = "off", .help = "Postpone refcount updates"},
     {.name = "refcount_bits",
      .type = OPT_NUMBER,
@@ -341,21 +335,20 @@ static int finish_at_once(struct world *w, struct node *file, struct node *data,
 static int create_on(struct world *w, struct node *file, struct node *data, const struct params *p,
                      struct error **err)
 {
+    struct error *local = NULL;
     int ret = check_params(p, err);
     if (ret < 0) {
         return ret;
     }
-    struct blk *b = blk_new(w, PERM_WRITE | PERM_RESIZE, PERM_ALL);
-    ret = blk_insert(b, file, err);
-    if (ret == 0) {
-        blk_set_allow_write_beyond_eof(b, true);
-        ret = blk_truncate(b, 0, false, PREALLOC_OFF, 0, err);
+    struct blk *b = format_create_blk(w, file, &local);
+    if (!b) {
+        ret = -local->code;
+        error_propagate(err, local);
+        return ret;
     }
-    if (ret == 0) {
-        ret = write_minimal(b, p);
-        if (ret < 0) {
-            error_set_errno(err, -ret, "Could not write qcow2 header");
-        }
+    ret = write_minimal(b, p);
+    if (ret < 0) {
+        error_set_errno(err, -ret, "Could not write qcow2 header");
     }
     blk_unref(b);
     return ret < 0 ? ret : finish_at_once(w, file, data, p, err);
@@ -439,23 +432,6 @@ int qcow2_create(struct world *w, const char *filename, struct value *opts, stru
     return ret;
 }
 
-/* A node by name, or opened from nested options; the caller owns one reference. */
-static struct node *block_ref(struct world *w, struct value *opts, const char *key,
-                              struct error **err)
-{
-    struct value *v = dict_take(opts, key);
-    struct node *n = NULL;
-    if (v && value_type(v) == VALUE_STRING) {
-        n = node_open(w, NULL, value_get_str(v), NULL, 0, err);
-        value_free(v);
-    } else if (v) {
-        n = node_open(w, NULL, NULL, v, OPEN_RDWR | OPEN_RESIZE | OPEN_PROTOCOL, err);
-    } else {
-        error_set(err, EINVAL, "Parameter '%s' is missing", key);
-    }
-    return n;
-}
-
 int qcow2_create_json(struct world *w, struct value *opts, struct error **err)
 {
     struct params p = {.cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16};
@@ -471,11 +447,11 @@ int qcow2_create_json(struct world *w, struct value *opts, struct error **err)
     struct node *file = NULL, *data = NULL;
     int ret = parse_params(w, flat, &p, err);
     if (ret == 0) {
-        file = block_ref(w, flat, "file", err);
+        file = format_take_node(w, flat, "file", err);
         ret = file ? 0 : -EINVAL;
     }
     if (ret == 0 && p.data_file) {
-        data = block_ref(w, flat, "data-file", err);
+        data = format_take_node(w, flat, "data-file", err);
         ret = data ? 0 : -EINVAL;
         p.data_name = data && data->filename ? str_dup(data->filename) : NULL;
     }

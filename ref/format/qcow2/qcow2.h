@@ -547,6 +547,19 @@ struct value *qcow2_measure(struct world *w, struct value *opts, struct node *in
                             struct error **err);
 int qcow2_create(struct world *w, const char *filename, struct value *opts, struct error **err);
 int qcow2_create_json(struct world *w, struct value *opts, struct error **err);
+/* What creation and amend both take. */
+#define QCOW2_COMMON_OPTIONS                                                                       \
+    {.name = "size", .type = OPT_SIZE, .help = "Virtual disk size"},                               \
+        {.name = "compat",                                                                         \
+         .type = OPT_STRING,                                                                       \
+         .help = "Compatibility level (v2 [0.10] or v3 [1.1])"},                                   \
+        {.name = "backing_file", .type = OPT_STRING, .help = "File name of a base image"},         \
+        {.name = "backing_fmt", .type = OPT_STRING, .help = "Image format of the base image"},     \
+        {.name = "data_file", .type = OPT_STRING, .help = "File name of an external data file"},   \
+    {                                                                                              \
+        .name = "data_file_raw", .type = OPT_BOOL,                                                 \
+        .help = "The external data file must stay valid as a raw image"                            \
+    }
 extern const struct opt_desc qcow2_create_options[];
 int qcow2_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
                    struct error **err);
