@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include "ref/base/mem.h"
+#include "ref/format/backing.h"
 #include "ref/format/grow.h"
 
 /* A part of a request that one run of clusters serves: neighbours on the host, or all without. */
@@ -34,23 +35,6 @@ static struct run find(const struct parallels *s, int64_t offset, int64_t bytes)
     return p;
 }
 
-/* What the backing file has; zeroes behind its end, or without one. */
-static int read_backing(struct node *n, int64_t offset, int64_t bytes, const struct iov *q,
-                        size_t q_off, const struct request *r)
-{
-    int64_t len = n->backing ? child_length(n->backing) : 0;
-    if (len < 0) {
-        return (int)len;
-    }
-    int64_t there = offset < len ? MIN(bytes, len - offset) : 0;
-    iov_fill(q, q_off + (size_t)there, 0, (size_t)(bytes - there));
-    if (there == 0) {
-        return 0;
-    }
-    child_event(n->file, LABEL_READ_BACKING_AIO, r);
-    return child_preadv(n->backing, offset, there, q, q_off, 0, LABEL_COW_READ, r);
-}
-
 int parallels_read(struct node *n, const struct request *r)
 {
     const struct parallels *s = parallels_state(n);
@@ -60,7 +44,8 @@ int parallels_read(struct node *n, const struct request *r)
         p = find(s, r->offset + done, r->bytes - done);
         int ret = p.host ? child_preadv(n->file, p.host, p.bytes, r->iov, q_off, r->flags,
                                         LABEL_READ_AIO, r)
-                         : read_backing(n, r->offset + done, p.bytes, r->iov, q_off, r);
+                         : format_read_backing(n, (uint64_t)(r->offset + done), (uint64_t)p.bytes,
+                                               r->iov, q_off, r);
         if (ret < 0) {
             return ret;
         }
@@ -119,18 +104,8 @@ static int fill(struct parallels *s, int64_t guest, int64_t host, int64_t bytes,
                    ? child_pwrite_zeroes(s->n->file, host, bytes, 0, LABEL_COW_WRITE, r)
                    : 0;
     }
-    int64_t size = MIN(bytes, 1 * MiB);
-    uint8_t *buf = mem_try_alloc((size_t)size);
-    int ret = buf ? 0 : -ENOMEM;
-    for (int64_t done = 0, n; ret == 0 && done < bytes; done += n) {
-        struct iov q;
-        n = MIN(size, bytes - done);
-        iov_single(&q, buf, (size_t)n);
-        ret = read_backing(s->n, guest + done, n, &q, 0, r);
-        ret = ret < 0 ? ret : child_pwrite(s->n->file, host + done, buf, n, LABEL_COW_WRITE, r);
-    }
-    mem_free(buf);
-    return ret;
+    return format_copy_backing(s->n, (uint64_t)guest, (uint64_t)bytes, s->n->file, (uint64_t)host,
+                               r);
 }
 
 /* Guest bytes [offset, offset + bytes) of one cluster without host cluster get one. (lock held) */

@@ -5,29 +5,10 @@
  * runs at a time.  Leaves out: giving clusters back and zero clusters, which the format does not
  * have.
  */
+#include "ref/format/backing.h"
 #include "ref/format/qcow/qcow.h"
 
 #include <errno.h>
-
-/* What the backing file has; zeroes behind its end, or without one. */
-static int read_backing(struct qcow *s, uint64_t offset, uint64_t bytes, const struct iov *q,
-                        size_t q_off, const struct request *r)
-{
-    struct child *b = s->n->backing;
-    int64_t len = b ? child_length(b) : 0;
-    if (len < 0) {
-        return (int)len;
-    }
-    uint64_t n = offset < (uint64_t)len ? MIN(bytes, (uint64_t)len - offset) : 0;
-    if (n < bytes) {
-        iov_fill(q, q_off + n, 0, bytes - n);
-    }
-    if (n == 0) {
-        return 0;
-    }
-    child_event(s->n->file, LABEL_READ_BACKING_AIO, r);
-    return child_preadv(b, (int64_t)offset, (int64_t)n, q, q_off, 0, LABEL_NONE, r);
-}
 
 static int read_compressed(struct qcow *s, const struct qcow_map *m, uint64_t offset,
                            const struct iov *q, size_t q_off, const struct request *r)
@@ -70,7 +51,7 @@ static int read_range(struct qcow *s, uint64_t offset, uint64_t bytes, const str
             return ret;
         }
         if (m.type == QCOW_UNALLOCATED) {
-            ret = read_backing(s, offset, m.bytes, q, q_off, r);
+            ret = format_read_backing(s->n, offset, m.bytes, q, q_off, r);
         } else if (m.type == QCOW_COMPRESSED) {
             ret = read_compressed(s, &m, offset, q, q_off, r);
         } else {

@@ -6,33 +6,13 @@
  * "Unallocated L2 tables and data clusters"). One allocation runs at a time.  Leaves out: giving
  * clusters back, which the format cannot.
  */
+#include "ref/format/backing.h"
 #include "ref/format/qed/qed.h"
 
 #include <assert.h>
 #include <errno.h>
 
-#define COPY_BYTES     (1 * MiB)
 #define CLEAN_AFTER_NS (5 * 1000000000LL)
-
-/* What the backing file has; zeroes behind its end, or without one. */
-static int read_backing(struct qed *s, uint64_t offset, uint64_t bytes, const struct iov *q,
-                        size_t q_off, const struct request *r)
-{
-    struct child *b = s->n->backing;
-    int64_t len = b ? child_length(b) : 0;
-    if (len < 0) {
-        return (int)len;
-    }
-    uint64_t n = offset < (uint64_t)len ? MIN(bytes, (uint64_t)len - offset) : 0;
-    if (n < bytes) {
-        iov_fill(q, q_off + n, 0, bytes - n);
-    }
-    if (n == 0) {
-        return 0;
-    }
-    child_event(s->n->file, LABEL_READ_BACKING_AIO, r);
-    return child_preadv(b, (int64_t)offset, (int64_t)n, q, q_off, 0, LABEL_NONE, r);
-}
 
 int qed_read(struct node *n, const struct request *r)
 {
@@ -52,7 +32,7 @@ int qed_read(struct node *n, const struct request *r)
             ret = child_preadv(n->file, (int64_t)m.host, (int64_t)m.bytes, r->iov, q_off, 0,
                                LABEL_READ_AIO, r);
         } else {
-            ret = read_backing(s, offset, m.bytes, r->iov, q_off, r);
+            ret = format_read_backing(n, offset, m.bytes, r->iov, q_off, r);
         }
         offset += m.bytes;
         bytes -= m.bytes;
@@ -72,20 +52,7 @@ static int fill(struct qed *s, uint64_t offset, uint64_t bytes, uint64_t host, e
         return child_pwrite_zeroes(s->n->file, (int64_t)host, (int64_t)bytes, 0, LABEL_COW_WRITE,
                                    r);
     }
-    uint64_t size = MIN(bytes, (uint64_t)COPY_BYTES);
-    uint8_t *buf = mem_try_alloc(size);
-    int ret = buf ? 0 : -ENOMEM;
-    for (uint64_t done = 0; done < bytes && ret == 0; done += size) {
-        uint64_t part = MIN(size, bytes - done);
-        struct iov q;
-        iov_single(&q, buf, part);
-        ret = read_backing(s, offset + done, part, &q, 0, r);
-        ret = ret < 0 ? ret
-                      : child_pwrite(s->n->file, (int64_t)(host + done), buf, (int64_t)part,
-                                     LABEL_COW_WRITE, r);
-    }
-    mem_free(buf);
-    return ret;
+    return format_copy_backing(s->n, offset, bytes, s->n->file, host, r);
 }
 
 /* Before tables change. (alloc held) */

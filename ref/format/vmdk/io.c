@@ -5,31 +5,17 @@
  * the data (stable), then the entry (specs/vmdk.yaml, DSC-4 and GT-5).  One allocation runs at a
  * time.  Leaves out: discard, which the format cannot.
  */
+#include "ref/format/backing.h"
 #include "ref/format/vmdk/vmdk.h"
 
 #include <errno.h>
 
-#define COPY_BYTES (1 * MiB)
-
-/* What the parent has from `offset` of the disk on; zeroes behind its end, or without one. */
-static int read_backing(struct vmdk *s, uint64_t offset, uint64_t bytes, const struct iov *q,
-                        size_t q_off, const struct request *r)
+/* What the parent has, if it is still the one that the child was made on. */
+static int read_parent(struct vmdk *s, uint64_t offset, uint64_t bytes, const struct iov *q,
+                       size_t q_off, const struct request *r)
 {
-    struct child *b = s->n->backing;
     int ret = vmdk_check_parent(s);
-    int64_t len = ret == 0 && b ? child_length(b) : ret;
-    if (len < 0) {
-        return (int)len;
-    }
-    uint64_t n = offset < (uint64_t)len ? MIN(bytes, (uint64_t)len - offset) : 0;
-    if (n < bytes) {
-        iov_fill(q, q_off + n, 0, bytes - n);
-    }
-    if (n == 0) {
-        return 0;
-    }
-    child_event(s->n->file, LABEL_READ_BACKING_AIO, r);
-    return child_preadv(b, (int64_t)offset, (int64_t)n, q, q_off, 0, LABEL_NONE, r);
+    return ret < 0 ? ret : format_read_backing(s->n, offset, bytes, q, q_off, r);
 }
 
 static uint64_t disk_offset(const struct vmdk_extent *e, uint64_t offset)
@@ -50,7 +36,7 @@ static int read_piece(struct vmdk *s, struct vmdk_piece *p, const struct request
         return 0;
     }
     if (m.type == VMDK_UNALLOCATED) {
-        return read_backing(s, disk_offset(p->e, p->offset), m.bytes, r->iov, q_off, r);
+        return read_parent(s, disk_offset(p->e, p->offset), m.bytes, r->iov, q_off, r);
     }
     if (p->e->compressed) {
         return vmdk_read_packed(s, p->e, m.host, p->offset % p->e->grain, m.bytes, r->iov, q_off,
@@ -85,20 +71,9 @@ static int fill(struct vmdk *s, struct vmdk_extent *e, uint64_t offset, uint64_t
     if (type == VMDK_ZEROED || !s->n->backing) {
         return child_pwrite_zeroes(e->file, (int64_t)host, (int64_t)bytes, 0, LABEL_COW_WRITE, r);
     }
-    uint64_t size = MIN(bytes, (uint64_t)COPY_BYTES);
-    uint8_t *buf = mem_try_alloc(size);
-    int ret = buf ? 0 : -ENOMEM;
-    for (uint64_t done = 0; done < bytes && ret == 0; done += size) {
-        uint64_t part = MIN(size, bytes - done);
-        struct iov q;
-        iov_single(&q, buf, part);
-        ret = read_backing(s, disk_offset(e, offset + done), part, &q, 0, r);
-        ret = ret < 0 ? ret
-                      : child_pwrite(e->file, (int64_t)(host + done), buf, (int64_t)part,
-                                     LABEL_COW_WRITE, r);
-    }
-    mem_free(buf);
-    return ret;
+    int ret = vmdk_check_parent(s);
+    return ret < 0 ? ret
+                   : format_copy_backing(s->n, disk_offset(e, offset), bytes, e->file, host, r);
 }
 
 /* Tells a server's writer where free space begins (COW-5). */
