@@ -1,0 +1,51 @@
+/*
+ * What the files of the vpc driver share: one open image.
+ *
+ * Spec clauses are those of specs/vpc.yaml.
+ */
+#ifndef BLKREF_FORMAT_VPC_VPC_H
+#define BLKREF_FORMAT_VPC_VPC_H
+
+#include "ref/block/io.h"
+#include "ref/block/open.h"
+#include "ref/format/format.h"
+#include "specs/vpc_layout.h"
+
+#define SECTOR   ((int64_t)VPC_SECTOR)
+#define NO_BLOCK UINT32_MAX
+
+struct vpc {
+    uint8_t footer[VPC_FOOTER_SIZE];
+    bool fixed;
+    uint8_t *bat; /* as on disk, whole sectors */
+    uint32_t entries;
+    int64_t bat_offset, block_size, bitmap_size;
+    int64_t free_offset; /* where the footer is, and the next block goes */
+    int64_t size;
+    uint32_t marked; /* block whose bitmap is known to be set, or NO_BLOCK */
+    struct co_mutex lock;
+};
+
+static inline struct vpc *vpc_state(struct node *n)
+{
+    return n->state;
+}
+
+/* ---- driver.c ---- */
+/* Complement of the sum of the bytes, the checksum's own four taken as zero (FTR-4). */
+uint32_t vpc_checksum(const uint8_t *p, size_t len, size_t at);
+/* Sector where block i begins, or VPC_UNUSED. */
+uint32_t vpc_entry(const struct vpc *s, uint64_t i);
+
+/* ---- io.c ---- */
+int vpc_read(struct node *n, const struct request *r);
+int vpc_write(struct node *n, const struct request *r);
+int vpc_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
+                     struct status *out);
+
+/* ---- create.c ---- */
+extern const struct opt_desc vpc_create_options[];
+int vpc_create(struct world *w, const char *filename, struct value *opts, struct error **err);
+int vpc_create_json(struct world *w, struct value *opts, struct error **err);
+
+#endif
