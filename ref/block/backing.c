@@ -109,6 +109,10 @@ static int open_level(struct node *n, struct value *opts, struct node **below,
             mem_free(n->auto_backing_file);
             n->auto_backing_file = str_dup(full);
         }
+        if (b && graph_check_backing(n, b, err) < 0) {
+            node_unref(b);
+            b = NULL;
+        }
         if (b && graph_attach(n, b, "backing", ROLE_COW, err)) {
             *below = reference ? NULL : b; /* a node that was there has its chain already */
             r = node_refresh_limits(n, err);

@@ -124,6 +124,8 @@ struct block_driver {
     int (*amend)(struct node *n, struct value *opts, amend_progress_fn *progress, void *opaque,
                  bool force, struct error **err);
     int (*amend_json)(struct node *n, struct value *opts, bool force, struct error **err);
+    /* With supports_backing: may `backing` be n's backing file?  NULL: any may. */
+    int (*check_backing)(struct node *n, struct node *backing, struct error **err);
     int (*change_backing)(struct node *n, const char *file, const char *format);
     int (*make_empty)(struct node *n);
     int (*inactivate)(struct node *n);

@@ -413,13 +413,21 @@ static void copy_backing_names(struct node *n)
     }
 }
 
+int graph_check_backing(struct node *n, struct node *to, struct error **err)
+{
+    if (n->drv && !n->drv->supports_backing && !n->drv->filter_of_backing) {
+        return error_set(err, EINVAL, "Driver '%s' of node '%s' does not support backing files",
+                         n->drv->name, n->node_name);
+    }
+    return n->drv && n->drv->check_backing ? n->drv->check_backing(n, to, err) : 0;
+}
+
 static int set_child(struct node *n, bool backing, struct node *to, struct error **err)
 {
     struct node *old =
         backing ? (n->backing ? n->backing->node : NULL) : (n->file ? n->file->node : NULL);
-    if (backing && to && n->drv && !n->drv->supports_backing && !n->drv->filter_of_backing) {
-        return error_set(err, EINVAL, "Driver '%s' of node '%s' does not support backing files",
-                         n->drv->name, n->node_name);
+    if (backing && to && graph_check_backing(n, to, err) < 0) {
+        return -EINVAL;
     }
     struct graph_tx *tx = graph_tx_new(n->w);
     struct node *both[2] = {n, old};

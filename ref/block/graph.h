@@ -39,6 +39,8 @@ void graph_detach(struct node *n, struct child *c);
 /* Makes `backing` (or NULL) the backing node of n; refuses cycles, frozen edges, conflicting
  * permissions. */
 int graph_set_backing(struct node *n, struct node *backing, struct error **err);
+/* -EINVAL where n's driver has no backing files, or `to` may not be its backing file. */
+int graph_check_backing(struct node *n, struct node *to, struct error **err);
 int graph_set_file(struct node *n, struct node *file, struct error **err);
 /* All parents of `from` (that may change) point at `to` afterwards. */
 int graph_replace_node(struct node *from, struct node *to, struct error **err);

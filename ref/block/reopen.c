@@ -256,8 +256,7 @@ static int prepare(struct item *i, struct error **err)
 static int move_edge(struct graph_tx *tx, struct item *i, bool backing, struct value *to,
                      struct error **err)
 {
-    const struct node *n = i->r.node;
-    struct node *target = NULL;
+    struct node *n = i->r.node, *target = NULL;
     if (!to) {
         return 0;
     }
@@ -267,9 +266,8 @@ static int move_edge(struct graph_tx *tx, struct item *i, bool backing, struct v
             return -ENOENT;
         }
     }
-    if (target && backing && !n->drv->supports_backing && !n->drv->filter_of_backing) {
-        return error_set(err, EINVAL, "Driver '%s' of node '%s' does not support backing files",
-                         n->drv->name, n->node_name);
+    if (target && backing && graph_check_backing(n, target, err) < 0) {
+        return -EINVAL;
     }
     return edge_set(tx, i->r.node, backing, target, err);
 }

@@ -1,14 +1,15 @@
 /*
- * vpc: Virtual PC's VHD images, fixed and dynamic.
+ * vpc: Virtual PC's VHD images, fixed, dynamic, and differencing ones to read.
  *
  * Models: the footer with its checksum (and its copy in front of dynamic images), the two opinions
  * on a disk's size (geometry, current size) and which writers hold which, the block allocation
- * table (BAT).  Leaves out: differencing images (refused), resizing.
+ * table (BAT).  Leaves out: writing differencing images (refused), resizing (as QEMU).
  */
 #include <errno.h>
 #include <inttypes.h>
 #include "ref/format/vpc/vpc.h"
 
+static const char read_only[] = "Differencing VHD images can only be read";
 static const char *const size_calcs[] = {"chs", "current_size", NULL};
 
 static const struct opt_desc vpc_options[] = {
@@ -167,6 +168,7 @@ static int read_bat(struct node *n, uint64_t offset, struct error **err)
 static void vpc_close(struct node *n)
 {
     struct vpc *s = n->state;
+    table_cache_free(&s->bitmaps);
     mem_free(s->bat);
     s->bat = NULL;
 }
@@ -176,8 +178,9 @@ static int open_dynamic(struct node *n, struct error **err)
     struct vpc *s = n->state;
     uint8_t d[VPC_DYNAMIC_SIZE];
     uint64_t at = vpc_footer_get_data_offset(s->footer);
-    if (vpc_footer_get_disk_type(s->footer) == VPC_TYPE_DIFFERENCING) {
-        return error_set(err, ENOTSUP, "Differencing VHD images are not supported");
+    s->differencing = vpc_footer_get_disk_type(s->footer) == VPC_TYPE_DIFFERENCING;
+    if (s->differencing && node_apply_auto_read_only(n, read_only, err) < 0) {
+        return -EACCES;
     }
     int ret = at > INT64_MAX - sizeof(d)
                   ? -EIO
@@ -187,6 +190,7 @@ static int open_dynamic(struct node *n, struct error **err)
     }
     ret = check_dynamic(s, d, err);
     ret = ret < 0 ? ret : read_bat(n, vpc_dynamic_get_table_offset(d), err);
+    ret = ret < 0 || !s->differencing ? ret : vpc_name_parent(n, d, err);
     if (ret < 0) {
         vpc_close(n);
     }
@@ -208,6 +212,7 @@ static int load(struct node *n, const char *calc, struct error **err)
 {
     struct vpc *s = n->state;
     s->marked = NO_BLOCK;
+    table_cache_init(&s->bitmaps, n->file);
     int ret = read_footer(n, err);
     ret = ret < 0 ? ret : set_size(n, calc, err);
     return ret < 0 || s->fixed ? ret : open_dynamic(n, err);
@@ -225,6 +230,9 @@ static int vpc_open(struct node *n, struct value *opts, unsigned flags, struct e
 
 static int vpc_reopen_prepare(struct reopen *r, struct error **err)
 {
+    if (vpc_state(r->node)->differencing && (r->flags & OPEN_RDWR)) {
+        return error_set(err, EACCES, "%s", read_only);
+    }
     return 0;
 }
 
@@ -255,6 +263,8 @@ const struct block_driver driver_vpc = {
     .name = "vpc",
     .kind = DRIVER_FORMAT,
     .state_size = sizeof(struct vpc),
+    .supports_backing = true,
+    .check_backing = vpc_check_backing,
     .open_options = vpc_options,
     .create_options = vpc_create_options,
     .probe = vpc_probe,

@@ -9,6 +9,7 @@
 #include "ref/block/io.h"
 #include "ref/block/open.h"
 #include "ref/format/format.h"
+#include "ref/format/table_cache.h"
 #include "specs/vpc_layout.h"
 
 #define SECTOR   ((int64_t)VPC_SECTOR)
@@ -16,7 +17,7 @@
 
 struct vpc {
     uint8_t footer[VPC_FOOTER_SIZE];
-    bool fixed;
+    bool fixed, differencing;
     uint8_t *bat; /* as on disk, whole sectors */
     uint32_t entries;
     int64_t bat_offset, block_size, bitmap_size;
@@ -24,6 +25,8 @@ struct vpc {
     int64_t size;
     uint32_t marked; /* block whose bitmap is known to be set, or NO_BLOCK */
     struct co_mutex lock;
+    uint8_t parent_id[VPC_DYNAMIC_PARENT_ID_WIDTH];
+    struct table_cache bitmaps; /* of blocks; differencing images alone look at them */
 };
 
 static inline struct vpc *vpc_state(struct node *n)
@@ -42,6 +45,13 @@ int vpc_read(struct node *n, const struct request *r);
 int vpc_write(struct node *n, const struct request *r);
 int vpc_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes,
                      struct status *out);
+
+/* ---- parent.c ---- */
+/* The backing file of a differencing image, from its dynamic header (DIF-3): of the names that it
+ * gives the first that can be opened, else the first. */
+int vpc_name_parent(struct node *n, const uint8_t *dynamic, struct error **err);
+/* May `backing` be n's parent (DIF-2)?  -EINVAL where not. */
+int vpc_check_backing(struct node *n, struct node *backing, struct error **err);
 
 /* ---- create.c ---- */
 extern const struct opt_desc vpc_create_options[];

@@ -1,5 +1,5 @@
 /*
- * vdi and vpc on simulated disks: random programs against a shadow, and hostile headers.
+ * vdi on simulated disks: random programs against a shadow, and hostile headers.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 #include "ref/protocol/protocol.h"
 #include "ref/protocol/tests/rig.h"
 
-static const struct block_driver *const drivers[] = {&driver_sim, &driver_vdi, &driver_vpc, NULL};
+static const struct block_driver *const drivers[] = {&driver_sim, &driver_vdi, NULL};
 #define RW   (OPEN_RDWR | OPEN_RESIZE)
 #define DISK (5 * MiB)
 
@@ -41,18 +41,6 @@ static void programs_vdi(struct rig *r)
     blk_unref(b);
 }
 
-static void programs_vpc(struct rig *r)
-{
-    make(r, &driver_vpc, "size=5M,force_size=on");
-    program(r, "driver=vpc");
-}
-
-static void programs_vpc_fixed(struct rig *r)
-{
-    make(r, &driver_vpc, "size=5M,subformat=fixed,force_size=on");
-    program(r, "driver=vpc");
-}
-
 static void poke(struct rig *r, int64_t at, const void *buf, size_t len)
 {
     disk_write(r->disk[0], at, buf, len);
@@ -75,37 +63,19 @@ static void hostile_vdi(struct rig *r)
                    "unsupported VDI image (disk size 5242880, image bitmap has room for 4194304)");
 }
 
-static void hostile_vpc(struct rig *r)
-{
-    uint8_t be[4];
-    make(r, &driver_vpc, "size=5M");
-    store_be32(be, 0);
-    poke(r, 512 + 32, be, 4);
-    rig_open_fails(r, "sim:d0", "driver=vpc", 0, "Invalid block size 0");
-    store_be32(be, 0x200000);
-    poke(r, 512 + 32, be, 4);
-    store_be32(be, 0x40000001);
-    poke(r, 512 + 28, be, 4);
-    rig_open_fails(r, "sim:d0", "driver=vpc", 0, "Max Table Entries too large (1073741825)");
-}
-
 #define TEST(name)                                                                                 \
     static void test_##name(void **state)                                                          \
     {                                                                                              \
         rig_run(drivers, name);                                                                    \
     }
 TEST(programs_vdi)
-TEST(programs_vpc)
-TEST(programs_vpc_fixed)
 TEST(hostile_vdi)
-TEST(hostile_vpc)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_programs_vdi),       cmocka_unit_test(test_programs_vpc),
-        cmocka_unit_test(test_programs_vpc_fixed), cmocka_unit_test(test_hostile_vdi),
-        cmocka_unit_test(test_hostile_vpc),
+        cmocka_unit_test(test_programs_vdi),
+        cmocka_unit_test(test_hostile_vdi),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
