@@ -105,6 +105,8 @@ static const char *const specials[] = {
     "8k\nzero 16k 4k\nreopen\nread 0 128k\nflush\n",
     "image vmdk 1M backing\nwrite 1000 512 1\nread 0 128k\nflush\nreopen\nread 0 128k\nflush\n",
     "image vmdk 1M subformat=streamOptimized\nwritec 0 64k 1\nreopen\nread 0 128k\nflush\n",
+    "image qed 1M cluster_size=4k,table_size=1\nwrite 64k 8k 1\nwrite 0 64k 2\nflush\nresize "
+    "34k\nwrite 0 8k 3\nflush\nresize 1M\nread 0 1M\nwrite 30k 16k 4\nflush\n",
     "image raw 1M\nwrite 0 64k 1\nwrite 100 5000 2 fua\nzero 8k 8k\ndiscard 16k 8k\nresize "
     "2M\nread 0 2M\nflush\n",
 };

@@ -26,6 +26,7 @@ struct check {
     bool fix;
     struct used used;
     uint64_t last; /* host offset of the data cluster before, 0: none */
+    uint64_t end;  /* of the last cluster marked */
 };
 
 static int used_init(struct used *u, uint64_t clusters)
@@ -73,6 +74,7 @@ static int mark(struct check *c, uint64_t offset, uint64_t n)
         }
         twice += ret == 0;
     }
+    c->end = MAX(c->end, offset + n * c->s->cluster_size);
     c->res->corruptions += twice;
     return twice;
 }
@@ -162,6 +164,17 @@ static int check_tables(struct check *c)
         c->res->leaks += (int)MIN(leaks, (uint64_t)INT32_MAX);
     }
     used_free(&c->used);
+    return ret;
+}
+
+int qed_used_end(struct qed *s, uint64_t *end)
+{
+    struct check_result res = {0};
+    struct check c = {.s = s, .res = &res};
+    co_lock(s->w, &s->lock);
+    int ret = check_tables(&c);
+    co_unlock(s->w, &s->lock);
+    *end = res.corruptions || res.check_errors ? s->file_end : c.end;
     return ret;
 }
 

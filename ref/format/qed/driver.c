@@ -1,8 +1,7 @@
 /*
- * The QED driver: its table, opening, closing, reopening, growing (docs/interop/qed_spec.txt).
+ * The QED driver: its table, opening, closing, reopening (docs/interop/qed_spec.txt).
  *
- * Leaves out: shrinking, and the extensions that were planned and never shipped (free list, table
- * dirty bits).
+ * Leaves out: the extensions that were planned and never shipped (free list, table dirty bits).
  */
 #include "ref/format/qed/qed.h"
 
@@ -132,33 +131,6 @@ static bool has_zero_init(struct node *n)
     return true;
 }
 
-static int truncate_qed(struct node *n, int64_t size, bool exact, enum prealloc prealloc,
-                        unsigned flags, struct error **err)
-{
-    struct qed *s = qed_state(n);
-    uint64_t old = s->image_size,
-             max = qed_max_image_size(s->cluster_size, s->table_bytes / s->cluster_size);
-    if (prealloc != PREALLOC_OFF) {
-        return error_set(err, ENOTSUP, "Unsupported preallocation mode '%s'",
-                         prealloc_names[prealloc]);
-    }
-    if (!IS_ALIGNED(size, 512) || (max && (uint64_t)size > max)) {
-        return error_set(err, EINVAL, "Invalid image size specified");
-    }
-    if ((uint64_t)size < old) {
-        return error_set(err, ENOTSUP, "Shrinking images is currently not supported");
-    }
-    co_lock(s->w, &s->alloc);
-    s->image_size = (uint64_t)size;
-    int ret = qed_header_write(s, LABEL_HEADER_UPDATE, NULL);
-    ret = ret < 0 ? ret : child_flush(n->file, NULL);
-    if (ret < 0) {
-        s->image_size = old;
-    }
-    co_unlock(s->w, &s->alloc);
-    return ret < 0 ? error_set_errno(err, -ret, "Failed to update the image size") : 0;
-}
-
 /* The need-check bit does not show here: opening has checked the image, or nobody may write it. */
 static int info(struct node *n, struct image_info *out)
 {
@@ -183,7 +155,7 @@ const struct block_driver driver_qed = {
     .write = qed_write,
     .write_zeroes = qed_write_zeroes,
     .block_status = qed_block_status,
-    .truncate = truncate_qed,
+    .truncate = qed_truncate,
     .length = length,
     .refresh_limits = refresh_limits,
     .has_zero_init = has_zero_init,

@@ -55,8 +55,7 @@ static int fill(struct qed *s, uint64_t offset, uint64_t bytes, uint64_t host, e
     return format_copy_backing(s->n, offset, bytes, s->n->file, host, r);
 }
 
-/* Before tables change. (alloc held) */
-static int prepare(struct qed *s, const struct request *r)
+int qed_prepare(struct qed *s, const struct request *r)
 {
     if (s->unchecked) {
         int ret = qed_repair(s, NULL);
@@ -87,7 +86,7 @@ static int allocate(struct qed *s, const struct qed_map *m, uint64_t offset, uin
     if (host > (uint64_t)INT64_MAX - (end - start)) {
         return -EFBIG;
     }
-    int ret = prepare(s, r);
+    int ret = qed_prepare(s, r);
     if (ret < 0) {
         return ret;
     }
@@ -152,7 +151,7 @@ static int zero_run(struct qed *s, const struct qed_map *m, uint64_t offset, uin
     if (m->type == QED_ZERO) {
         return 0;
     }
-    int ret = prepare(s, r);
+    int ret = qed_prepare(s, r);
     if (ret == 0) {
         ret = qed_link(s, offset, (unsigned)(*bytes / cs), QED_ENTRY_ZERO, 0, m->l2_offset, r);
         arm_clean_timer(s);

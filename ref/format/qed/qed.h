@@ -80,6 +80,8 @@ int qed_block_status(struct node *n, bool precise, int64_t offset, int64_t bytes
 int qed_read(struct node *n, const struct request *r);
 int qed_write(struct node *n, const struct request *r);
 int qed_write_zeroes(struct node *n, const struct request *r);
+/* Before tables change: repairs what still needs it, sets the need-check bit. (alloc held) */
+int qed_prepare(struct qed *s, const struct request *r);
 /* The timer's function; arg is the state. */
 void qed_clean_later(void *arg);
 
@@ -88,6 +90,14 @@ int qed_check(struct node *n, struct check_result *res, unsigned fix);
 /* Repairs an image with the need-check bit; 0 also when something is left that cannot be repaired.
  * (alloc held) */
 int qed_repair(struct qed *s, struct error **err);
+
+/* Where the last cluster in use ends; the end of the file for an image that is not consistent.
+ * (alloc held) */
+int qed_used_end(struct qed *s, uint64_t *end);
+
+/* ---- resize.c ---- */
+int qed_truncate(struct node *n, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
+                 struct error **err);
 
 /* ---- create.c ---- */
 extern const struct opt_desc qed_create_options[];
