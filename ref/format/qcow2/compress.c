@@ -207,12 +207,10 @@ int qcow2_write_compressed(struct node *n, const struct request *r)
     uint64_t offset = (uint64_t)r->offset, bytes = (uint64_t)r->bytes;
     size_t q_off = r->iov_off;
     if (bytes == 0) {
-        /* End of the stream: the file ends at a sector, for readers that go by sectors. */
+        /* End of the stream: the file ends at a sector, for readers that go by sectors.  Lengths
+         * are whole sectors already, the file's own need not be. */
         int64_t len = child_length(n->file);
-        if (len < 0 || IS_ALIGNED(len, 512)) {
-            return len < 0 ? (int)len : 0;
-        }
-        return child_truncate(n->file, ROUND_UP(len, 512), false, PREALLOC_OFF, 0, NULL);
+        return len < 0 ? (int)len : child_truncate(n->file, len, false, PREALLOC_OFF, 0, NULL);
     }
     if (offset_into_cluster(s, offset)) {
         return -EINVAL;
