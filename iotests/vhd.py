@@ -16,10 +16,10 @@ def checksum(data):
     return ~sum(data) & 0xffffffff
 
 
-def footer(size, kind, unique_id):
-    """512 bytes; "win " in front of the creator's version: the size counts, not the geometry."""
+def footer(size, kind, unique_id, creator=b"win ", geometry=(65535, 16, 255)):
+    """512 bytes; where "win " is the creator the size counts, not the geometry."""
     head = struct.pack(">8sIIQI4sI4sQQHBBI", b"conectix", 2, 0x10000, 0xffffffffffffffff if kind == FIXED else SECTOR,
-                       0, b"win ", 0x60001, b"Wi2k", size, size, 65535, 16, 255, kind)
+                       0, creator, 0x60001, b"Wi2k", size, size, *geometry, kind)
     tail = unique_id + bytes(428)
     return head + struct.pack(">I", checksum(head + tail)) + tail
 
@@ -43,7 +43,7 @@ def bitmap(owned, block=BLOCK):
 
 
 def image(size, blocks, kind=DYNAMIC, unique_id=bytes(16), block=BLOCK, parent_id=bytes(16), parent_name="",
-          locators=()):
+          locators=(), **more):
     """A whole file.  blocks: {number: (sectors it has itself, its data)}; locators: (code, data)."""
     entries = -(-size // block)
     table = 3 * SECTOR
@@ -57,7 +57,7 @@ def image(size, blocks, kind=DYNAMIC, unique_id=bytes(16), block=BLOCK, parent_i
     for number, (owned, data) in sorted(blocks.items()):
         bat[number] = (at + len(body)) // SECTOR
         body += bitmap(owned, block) + data.ljust(block, b"\0")
-    front = footer(size, kind, unique_id)
+    front = footer(size, kind, unique_id, **more)
     middle = struct.pack(">%dI" % entries, *bat)
     return (front + dynamic_header(entries, table, block, parent_id, parent_name, rows) +
             middle.ljust(-(-len(middle) // SECTOR) * SECTOR, b"\xff") + texts + body + front)

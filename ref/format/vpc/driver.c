@@ -12,6 +12,7 @@
 static const char read_only[] = "Differencing VHD images can only be read";
 static const char *const size_calcs[] = {"chs", "current_size", NULL};
 
+static const char *const vpc_strong_options[] = {"force_size_calc", NULL};
 static const struct opt_desc vpc_options[] = {
     {.name = "force_size_calc",
      .type = OPT_STRING,
@@ -266,6 +267,7 @@ const struct block_driver driver_vpc = {
     .supports_backing = true,
     .check_backing = vpc_check_backing,
     .open_options = vpc_options,
+    .strong_options = vpc_strong_options,
     .create_options = vpc_create_options,
     .probe = vpc_probe,
     .open = vpc_open,
