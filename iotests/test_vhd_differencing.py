@@ -10,9 +10,10 @@ from iotests import readers, vhd
 from iotests.blkimg import QCOW2
 
 ours_alone = pytest.mark.only("blkref", "QEMU opens differencing VHD images without their parent")
-SIZE = 5 << 20
+BLOCK = 256 << 10
+SIZE = 5 * BLOCK // 2
 PARENT, CHILD, GRANDCHILD = b"parent id 16 byt", b"child id 16 byte", b"grandchild 16 by"
-ALL = range(vhd.BLOCK // 512)
+ALL = range(BLOCK // 512)
 
 
 def sectors(block, salt=0):
@@ -21,34 +22,34 @@ def sectors(block, salt=0):
 
 
 def parent_disk():
-    return sectors(0) + sectors(1) + bytes(SIZE - 2 * vhd.BLOCK)
+    return sectors(0) + sectors(1) + bytes(SIZE - 2 * BLOCK)
 
 
 def parent_image():
-    return vhd.image(SIZE, {0: (ALL, sectors(0)), 1: (ALL, sectors(1))}, unique_id=PARENT)
+    return vhd.image(SIZE, {0: (ALL, sectors(0)), 1: (ALL, sectors(1))}, unique_id=PARENT, block=BLOCK)
 
 
 def overlaid(disk, block, owned, data):
     disk = bytearray(disk)
     for i in owned:
-        at = block * vhd.BLOCK + i * 512
+        at = block * BLOCK + i * 512
         disk[at:at + 512] = data[i * 512:i * 512 + 512]
     return bytes(disk)
 
 
-SPARSE = [0, 1, 9, 10, 64, 127, 128, 4000, 4095]
-WHOLE_BYTES = [*range(8, 16), 31, *range(64, 128), *range(4088, 4096)]
+SPARSE = [0, 1, 9, 10, 64, 127, 128, 400, 511]
+WHOLE_BYTES = [*range(8, 16), 31, *range(64, 128), *range(504, 512)]
 
 
 def child_image(owned=SPARSE, relative=".\\parent.vhd", parent_id=PARENT, **more):
     data = sectors(0, 100)
-    return vhd.differencing(SIZE, {0: (owned, data), 2: (ALL[:2048], sectors(2, 100))}, parent_id, relative,
-                            unique_id=CHILD, **more)
+    return vhd.differencing(SIZE, {0: (owned, data), 2: (ALL[:256], sectors(2, 100))}, parent_id, relative,
+                            unique_id=CHILD, block=BLOCK, **more)
 
 
 def child_disk(owned=SPARSE):
     disk = overlaid(parent_disk(), 0, owned, sectors(0, 100))
-    return disk[:2 * vhd.BLOCK] + sectors(2, 100)[:SIZE - 2 * vhd.BLOCK]
+    return disk[:2 * BLOCK] + sectors(2, 100)[:SIZE - 2 * BLOCK]
 
 
 @ours_alone
@@ -65,11 +66,11 @@ def test_map_and_info(lab):
     lab.write_file("child.vhd", child_image([1, 2]))
     below, own, zero = (1, True, False, True), (0, True, False, True), (1, True, True, False)
     assert lab.map("child.vhd", "vpc") == [
-        (0, 512, below), (512, 1024, own), (1536, 2 * vhd.BLOCK - 1536, below), (2 * vhd.BLOCK, 1 << 20, own)]
+        (0, 512, below), (512, 1024, own), (1536, 2 * BLOCK - 1536, below), (2 * BLOCK, BLOCK // 2, own)]
     info = lab.info("child.vhd", "vpc")
     assert (info["backing-filename"], info["backing-filename-format"]) == ("parent.vhd", "vpc")
-    lab.write_file("empty.vhd", vhd.differencing(SIZE, {}, PARENT, ".\\parent.vhd", unique_id=CHILD))
-    assert lab.map("empty.vhd", "vpc") == [(0, 2 * vhd.BLOCK, below), (2 * vhd.BLOCK, 1 << 20, zero)]
+    lab.write_file("empty.vhd", vhd.differencing(SIZE, {}, PARENT, ".\\parent.vhd", unique_id=CHILD, block=BLOCK))
+    assert lab.map("empty.vhd", "vpc") == [(0, 2 * BLOCK, below), (2 * BLOCK, BLOCK // 2, zero)]
 
 
 @ours_alone
@@ -95,7 +96,7 @@ def test_chain_of_three_and_overlay(lab):
     lab.write_file("parent.vhd", parent_disk() + vhd.footer(SIZE, vhd.FIXED, PARENT))
     lab.write_file("child.vhd", child_image())
     data = sectors(0, 200)
-    lab.write_file("grand.vhd", vhd.differencing(SIZE, {0: ([5, 9], data)}, CHILD, "child.vhd", unique_id=GRANDCHILD))
+    lab.write_file("grand.vhd", vhd.differencing(SIZE, {0: ([5, 9], data)}, CHILD, "child.vhd", unique_id=GRANDCHILD, block=BLOCK))
     expected = overlaid(child_disk(), 0, [5, 9], data)
     assert lab.bytes("grand.vhd", "vpc") == expected
     lab.create(QCOW2, "top.qcow2", None, backing="grand.vhd", backing_fmt="vpc")
@@ -137,7 +138,7 @@ def test_names_of_the_parent(lab, how):
     os.makedirs(os.path.dirname(os.path.join(folder, name)), exist_ok=True)
     lab.write_file(name, parent_image())
     lab.write_file("other.vhd", b"no parent")
-    lab.write_file("child.vhd", vhd.image(SIZE, {}, vhd.DIFFERENCING, CHILD, parent_id=PARENT,
+    lab.write_file("child.vhd", vhd.image(SIZE, {}, vhd.DIFFERENCING, CHILD, BLOCK, PARENT,
                                           parent_name=header_name, locators=[resolved(*row) for row in locators]))
     assert lab.bytes("child.vhd", "vpc") == parent_disk()
 
@@ -164,7 +165,7 @@ def open_fails(lab, message, *args):
 
 @ours_alone
 def test_wrong_parents(lab):
-    lab.write_file("parent.vhd", vhd.image(SIZE, {}, unique_id=CHILD))
+    lab.write_file("parent.vhd", vhd.image(SIZE, {}, unique_id=CHILD, block=BLOCK))
     lab.write_file("child.vhd", child_image())
     open_fails(lab, "'parent.vhd' is not the parent of 'child.vhd': its unique id is "
                     "6368696c-6420-6964-2031-362062797465, not 70617265-6e74-2069-6420-313620627974")
@@ -178,7 +179,7 @@ def test_wrong_parents(lab):
 @ours_alone
 def test_given_parents_are_judged_too(lab):
     lab.write_file("elsewhere.vhd", parent_image())
-    lab.write_file("wrong.vhd", vhd.image(SIZE, {}, unique_id=GRANDCHILD))
+    lab.write_file("wrong.vhd", vhd.image(SIZE, {}, unique_id=GRANDCHILD, block=BLOCK))
     lab.write_file("flat.raw", parent_disk())
     lab.write_file("child.vhd", child_image(relative="gone.vhd"))
     given = "driver=vpc,file.filename=child.vhd,backing.driver=%s,backing.file.filename=%s"
@@ -194,7 +195,7 @@ def test_given_parents_are_judged_too(lab):
 def test_chains_that_never_end(lab):
     lab.write_file("child.vhd", child_image(relative=".\\child.vhd", parent_id=CHILD))
     open_fails(lab, "Backing file 'child.vhd' creates an infinite loop.")
-    lab.write_file("other.vhd", vhd.differencing(SIZE, {}, CHILD, "child.vhd", unique_id=PARENT))
+    lab.write_file("other.vhd", vhd.differencing(SIZE, {}, CHILD, "child.vhd", unique_id=PARENT, block=BLOCK))
     lab.write_file("child.vhd", child_image(relative="other.vhd"))
     open_fails(lab, "creates an infinite loop.")
 
@@ -216,7 +217,7 @@ def test_damaged_locators(lab):
 
 def test_other_disks_have_no_backing_file(lab):
     lab.write_file("parent.vhd", parent_image())
-    lab.write_file("child.vhd", vhd.image(SIZE, {}, unique_id=CHILD))
+    lab.write_file("child.vhd", vhd.image(SIZE, {}, unique_id=CHILD, block=BLOCK))
     done = lab.img("info", "--image-opts", "driver=vpc,file.filename=child.vhd", look=False)
     assert "backing" not in done.out
     given = "driver=vpc,file.filename=child.vhd,backing.driver=vpc,backing.file.filename=parent.vhd"
