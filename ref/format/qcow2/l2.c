@@ -231,8 +231,10 @@ int qcow2_write_l1_entry(struct qcow2 *s, unsigned l1_index, const struct reques
     if (ret < 0) {
         return ret;
     }
-    return child_pwrite_sync(s->n->file, (int64_t)(s->l1_offset + start * 8ull), buf, n * 8,
-                             LABEL_L1_UPDATE, r);
+    ret = child_pwrite_sync(s->n->file, (int64_t)(s->l1_offset + start * 8ull), buf, n * 8,
+                            LABEL_L1_UPDATE, r);
+    s->l1_unsure |= ret < 0;
+    return ret;
 }
 
 /* Fills the cached slices of a new table: copies of the old one's, or empty. */

@@ -116,7 +116,7 @@ static int reserve_refcounts(struct qcow2 *s, uint64_t nb, uint64_t *first)
         } else {
             ret = qcow2_alloc_refblock(s, i << s->refblock_bits);
         }
-        if (ret < 0 && ret != -EAGAIN) {
+        if (ret < 0 && ret != QCOW2_SEARCH_AGAIN) {
             return ret;
         }
     }

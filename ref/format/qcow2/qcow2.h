@@ -211,6 +211,7 @@ struct qcow2 {
 
     /* active L1 table, host byte order; NULL when empty */
     uint64_t *l1;
+    bool l1_unsure;     /* a write of it failed: old or new entries may be there (check.c) */
     bool header_unsure; /* a header write failed: old or new may be there (qcow2_may_change) */
     uint64_t l1_offset;
     uint32_t l1_size;           /* entries */
@@ -397,14 +398,17 @@ int qcow2_validate_table(struct qcow2 *s, uint64_t offset, uint64_t entries, siz
 int qcow2_refcount_open(struct qcow2 *s, struct error **err); /* reads the refcount table */
 void qcow2_refcount_close(struct qcow2 *s);
 int qcow2_get_refcount(struct qcow2 *s, uint64_t cluster_index, uint64_t *refcount);
+/* Refcount structures grew first, in clusters that were free; no errno, lest a disk that says
+ * EAGAIN is asked for ever. */
+#define QCOW2_SEARCH_AGAIN (-4096)
 /* Adds (or with `decrease` takes) addend for every cluster of [offset, offset + bytes); all or
- * nothing. -EINVAL over/underflow. */
+ * nothing. -EINVAL over/underflow, QCOW2_SEARCH_AGAIN when a cluster had no refcount block. */
 int qcow2_update_refcount(struct qcow2 *s, uint64_t offset, uint64_t bytes, uint64_t addend,
                           bool decrease, enum qcow2_discard_type type);
 /* First run of free clusters from the hint on, still with refcount 0; the hint moves behind it. */
 int64_t qcow2_find_free(struct qcow2 *s, uint64_t bytes);
-/* refblock.c: makes the refcount block that covers cluster_index; -EAGAIN on success: search again.
- */
+/* refblock.c: makes the refcount block that covers cluster_index; QCOW2_SEARCH_AGAIN on
+ * success. */
 int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index);
 /* refblock.c: a new table for at least `entries` blocks; the old one's clusters become free. */
 int qcow2_move_reftable(struct qcow2 *s, uint64_t entries);

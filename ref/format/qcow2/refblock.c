@@ -3,8 +3,8 @@
  * shrinking.
  *
  * A block is durable before the table refers to it, a table before the header does.  After any
- * growth the caller starts its search again (-EAGAIN), for the new structures took clusters
- * themselves.
+ * growth the caller starts its search again (QCOW2_SEARCH_AGAIN), for the new structures took
+ * clusters themselves.
  */
 #include "ref/format/qcow2/qcow2.h"
 
@@ -187,7 +187,7 @@ static int grow_table(struct qcow2 *s, uint64_t cluster_index, uint64_t new_bloc
         return ret;
     }
     replace_table(s, table, table_offset, (uint32_t)table_clusters, (uint32_t)total);
-    return -EAGAIN;
+    return QCOW2_SEARCH_AGAIN;
 }
 
 /* The refcount of the new block itself, and the (empty) block in the cache, pinned. */
@@ -232,7 +232,7 @@ int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index)
     uint8_t *block;
     int ret = make_block(s, index, (uint64_t)offset, &block);
     if (ret < 0) {
-        return ret; /* also -EAGAIN: its own block had to be made first */
+        return ret; /* also QCOW2_SEARCH_AGAIN: its own block had to be made first */
     }
     qcow2_cache_put(s->refblock_cache, &block);
     child_event(s->n->file, LABEL_REFBLOCK_ALLOC_WRITE, NULL);
@@ -242,7 +242,7 @@ int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index)
     }
     if (index >= s->reftable_size) {
         ret = grow_table(s, cluster_index, (uint64_t)offset);
-        if (ret < 0 && ret != -EAGAIN) {
+        if (ret < 0 && ret != QCOW2_SEARCH_AGAIN) {
             goto fail;
         }
         return ret;
@@ -255,7 +255,7 @@ int qcow2_alloc_refblock(struct qcow2 *s, uint64_t cluster_index)
         goto fail;
     }
     set_reftable(s, index, (uint64_t)offset);
-    return -EAGAIN;
+    return QCOW2_SEARCH_AGAIN;
 
 fail:
     /* The table does not know the block: its cached copy must go before the cluster becomes

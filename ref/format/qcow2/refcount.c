@@ -299,10 +299,10 @@ int64_t qcow2_alloc_clusters(struct qcow2 *s, uint64_t bytes)
         if (ret == 0) {
             return offset;
         }
-        /* Also after -EAGAIN: the run is free still, so the search starts with it, or in front of
-         * it. */
+        /* Also to search again: the run is free still, so the search starts with it, or in front
+         * of it. */
         s->free_cluster_index = MIN(s->free_cluster_index, (uint64_t)offset >> s->cluster_bits);
-        if (ret != -EAGAIN) {
+        if (ret != QCOW2_SEARCH_AGAIN) {
             return ret;
         }
     }
@@ -332,7 +332,7 @@ int64_t qcow2_alloc_clusters_at(struct qcow2 *s, uint64_t offset, uint64_t nb)
         if (ret == 0) {
             return (int64_t)(i - first);
         }
-        if (ret != -EAGAIN) {
+        if (ret != QCOW2_SEARCH_AGAIN) {
             return ret;
         }
     }
@@ -388,7 +388,7 @@ int64_t qcow2_alloc_bytes(struct qcow2 *s, unsigned bytes)
             return offset;
         }
         s->free_cluster_index = hint;
-        if (ret != -EAGAIN) {
+        if (ret != QCOW2_SEARCH_AGAIN) {
             return ret;
         }
     }

@@ -108,7 +108,8 @@ int qcow2_update_l1_references(struct qcow2 *s, uint64_t *l1, uint32_t entries, 
         }
     }
     qcow2_process_discards(s, ret);
-    return ret;
+    /* A cluster in use without a refcount: the image is damaged. */
+    return ret == QCOW2_SEARCH_AGAIN ? -EAGAIN : ret;
 }
 
 int qcow2_read_l1_table(struct qcow2 *s, uint64_t offset, uint32_t entries, uint64_t **l1)
@@ -147,6 +148,7 @@ int qcow2_write_l1_table(struct qcow2 *s, uint64_t offset, const uint64_t *l1, u
     }
     ret = child_pwrite_sync(s->n->file, (int64_t)offset, buf, (int64_t)entries * 8, LABEL_L1_UPDATE,
                             NULL);
+    s->l1_unsure |= ret < 0 && offset == s->l1_offset;
     mem_free(buf);
     return ret;
 }

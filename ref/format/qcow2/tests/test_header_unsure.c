@@ -98,6 +98,48 @@ static void stays_unsure(struct qt *t)
     qt_judge(t->r.disk[0], true, "settled late");
 }
 
+/* The L1 entry on disk names the copy of a table, the one in memory what it was copied from. */
+static void l1_entry(struct qt *t)
+{
+    struct snapshot_info sn = {.name = "s"};
+    struct check_result res = {0};
+    qt_create(t, 0, "size=1M,cluster_size=4k");
+    struct blk *b = qt_open(t, 0, NULL);
+    assert_int_equal(rig_fill(b, 0, 64 * KiB, 1), 0);
+    assert_int_equal(snapshot_create(blk_node(b), &sn), 0);
+    plan(t, "short:512,label=l1_update");
+    assert_int_equal(rig_fill(b, 0, 8 * KiB, 2), -EIO);
+    assert_int_equal(node_check(blk_node(b), &res, FIX_LEAKS | FIX_ERRORS), 0);
+    assert_int_equal(rig_fill(b, 0, 8 * KiB, 3), 0);
+    blk_unref(b);
+    plan(t, NULL);
+    qt_judge(t->r.disk[0], false, "a check behind an L1 entry that was written unnoticed");
+}
+
+/* A disk that says EAGAIN is not asked for ever. */
+static void eagain(struct qt *t)
+{
+    static const char *const plans[] = {
+        "error,errno=11,label=refblock_alloc_hookup,sticky",
+        "error,errno=11,label=refblock_alloc_switch_table,sticky",
+        "error,errno=11,label=refblock_load,sticky",
+        "error,errno=11,label=refblock_update_part,sticky",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(plans); i++) {
+        qt_create(t, 0, "size=8M,cluster_size=512,refcount_bits=64");
+        struct blk *b = qt_open(t, 0, NULL);
+        plan(t, plans[i]);
+        int ret = 0;
+        for (int64_t at = 0; ret == 0 && at < 4 * MiB; at += 64 * KiB) {
+            ret = rig_fill(b, at, 64 * KiB, 1);
+            ret = ret < 0 ? ret : blk_flush(b, NULL);
+        }
+        assert_int_equal(ret, -EAGAIN);
+        plan(t, NULL);
+        blk_unref(b);
+    }
+}
+
 static void test_both(void (*fn)(struct qt *t))
 {
     qt_run(&profile_reference, 0, fn, NULL);
@@ -124,13 +166,22 @@ static void test_stays_unsure(void **state)
     test_both(stays_unsure);
 }
 
+static void test_l1_entry(void **state)
+{
+    test_both(l1_entry);
+}
+
+static void test_eagain(void **state)
+{
+    test_both(eagain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_l1_switch),
-        cmocka_unit_test(test_reftable_switch),
-        cmocka_unit_test(test_downgrade),
-        cmocka_unit_test(test_stays_unsure),
+        cmocka_unit_test(test_l1_switch), cmocka_unit_test(test_reftable_switch),
+        cmocka_unit_test(test_downgrade), cmocka_unit_test(test_stays_unsure),
+        cmocka_unit_test(test_l1_entry),  cmocka_unit_test(test_eagain),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
