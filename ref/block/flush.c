@@ -2,8 +2,10 @@
  * Flush: own volatile data to the OS, then to the disk, then the children that we may have written.
  *
  * Flushes of one node run one after the other; one that finds nothing written since the last skips
- * its own disk step.  With cache.no-flush the disk step never happens.  Formats with an order of
- * their own replace both steps.
+ * its own disk step.  The first one does not: who had the image open before may have written what
+ * this guest has read and wants to rely on.  (Closing alone asks for nothing new.)  With
+ * cache.no-flush the disk step never happens.  Formats with an order of their own replace both
+ * steps.
  */
 #include <assert.h>
 #include <errno.h>
@@ -32,20 +34,22 @@ static int flush_call(struct node *n, int (*fn)(struct node *n, const struct req
     return ret;
 }
 
-static int flush_children(struct node *n, const struct request *parent)
+static int flush_node(struct node *n, const struct request *parent, bool closing);
+
+static int flush_children(struct node *n, const struct request *parent, bool closing)
 {
     int ret = 0;
     struct child *c;
     LIST_FOREACH (c, &n->children, children_link) {
         if (c->perm & (PERM_WRITE | PERM_WRITE_UNCHANGED)) {
-            int r = node_flush(c->node, parent);
+            int r = c->node->flush_held ? 0 : flush_node(c->node, parent, closing);
             ret = ret < 0 ? ret : r;
         }
     }
     return ret;
 }
 
-static int flush_steps(struct node *n, uint64_t gen, const struct request *parent)
+static int flush_steps(struct node *n, uint64_t gen, const struct request *parent, bool closing)
 {
     const struct block_driver *drv = n->drv;
     struct child *primary = node_primary(n);
@@ -62,7 +66,8 @@ static int flush_steps(struct node *n, uint64_t gen, const struct request *paren
             return ret;
         }
     }
-    if (!(n->open_flags & OPEN_NO_FLUSH) && n->flushed_gen != gen) {
+    bool due = n->flushed_gen != gen || (!n->flushed && !closing);
+    if (!(n->open_flags & OPEN_NO_FLUSH) && due) {
         if (primary) {
             node_event(primary->node, LABEL_FLUSH_TO_DISK, parent);
         }
@@ -73,10 +78,10 @@ static int flush_steps(struct node *n, uint64_t gen, const struct request *paren
             }
         }
     }
-    return flush_children(n, parent);
+    return flush_children(n, parent, closing);
 }
 
-static int flush_node(struct node *n, const struct request *parent)
+static int flush_node(struct node *n, const struct request *parent, bool closing)
 {
     if (!n->drv || n->read_only || n->sg) {
         return 0;
@@ -87,10 +92,11 @@ static int flush_node(struct node *n, const struct request *parent)
         waitq_wait(n->w, &n->flush_q);
     }
     n->flush_active = true;
-    int ret = n->drv ? flush_steps(n, gen, parent) : 0;
+    int ret = n->drv ? flush_steps(n, gen, parent, closing) : 0;
     if (ret >= 0) {
         ret = 0;
         n->flushed_gen = MAX(gen, n->flushed_gen);
+        n->flushed |= !closing;
     }
     n->flush_active = false;
     waitq_wake_one(n->w, &n->flush_q);
@@ -100,12 +106,17 @@ static int flush_node(struct node *n, const struct request *parent)
 
 int node_flush(struct node *n, const struct request *parent)
 {
-    return n->flush_held ? 0 : flush_node(n, parent);
+    return n->flush_held ? 0 : flush_node(n, parent, false);
+}
+
+int node_flush_closing(struct node *n)
+{
+    return n->flush_held ? 0 : flush_node(n, NULL, true);
 }
 
 int node_flush_now(struct node *n)
 {
-    return flush_node(n, NULL);
+    return flush_node(n, NULL, false);
 }
 
 void node_hold_flush(struct node *n)

@@ -47,15 +47,17 @@ void node_event(struct node *n, enum label label, const struct request *parent);
 /* What is read from, or written to, n and all it stands on is not needed again: a hint for the
  * host, in profiles with clean_cache.  Holds until the nodes are closed. */
 void node_use_once(struct node *n);
-int node_flush(struct node *n, const struct request *parent); /* whole subtree, as for close */
+int node_flush(struct node *n, const struct request *parent); /* whole subtree */
+/* The same, and nothing where this node and those below wrote nothing since they were opened. */
+int node_flush_closing(struct node *n);
 /*
  * While an image is being made on n nobody can rely on it: flushes of n wait for the release, which
  * does one for all.  Nests.
  */
 void node_hold_flush(struct node *n);
 int node_release_flush(struct node *n);
-int node_flush_now(struct node *n); /* also while flushes are held */
-int64_t node_length(struct node *n);                          /* bytes or -errno (-ENOMEDIUM) */
+int node_flush_now(struct node *n);  /* also while flushes are held */
+int64_t node_length(struct node *n); /* bytes or -errno (-ENOMEDIUM) */
 /* Asks the driver and keeps the answer, a multiple of 512, in n->length: after open, and what
  * changes the size. */
 int node_refresh_length(struct node *n);

@@ -177,7 +177,7 @@ void node_unref(struct node *n)
         node_drain_begin(n);
     }
     if (n->drv) {
-        node_flush(n, NULL);
+        node_flush_closing(n);
         if (n->drv->close) {
             n->drv->close(n);
         }

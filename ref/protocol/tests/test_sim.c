@@ -57,6 +57,28 @@ static void data_and_log(struct rig *r)
     blk_unref(b);
 }
 
+/* The first flush of an opening covers what earlier ones wrote; closing asks for none. */
+static void first_flush(struct rig *r)
+{
+    struct blk *b = open_d0(r);
+    assert_int_equal(blk_flush(b, NULL), 0);
+    assert_int_equal(rig_count(r, DISK_OP_FLUSH), 1);
+    assert_int_equal(blk_flush(b, NULL), 0);
+    blk_unref(b);
+    assert_int_equal(rig_count(r, DISK_OP_FLUSH), 1);
+    b = rig_open(r, "sim:d0", NULL, RW);
+    blk_unref(b);
+    assert_int_equal(rig_count(r, DISK_OP_FLUSH), 1);
+    b = rig_open(r, "sim:d0", NULL, RW);
+    assert_int_equal(rig_fill(b, 0, 512, 1), 0);
+    blk_unref(b);
+    assert_int_equal(rig_count(r, DISK_OP_FLUSH), 2);
+    b = rig_open(r, "sim:d0", NULL, RW);
+    assert_int_equal(blk_flush(b, NULL), 0);
+    assert_int_equal(rig_count(r, DISK_OP_FLUSH), 3);
+    blk_unref(b);
+}
+
 static void holes_and_sizes(struct rig *r)
 {
     struct blk *b = open_d0(r);
@@ -200,6 +222,7 @@ static void limits(struct rig *r)
         rig_run(drivers, name);                                                                    \
     }
 TEST(data_and_log)
+TEST(first_flush)
 TEST(holes_and_sizes)
 TEST(names_and_creation)
 TEST(error_short_torn_lost)
@@ -210,13 +233,10 @@ TEST(limits)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_data_and_log),
-        cmocka_unit_test(test_holes_and_sizes),
-        cmocka_unit_test(test_names_and_creation),
-        cmocka_unit_test(test_error_short_torn_lost),
-        cmocka_unit_test(test_stale_and_misdirected),
-        cmocka_unit_test(test_delayed_and_hung),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_data_and_log),          cmocka_unit_test(test_first_flush),
+        cmocka_unit_test(test_holes_and_sizes),       cmocka_unit_test(test_names_and_creation),
+        cmocka_unit_test(test_error_short_torn_lost), cmocka_unit_test(test_stale_and_misdirected),
+        cmocka_unit_test(test_delayed_and_hung),      cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
