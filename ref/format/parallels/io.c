@@ -125,6 +125,11 @@ static int allocate(struct parallels *s, int64_t offset, int64_t bytes, size_t q
     }
     int64_t behind = MIN(start + s->cluster, ROUND_UP(s->size, s->cluster)) - offset - bytes;
     ret = ret < 0 ? ret : fill(s, offset + bytes, host + head + bytes, behind, r);
+    /* What the backing file showed, or zeroes over what is stale, must be there before the entry.
+     */
+    if (ret == 0 && (s->n->backing || host < s->stale_end)) {
+        ret = child_flush(s->n->file, r);
+    }
     if (ret < 0) {
         s->stale_end = MAX(s->stale_end, host + s->cluster); /* the next one takes it */
         return ret;

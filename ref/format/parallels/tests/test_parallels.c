@@ -99,6 +99,23 @@ static void programs_v1(struct rig *r)
     blk_unref(b);
 }
 
+/* Whatever is written before the last entry of the BAT was is durable then. */
+static void assert_ordered(const struct rig *r)
+{
+    bool flushed = false;
+    size_t i = disk_log_len(r->log);
+    while (i > 0 && disk_log_op(r->log, i - 1)->label != LABEL_TABLE_UPDATE) {
+        i--;
+    }
+    assert_true(i > 1);
+    for (i--; i > 0 && !flushed; i--) {
+        const struct disk_op *op = disk_log_op(r->log, i - 1);
+        assert_true(op->kind == DISK_OP_FLUSH || op->kind == DISK_OP_TRUNCATE);
+        flushed = op->kind == DISK_OP_FLUSH;
+    }
+    assert_true(flushed);
+}
+
 static void backing(struct rig *r)
 {
     uint8_t buf[4096];
@@ -108,6 +125,7 @@ static void backing(struct rig *r)
     disk_write(r->disk[1], 96 * 1024, buf, 4096);
     struct blk *b = rig_open(r, "sim:d0", IMAGE ",backing.driver=sim,backing.disk=d1", RW);
     assert_int_equal(rig_fill(b, 64 * 1024, 512, 7), 0);
+    assert_ordered(r);
     assert_int_equal(blk_pread(b, 96 * 1024, buf, 4096), 0);
     assert_int_equal(buf[0], 0x5a);
     blk_unref(b);
