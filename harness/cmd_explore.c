@@ -11,7 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 #include "harness/crash_programs.h"
+#include "harness/label_cover.h"
 #include "ref/base/mem.h"
+#include "ref/tools/drivers.h"
 
 #define SOURCE_USAGE                                                                               \
     "PROGRAM is a file, or - for the input.  --exhaustive N takes all programs of N operations "   \
@@ -49,6 +51,7 @@ struct command {
     const struct program *program;
     struct crash_counts crash;
     struct fault_counts fault;
+    struct label_cover *cover;
 };
 
 static char *read_text(const char *file)
@@ -174,7 +177,12 @@ static int explore_faults(struct command *c, struct sandbox *sb, struct error **
     o.apart = !c->here;
     o.max_findings = c->findings;
     o.only = c->only;
-    return fault_explore(sb, c->program, &o, print_fault, c, &c->fault, err);
+    struct fault_counts *n = mem_zalloc(sizeof(*n));
+    int ret = fault_explore(sb, c->program, &o, print_fault, c, n, err);
+    fault_counts_add(&c->fault, n);
+    label_cover_add(c->cover, c->program->format, n);
+    mem_free(n);
+    return ret;
 }
 
 static bool explore(struct command *c, struct sandbox *sb, const struct program *p)
@@ -254,31 +262,36 @@ static void print_fault_counts(const struct fault_counts *n, const char *profile
            (unsigned long long)n->unnoticed);
 }
 
-/* A line a label: how often it is reached, and faults by way. */
-static void print_labels(const struct fault_counts *n)
+/* Of a set, also what it never reached. */
+static void print_label(void *opaque, const struct label_line *l)
 {
-    printf("%-30s %9s", "label", "reached");
+    const struct command *c = opaque;
+    if (l->reached || (c->exhaustive && l->wrong)) {
+        printf("%-9s %-30s %9llu", l->format, label_name(l->label), (unsigned long long)l->reached);
+        for (int m = 0; m < FAULT_MODES; m++) {
+            printf(" %llu", (unsigned long long)l->failed[m]);
+        }
+        printf("%s%s\n", l->wrong ? "  " : "", l->wrong ? l->wrong : "");
+    }
+}
+
+/* A line a format and label: how often it is reached, and faults by way. */
+static void print_labels(struct command *c)
+{
+    printf("%-9s %-30s %9s", "format", "label", "reached");
     for (int m = 0; m < FAULT_MODES; m++) {
         printf(" %s", fault_modes[m].name);
     }
     printf("\n");
-    for (int l = 0; l < LABEL_COUNT; l++) {
-        if (n->reached[l]) {
-            printf("%-30s %9llu", label_name(l), (unsigned long long)n->reached[l]);
-            for (int m = 0; m < FAULT_MODES; m++) {
-                printf(" %llu", (unsigned long long)n->failed[l][m]);
-            }
-            printf("\n");
-        }
-    }
+    label_cover_each(c->cover, print_label, c);
 }
 
-static uint64_t print_counts(const struct command *c, const char *profile)
+static uint64_t print_counts(struct command *c, const char *profile)
 {
     if (c->faults) {
         print_fault_counts(&c->fault, profile);
         if (c->labels) {
-            print_labels(&c->fault);
+            print_labels(c);
         }
         return c->fault.findings;
     }
@@ -303,8 +316,10 @@ static int run_profiles(struct command *c, const struct program *p)
         struct sandbox *sb = sandbox_new(process, profiles[i], PLANT_NONE);
         c->crash = (struct crash_counts){0};
         c->fault = (struct fault_counts){0};
+        c->cover = label_cover_new(&all_drivers);
         bool ran = p ? explore(c, sb, p) : explore_set(c, sb);
         status = print_counts(c, profiles[i]->name) || !ran ? 1 : status;
+        label_cover_free(c->cover);
         sandbox_free(sb);
     }
     process_free(process);

@@ -225,22 +225,10 @@ static int explore_one(struct exploring *x, struct error **err)
     return ret;
 }
 
-/* What failed half way may leak; what was refused at once does not. */
-static bool failed_half_way(const struct recording *rec)
-{
-    for (size_t i = 0; i < rec->program->n_ops; i++) {
-        int status = rec->status[i];
-        if (status < 0 && status != -ENOENT && status != -ENOTSUP) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* No cut at all: everything that was written is there, and nothing is leaked. */
 static void judge_end(struct exploring *x)
 {
-    unsigned look = failed_half_way(&x->rec) ? LOOK_SPEC : LOOK_CLEAN | LOOK_SPEC;
+    unsigned look = recording_may_leak(&x->rec) ? LOOK_SPEC : LOOK_CLEAN | LOOK_SPEC;
     if (x->rec.wrong) {
         report(x, "run", x->rec.why.s, "", "");
     }

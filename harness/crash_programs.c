@@ -40,6 +40,19 @@ static const struct {
     {"image vpc 8M force_size=on", 2 << 20},
     {"image vhdx 4M block_size=1M", 1 << 20},
     {"image parallels 1M cluster_size=64k", 65536},
+    {"image vmdk 1M subformat=monolithicFlat", 65536},
+    {"image vmdk 1M subformat=twoGbMaxExtentSparse", 65536},
+    {"image vmdk 1M subformat=twoGbMaxExtentFlat", 65536},
+    {"image vmdk 1M made=cowd", 65536},
+    {"image qcow 1M backing", 512},
+    {"image qcow 1M encrypt.format=aes", 4096},
+    {"image vdi 4M static=on", 1 << 20},
+    {"image vpc 8M subformat=fixed,force_size=on", 2 << 20},
+    {"image vhdx 4M subformat=fixed,block_size=1M", 1 << 20},
+    {"image parallels 1M backing cluster_size=64k", 65536},
+    {"image luks 1M", 4096},
+    {"image qcow2 1M cluster_size=4k,encrypt.format=luks", 4096},
+    {"image qcow2 1M cluster_size=4k,encrypt.format=aes", 4096},
 };
 
 /* Where and how long, in eighths of a cluster and bytes. */
@@ -107,6 +120,32 @@ static const char *const specials[] = {
     "image vmdk 1M subformat=streamOptimized\nwritec 0 64k 1\nreopen\nread 0 128k\nflush\n",
     "image qed 1M cluster_size=4k,table_size=1\nwrite 64k 8k 1\nwrite 0 64k 2\nflush\nresize "
     "34k\nwrite 0 8k 3\nflush\nresize 1M\nread 0 1M\nwrite 30k 16k 4\nflush\n",
+    /* what only images show that create does not make (sandbox_made.h) */
+    "image vmdk 64M subformat=streamOptimized,made=footer\nwritec 0 64k 1\nwritec 32M 64k "
+    "2\nreopen\nread 0 64M\nflush\n",
+    "image vmdk 1M made=cowd\nwrite 1000 512 1\nwrite 64k 64k 2\nreopen\nread 0 1M\nflush\n",
+    "image vhdx 4M block_size=1M,made=unclosed\nread 0 64k\nwrite 1M 64k 1\nflush\n",
+    "image qed 1M cluster_size=4k,table_size=2,made=cut-off\nwrite 64k 8k 1\ncheck\nread 0 "
+    "1M\nflush\n",
+    "image parallels 1M cluster_size=64k,made=shared\ncheck\nreopen\nwrite 0 64k 1\nread 0 "
+    "1M\nflush\n",
+    "image parallels 1M cluster_size=64k,made=extension\ncheck\nreopen\nwrite 0 64k 1\nread 0 "
+    "1M\nflush\n",
+    "image parallels 1M backing cluster_size=64k,open.prealloc-size=128k,"
+    "open.prealloc-mode=falloc\nwrite 1000 512 1\nwrite 8k 64k 2\nread 0 1M\nflush\n",
+    /* the other formats' */
+    "image qed 1M backing cluster_size=4k,table_size=2\nwrite 1000 512 1\nwrite 8k 8k 2\nresize "
+    "2M\nreopen\nread 0 2M\ncheck\nflush\n",
+    "image qcow 1M\nwrite 1000 512 1\nwritec 8k 4k 2\nreopen\nread 0 1M\nwrite 8k 512 "
+    "3\nflush\n",
+    "image qcow 1M backing\nwrite 1000 512 1\nreopen\nread 0 1M\ncommit\nwrite 0 8k 3\nflush\n",
+    "image vdi 4M\nwrite 1000 512 1\nwrite 1M 64k 2\nreopen\nread 0 4M\nflush\n",
+    "image vpc 8M force_size=on,made=leftover\nwrite 1000 512 1\nread 0 8M\nflush\n",
+    "image vpc 8M force_size=on\nwrite 1000 512 1\nwrite 2M 64k 2\nreopen\nread 0 8M\nflush\n",
+    "image luks 1M\nwrite 1000 512 1\nflush\namend state=active,new-secret=s1\nwrite 64k 8k "
+    "2\nreopen\namend state=inactive,old-secret=s1\nread 0 1M\nresize 2M\nflush\n",
+    "image qcow2 1M cluster_size=4k,encrypt.format=luks\nwrite 1000 512 1\nflush\namend "
+    "encrypt.state=active,encrypt.new-secret=s1\nwrite 64k 8k 2\nreopen\nread 0 1M\nflush\n",
     "image raw 1M\nwrite 0 64k 1\nwrite 100 5000 2 fua\nzero 8k 8k\ndiscard 16k 8k\nresize "
     "2M\nread 0 2M\nflush\n",
 };
@@ -123,8 +162,8 @@ const char *crash_image(size_t i)
 
 const char *crash_image_format(size_t i)
 {
-    static const char *const formats[] = {"qcow2", "vmdk", "raw",  "qed",      "qcow",
-                                          "vdi",   "vpc",  "vhdx", "parallels"};
+    static const char *const formats[] = {"qcow2", "vmdk", "raw",  "qed",       "qcow",
+                                          "vdi",   "vpc",  "vhdx", "parallels", "luks"};
     const char *name = images[i].line + strlen("image ");
     size_t n = 0;
     while (strncmp(name, formats[n], strlen(formats[n])) != 0) {

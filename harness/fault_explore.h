@@ -63,12 +63,4 @@ int fault_explore(struct sandbox *sb, const struct program *p, const struct faul
                   struct error **err);
 char *fault_repro(const struct program *p, const struct fault_finding *f);
 
-/*
- * Labels that qcow2 announces or sends; ends with LABEL_COUNT.  A label never reached is a finding
- * of the stage.
- */
-extern const enum label fault_labels_qcow2[];
-/* The same of vmdk, but for tables and headers that only images of ESX servers let grow. */
-extern const enum label fault_labels_vmdk[];
-
 #endif

@@ -91,18 +91,6 @@ static void judge_flushed(struct faulting *x, const struct fault_plan *plan,
     mem_free(id);
 }
 
-/* What failed half way may leak; what was refused at once, or went well, does not. */
-static bool failed_half_way(const struct recording *rec)
-{
-    for (size_t i = 0; i < rec->program->n_ops; i++) {
-        int status = rec->status[i];
-        if (status < 0 && status != -ENOENT && status != -ENOTSUP) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void look_at_end(struct faulting *x, const struct fault_plan *plan,
                         const struct recording *rec, unsigned look)
 {
@@ -206,11 +194,11 @@ void fault_judge(struct faulting *x, struct fault_plan *plan, const struct recor
         return;
     }
     case HARM_NONE:
-        look_at_end(x, plan, rec, failed_half_way(rec) ? 0 : LOOK_CLEAN);
+        look_at_end(x, plan, rec, recording_may_leak(rec) ? 0 : LOOK_CLEAN);
         break;
     case HARM_HIDDEN:
         judge_unchanged(x, plan, rec);
-        look_at_end(x, plan, rec, failed_half_way(rec) ? 0 : LOOK_CLEAN);
+        look_at_end(x, plan, rec, recording_may_leak(rec) ? 0 : LOOK_CLEAN);
         if (plan->entries[0].kind == FAULT_LOST) {
             return; /* a flush that was not done promises nothing */
         }

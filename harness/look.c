@@ -38,12 +38,22 @@ static int read_disk(void *opaque, uint64_t offset, void *buf, size_t len)
     return 0;
 }
 
+/* The disk that the spec checker judges: where extents have files of their own, the extent's; NULL:
+ * flat ones have no structure. */
+static struct disk *judged(const struct view *v)
+{
+    const char *o = v->p->options;
+    bool apart = strstr(o, "=twoGbMaxExtentSparse") || strstr(o, "made=cowd");
+    bool flat = strstr(o, "=monolithicFlat") || strstr(o, "=twoGbMaxExtentFlat");
+    return flat ? NULL : v->set->disk[apart];
+}
+
 /* True when the image has nothing that the promise does not allow; nothing at all where no cut
  * happened. */
 static bool spec_judge(struct view *v)
 {
     const struct spec_limits limits = {.clusters = 1 << 20, .work = 1 << 28};
-    struct disk *d = v->set->disk[0];
+    struct disk *d = judged(v);
     struct spec_image image = {.read = read_disk, .opaque = d, .size = (uint64_t)disk_size(d)};
     struct spec_report *r = mem_zalloc(sizeof(*r));
     const char *clause = NULL;
@@ -69,9 +79,9 @@ static bool spec_judge(struct view *v)
     return ok;
 }
 
-static bool has_spec(const struct program *p)
+static bool has_spec(const struct view *v)
 {
-    return spec_checker_find(p->format) != NULL;
+    return spec_checker_find(v->p->format) && judged(v);
 }
 
 /* A QED image that was shrunk leaks what it cannot cut off its file: the format has no list of free
@@ -93,7 +103,7 @@ static bool check_image(struct view *v, struct blk *b)
         return true;
     }
     if (ret == -ENOTSUP) {
-        return !has_spec(v->p) || spec_judge(v);
+        return !has_spec(v) || spec_judge(v);
     }
     if (ret < 0 || res->check_errors) {
         return wrong(v, "check fails");
@@ -108,7 +118,7 @@ static bool check_image(struct view *v, struct blk *b)
                       res->corruptions, res->leaks);
         return v->out->ok = false;
     }
-    return !has_spec(v->p) || spec_judge(v);
+    return !has_spec(v) || spec_judge(v);
 }
 
 static bool judge(struct view *v, int64_t offset, int64_t bytes, const uint8_t *buf, bool backing)
@@ -254,7 +264,7 @@ bool sandbox_look(struct sandbox *sb, const struct program *p, const struct disk
         }
         v.set = &copy;
     }
-    v.w = sandbox_world(sb, v.set, NULL, NULL);
+    v.w = sandbox_world(sb, p, v.set, NULL, NULL);
     if (world_exec(v.w, look_all, &v) < 0) {
         out->hung = true;
         wrong(&v, "opening or reading hangs");

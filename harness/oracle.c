@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "harness/subject.h"
 #include "ref/base/mem.h"
 #include "ref/base/sizes.h"
 
@@ -118,7 +119,7 @@ static int64_t granule_of(const struct program *p)
         int64_t bytes;
     } all[] = {
         {"raw", NULL, 1},
-        {"qcow", NULL, 4 * KiB},
+        {"luks", NULL, 1},
         {"vdi", NULL, 1 * MiB},
         {"vpc", NULL, 2 * MiB},
         {"vhdx", "block_size=", 8 * MiB},
@@ -130,19 +131,36 @@ static int64_t granule_of(const struct program *p)
                                  : all[i].bytes;
         }
     }
-    return option_size(p->options, "cluster_size=", 64 * KiB);
+    return !strcmp(p->format, "qcow") ? (p->backing ? 512 : 4 * KiB)
+                                      : option_size(p->options, "cluster_size=", 64 * KiB);
 }
 
 /* Does guest data never move? */
 static bool is_in_place(const struct program *p)
 {
     static const char *const options[] = {"data_file_raw=on", "static=on", "subformat=fixed",
-                                          "subformat=monolithicFlat"};
-    bool found = !strcmp(p->format, "raw");
+                                          "subformat=monolithicFlat",
+                                          "subformat=twoGbMaxExtentFlat"};
+    bool found = !strcmp(p->format, "raw") || !strcmp(p->format, "luks");
     for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
         found |= strstr(p->options, options[i]) != NULL;
     }
     return found;
+}
+
+/* What opened images hold before the program, where that is not zeroes. */
+static void begin_with(struct oracle *o, const struct program *p)
+{
+    bool luks = !strcmp(p->format, "luks");
+    bool damaged = strstr(p->options, "made=cut-off") || strstr(p->options, "made=shared");
+    if (luks || damaged) {
+        for (size_t i = 0; i < o->n_runs; i++) {
+            o->runs[i].live.any = o->runs[i].crash.any = o->runs[i].under.any = true;
+        }
+    } else if (strstr(p->options, "made=unclosed")) {
+        struct oracle_span s = oracle_span(o, 0, 4 * KiB);
+        o->runs[s.first].live = o->runs[s.first].crash = lawful_only(ORACLE_MADE);
+    }
 }
 
 void oracle_init(struct oracle *o, const struct program *p)
@@ -159,6 +177,7 @@ void oracle_init(struct oracle *o, const struct program *p)
     }
     o->in_place = is_in_place(p);
     o->compressing = strstr(p->options, "subformat=streamOptimized");
+    o->scrambled = subject_encrypted(p);
     struct oracle_run *r = &o->runs[0];
     *r = (struct oracle_run){.end = FAR_END, .live = lawful_only(0)};
     r->crash = r->under = r->live;
@@ -167,6 +186,7 @@ void oracle_init(struct oracle *o, const struct program *p)
         o->runs[s.first].live = (struct lawful){.backing = true};
         o->runs[s.first].crash = o->runs[s.first].under = o->runs[s.first].live;
     }
+    begin_with(o, p);
 }
 
 void oracle_allow_anything(struct oracle *o)
@@ -252,7 +272,7 @@ void oracle_side_effects(const struct oracle *o, const struct op *op, struct ora
         r->crash.any = true;
     } else if (op->kind != OP_WRITE || !r->settled) {
         lawful_add_byte(&r->crash, 0);
-        r->crash.any |= o->freed;
+        r->crash.any |= o->freed || o->scrambled;
     }
 }
 
@@ -277,6 +297,7 @@ static void begin_resize(struct oracle *o, const struct op *op)
         lawful_add_byte(&r->crash, 0);
         lawful_add(&r->crash, &r->under); /* unmapped, and still as long as before */
         r->crash.any |= (o->freed || o->reuses_at_once) && !o->in_place;
+        r->crash.any |= o->scrambled && o->in_place;
     }
 }
 
@@ -379,6 +400,7 @@ static void end_resize(struct oracle *o, const struct op *op, int status)
             lawful_add_byte(&r->live, 0);
             lawful_add(&r->live, &r->under);
         }
+        r->live.any |= o->scrambled && o->in_place;
     }
     o->freed = true;
     o->size = status == 0 ? op->bytes : o->size;

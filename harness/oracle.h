@@ -18,6 +18,7 @@
 #define ORACLE_SECTOR    512
 #define ORACLE_SNAPSHOTS 8
 #define ORACLE_SIZES     8
+#define ORACLE_MADE      0xee /* the byte that an image made by hand begins with, see below */
 
 /* A set of contents. */
 struct lawful {
@@ -55,6 +56,7 @@ struct oracle {
     bool in_place;    /* data never moves (raw, raw external data file) */
     bool committed;   /* the backing file is no longer the pattern */
     bool freed;       /* clusters were freed before: new ones may hold stale bytes */
+    bool scrambled;   /* deciphered, what was never written is noise */
     bool compressing; /* every write is a compressed one */
     /* What is discarded, unmapped or cut off may be given to another write at once (the promise's
      * "stale"); the reference does better, so it is held to more. */

@@ -8,10 +8,12 @@
 #include <stdio.h>
 #include <string.h>
 #include "harness/plant.h"
+#include "harness/sandbox_made.h"
 #include "harness/subject.h"
 #include "ref/base/mem.h"
 #include "ref/block/backend.h"
 #include "ref/block/image_make.h"
+#include "ref/block/secret.h"
 #include "ref/base/options.h"
 #include "ref/block/snapshot.h"
 #include "ref/job/amend.h"
@@ -52,10 +54,24 @@ struct disk_pool *sandbox_pool(struct sandbox *sb)
     return sb->pool;
 }
 
-const char *const sandbox_disk_name[SANDBOX_DISKS] = {"image", "data", "backing"};
+/* The extents of a vmdk that has them in files of their own are named after it. */
+static const char *disk_name(const struct program *p, int i)
+{
+    static const char *const names[SANDBOX_DISKS] = {"image", SUBJECT_DATA, "backing"};
+    static const char *const extents[][2] = {{"=monolithicFlat", "image-flat"},
+                                             {"made=cowd", "image-flat"},
+                                             {"=twoGbMaxExtentFlat", "image-f001"},
+                                             {"=twoGbMaxExtentSparse", "image-s001"}};
+    for (size_t k = 0; i == 1 && k < ARRAY_SIZE(extents); k++) {
+        if (strstr(p->options, extents[k][0])) {
+            return extents[k][1];
+        }
+    }
+    return names[i];
+}
 
-struct world *sandbox_world(struct sandbox *sb, const struct disk_set *set, struct disk_log *log,
-                            struct fault_plan *plan)
+struct world *sandbox_world(struct sandbox *sb, const struct program *p, const struct disk_set *set,
+                            struct disk_log *log, struct fault_plan *plan)
 {
     struct world_config cfg = {.profile = sb->profile,
                                .io = IO_SYNC,
@@ -66,13 +82,17 @@ struct world *sandbox_world(struct sandbox *sb, const struct disk_set *set, stru
                                .report = quiet};
     struct world *w = world_new(sb->process, &cfg);
     block_set_drivers(w, &all_drivers);
+    if (subject_encrypted(p)) {
+        secret_add(w, SUBJECT_SECRET_ID, SUBJECT_SECRET, strlen(SUBJECT_SECRET), NULL);
+        secret_add(w, "s1", "another", strlen("another"), NULL); /* of slots that amend adds */
+    }
     for (int i = 0; i < set->n; i++) {
         struct sim_disk d = {.disk = set->disk[i],
                              .log = log,
                              .index = i,
                              .plan = plan,
                              .request_alignment = sb->running ? sb->alignment : 0};
-        sim_register(w, sandbox_disk_name[i], &d);
+        sim_register(w, disk_name(p, i), &d);
     }
     return w;
 }
@@ -85,25 +105,58 @@ enum sandbox_repair sandbox_repair_of(const struct program *p)
                                              : REPAIR_NONE;
 }
 
+/* Options that begin so are for opening, not for create. */
+#define OPEN_PREFIX "open."
+
+static void add_open_options(const struct program *p, struct value *opts)
+{
+    const char *at = p->options;
+    while ((at = strstr(at, OPEN_PREFIX))) {
+        size_t len = strcspn(at, ","), key = strcspn(at, "=");
+        size_t skip = strlen(OPEN_PREFIX);
+        if (key < len) {
+            char *k = str_ndup(at + skip, key - skip), *v = str_ndup(at + key + 1, len - key - 1);
+            dict_put_str(opts, k, v);
+            mem_free(k);
+            mem_free(v);
+        }
+        at += len;
+    }
+}
+
 struct value *sandbox_open_options(const struct program *p)
 {
     struct value *opts = value_dict();
     dict_put_str(opts, "driver", p->format);
+    subject_key_options(p, 0, opts);
     if (!strcmp(p->format, "parallels")) {
         dict_put_str(opts, "prealloc-size", "0"); /* 128 MiB would tell nothing more */
+        if (p->backing) {                         /* no image of it names one */
+            dict_put_str(opts, "backing.driver", subject_base_format(p));
+            dict_put_str(opts, "backing.file.driver", "sim");
+            dict_put_str(opts, "backing.file.disk", "backing");
+        }
     }
+    add_open_options(p, opts);
     return opts;
 }
 
-/* Options as create -o wants them: "data_file=data" stands for our own disk. */
+/* Without what opening and sandbox_make_so() take. */
 char *sandbox_create_options(const struct program *p)
 {
-    const char *at = strstr(p->options, "data_file=data");
-    if (!at) {
-        return str_dup(p->options);
+    static const char *const ours[] = {OPEN_PREFIX, "made="};
+    struct program own = *p;
+    char *to = own.options;
+    for (const char *s = p->options; *s;) {
+        size_t len = strcspn(s, ",");
+        if (strncmp(s, ours[0], strlen(ours[0])) && strncmp(s, ours[1], strlen(ours[1]))) {
+            to += snprintf(to, sizeof(own.options) - (size_t)(to - own.options), "%s%.*s",
+                           to == own.options ? "" : ",", (int)len, s);
+        }
+        s += len + (s[len] == ',');
     }
-    size_t skip = strlen("data_file=data");
-    return str_fmt("%.*sdata_file=sim:data%s", (int)(at - p->options), p->options, at + skip);
+    *to = 0;
+    return subject_options(&own, "sim:", false);
 }
 
 struct making {
@@ -123,7 +176,7 @@ static void make_image(void *arg)
                              .options = *options ? options : NULL,
                              .size = m->p->size,
                              .quiet = true};
-    if (m->p->backing) {
+    if (m->p->backing && strcmp(m->p->format, "parallels")) {
         r.backing_file = "sim:backing";
         r.backing_format = subject_base_format(m->p);
     }
@@ -175,7 +228,7 @@ int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set 
     if (p->backing && raw_base) {
         fill_backing(sb, out->disk[2], p->size);
     }
-    struct making m = {.sb = sb, .p = p, .w = sandbox_world(sb, out, NULL, NULL)};
+    struct making m = {.sb = sb, .p = p, .w = sandbox_world(sb, p, out, NULL, NULL)};
     int ret = p->backing && !raw_base ? world_exec(m.w, make_backing, &m) : 0;
     ret = ret < 0 || m.ret < 0 ? ret : world_exec(m.w, make_image, &m);
     ret = ret < 0 ? error_set(err, -ret, "creating the image hangs") : m.ret;
@@ -183,6 +236,7 @@ int sandbox_create(struct sandbox *sb, const struct program *p, struct disk_set 
         error_propagate(err, m.err);
     }
     world_free(m.w);
+    ret = ret < 0 ? ret : sandbox_make_so(sb, p, out, err);
     if (ret < 0) {
         disk_set_free(out);
     }
@@ -462,7 +516,11 @@ static void run_program(void *arg)
     struct run *r = arg;
     const struct program *p = r->rec->program;
     sandbox_remember(r->rec);
+    /* Where only check may open what is not in order, who checks first opens as check does. */
+    bool check = p->n_ops && p->ops[0].kind == OP_CHECK;
+    r->flags = check && sandbox_repair_of(p) == REPAIR_BY_CHECK ? OPEN_CHECK : 0;
     int ret = open_image(r);
+    r->flags = 0;
     r->rec->opened = ret;
     for (size_t i = 0, n; r->opened && i < p->n_ops; i += n) {
         uint64_t began = disk_log_clock(r->rec->log);
@@ -521,7 +579,7 @@ int sandbox_repair(struct sandbox *sb, const struct program *p, const struct dis
     begin_recording(sb, p, set, rec);
     struct run r = {.sb = sb, .rec = rec, .may_fail = true};
     r.flags = sandbox_repair_of(p) == REPAIR_BY_CHECK ? OPEN_CHECK : 0;
-    r.w = sandbox_world(sb, &rec->end, rec->log, NULL);
+    r.w = sandbox_world(sb, p, &rec->end, rec->log, NULL);
     int ret = world_exec(r.w, repair, &r);
     if (ret == 0) {
         world_settle(r.w);
@@ -559,7 +617,7 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
         drop_flushes(plan);
     }
     sb->running = sb->policy;
-    r.w = sandbox_world(sb, &rec->end, rec->log, plan);
+    r.w = sandbox_world(sb, p, &rec->end, rec->log, plan);
     sb->running = NULL;
     int ret = world_exec(r.w, run_program, &r);
     if (ret < 0 && holds_requests(plan)) {
@@ -597,6 +655,16 @@ void recording_free(struct recording *rec)
     mem_free(rec->ended);
     strbuf_free(&rec->why);
     memset(rec, 0, sizeof(*rec));
+}
+
+bool recording_may_leak(const struct recording *r)
+{
+    for (size_t i = 0; i < r->program->n_ops; i++) {
+        if (r->status[i] < 0 && r->status[i] != -ENOENT && r->status[i] != -ENOTSUP) {
+            return true;
+        }
+    }
+    return strstr(r->program->options, "made=");
 }
 
 const struct oracle *recording_oracle(const struct recording *rec, uint64_t cut)

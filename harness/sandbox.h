@@ -71,6 +71,9 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
 int sandbox_repair(struct sandbox *sb, const struct program *p, const struct disk_set *set,
                    struct recording *out, struct error **err);
 void recording_free(struct recording *r);
+/* What failed half way may leak; what was refused at once, or went well, does not. Nor may an image
+ * be expected to have none that was damaged before. */
+bool recording_may_leak(const struct recording *r);
 /* What the oracle holds lawful now is so for cuts behind stamp `from`. */
 void recording_remember(struct recording *r, uint64_t from);
 /* The oracle for a cut at that stamp. */

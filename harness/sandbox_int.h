@@ -43,12 +43,11 @@ int sandbox_carry_out(struct run *r, const struct op *op);
 /* Operations [first, first + n) of the program beside each other. */
 void sandbox_group(struct run *r, size_t first, size_t n);
 
-extern const char *const sandbox_disk_name[SANDBOX_DISKS];
-
-/* A fresh world with the drivers and the set's disks in it. */
-struct world *sandbox_world(struct sandbox *sb, const struct disk_set *set, struct disk_log *log,
-                            struct fault_plan *plan);
+/* A fresh world with the drivers, the set's disks and what opens the program's image in it. */
+struct world *sandbox_world(struct sandbox *sb, const struct program *p, const struct disk_set *set,
+                            struct disk_log *log, struct fault_plan *plan);
 struct value *sandbox_open_options(const struct program *p);
+/* For create -o; mem_free(). */
 char *sandbox_create_options(const struct program *p);
 
 #endif

@@ -69,7 +69,7 @@ void sandbox_map(struct sandbox *sb, const struct program *p, const struct disk_
                  const char *prefix, struct strbuf *out)
 {
     struct mapping m = {.p = p, .prefix = prefix, .out = out};
-    m.w = sandbox_world(sb, set, NULL, NULL);
+    m.w = sandbox_world(sb, p, set, NULL, NULL);
     if (world_exec(m.w, map_image, &m) < 0) {
         strbuf_printf(out, "%sopening hangs\n", prefix);
     }

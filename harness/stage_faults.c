@@ -2,23 +2,19 @@
  * Stage faults: each labelled I/O of small programs fails, on the reference's two profiles in
  * process.
  *
- * One result a profile and image, and one for each label: a label of a format that no program
- * reached, on either profile, is a finding.
+ * One result a profile and image, and one for each label of each format's driver: one that no
+ * program reached, on either profile, is a finding.
  */
 #include "harness/campaign.h"
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
+#include "harness/label_cover.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include "ref/base/mem.h"
-
-/* Formats whose labels must all be reached. */
-static const struct {
-    const char *format;
-    const enum label *labels;
-} label_lists[2] = {{"qcow2", fault_labels_qcow2}, {"vmdk", fault_labels_vmdk}};
+#include "ref/tools/drivers.h"
 
 struct fault_stage {
     struct campaign *c;
@@ -26,8 +22,7 @@ struct fault_stage {
     struct sandbox *sb;
     struct fault_options options;
     struct fault_counts counts; /* of the image at hand */
-    /* of each of label_lists */
-    uint64_t reached[2][LABEL_COUNT], failed[2][LABEL_COUNT][FAULT_MODES];
+    struct label_cover *cover;  /* of all images */
     const struct program *program;
 };
 
@@ -55,18 +50,6 @@ static void run_one(struct fault_stage *x, struct program *p)
     program_free(p);
 }
 
-static void count_reached(struct fault_stage *x, const char *format)
-{
-    for (size_t f = 0; f < ARRAY_SIZE(label_lists); f++) {
-        for (int l = 0; l < LABEL_COUNT && !strcmp(label_lists[f].format, format); l++) {
-            x->reached[f][l] += x->counts.reached[l];
-            for (int m = 0; m < FAULT_MODES; m++) {
-                x->failed[f][l][m] += x->counts.failed[l][m];
-            }
-        }
-    }
-}
-
 static void close_image(struct fault_stage *x, const char *format, const char *name)
 {
     char detail[160];
@@ -87,7 +70,7 @@ static void close_image(struct fault_stage *x, const char *format, const char *n
                 (int64_t)x->counts.noticed);
     store_count(x->c->store, "faults", x->subject->name, "silent, unnoticed",
                 (int64_t)x->counts.unnoticed);
-    count_reached(x, format);
+    label_cover_add(x->cover, format, &x->counts);
     memset(&x->counts, 0, sizeof(x->counts));
 }
 
@@ -109,40 +92,35 @@ static void run_image(struct fault_stage *x, size_t image, unsigned programs)
 }
 
 /* A column for each way to go wrong. */
-static void count_labels(struct fault_stage *x, size_t f, uint64_t *reached)
+static void count_label(void *opaque, const struct label_line *l)
 {
-    struct store *st = x->c->store;
-    const char *prefix = f ? label_lists[f].format : "";
-    for (const enum label *l = label_lists[f].labels; *l != LABEL_COUNT; l++) {
-        char key[96];
-        snprintf(key, sizeof(key), "label:%s%s%s", prefix, f ? ":" : "", label_name(*l));
-        store_count(st, "faults", x->subject->name, key, (int64_t)x->reached[f][*l]);
-        for (int m = 0; m < FAULT_MODES; m++) {
-            snprintf(key, sizeof(key), "fault:%s%s%s:%s", prefix, f ? ":" : "", label_name(*l),
-                     fault_modes[m].name);
-            store_count(st, "faults", x->subject->name, key, (int64_t)x->failed[f][*l][m]);
-        }
-        reached[*l] += x->reached[f][*l];
+    const struct fault_stage *x = opaque;
+    bool first = !strcmp(l->format, "qcow2");
+    const char *prefix = first ? "" : l->format, *colon = first ? "" : ":";
+    char key[96];
+    snprintf(key, sizeof(key), "label:%s%s%s", prefix, colon, label_name(l->label));
+    store_count(x->c->store, "faults", x->subject->name, key, (int64_t)l->reached);
+    for (int m = 0; m < FAULT_MODES; m++) {
+        snprintf(key, sizeof(key), "fault:%s%s%s:%s", prefix, colon, label_name(l->label),
+                 fault_modes[m].name);
+        store_count(x->c->store, "faults", x->subject->name, key, (int64_t)l->failed[m]);
     }
 }
 
-static void report_labels(struct campaign *c, const struct subject *s, size_t f,
-                          const uint64_t *reached)
+static void report_label(void *opaque, const struct label_line *l)
 {
-    for (const enum label *l = label_lists[f].labels; *l != LABEL_COUNT; l++) {
-        char name[64];
-        snprintf(name, sizeof(name), "label %s", label_name(*l));
-        campaign_report(c, "faults", s, label_lists[f].format, name,
-                        reached[*l] ? VERDICT_PASS : VERDICT_FAIL,
-                        reached[*l] ? NULL : "no program reaches this label", NULL);
-    }
+    const struct fault_stage *x = opaque;
+    char name[64];
+    snprintf(name, sizeof(name), "label %s", label_name(l->label));
+    campaign_report(x->c, "faults", x->subject, l->format, name,
+                    l->wrong ? VERDICT_FAIL : VERDICT_PASS, l->wrong, NULL);
 }
 
 static void run_specials(struct fault_stage *x)
 {
     struct program p;
-    for (size_t f = 0; f <= ARRAY_SIZE(label_lists); f++) {
-        const char *format = f < ARRAY_SIZE(label_lists) ? label_lists[f].format : "raw";
+    const char *format;
+    for (size_t f = 0; (format = label_cover_format(x->cover, f)); f++) {
         /* Some of these send thousands of requests; each label is met there, that is what they are
          * for. */
         x->options.modes = fault_modes_parse("EIO,ENOSPC,lost,hung");
@@ -160,7 +138,7 @@ static void run_specials(struct fault_stage *x)
     }
 }
 
-static void run_subject(struct fault_stage *x, uint64_t (*reached)[LABEL_COUNT])
+static void run_subject(struct fault_stage *x)
 {
     size_t images = crash_image_count();
     unsigned each = MAX(x->c->count / 16, 1);
@@ -173,15 +151,13 @@ static void run_subject(struct fault_stage *x, uint64_t (*reached)[LABEL_COUNT])
         run_image(x, i, each);
     }
     campaign_progress(x->c, "faults", images, images);
-    for (size_t f = 0; f < ARRAY_SIZE(label_lists); f++) {
-        count_labels(x, f, reached[f]);
-    }
+    label_cover_each(x->cover, count_label, x);
 }
 
 int stage_faults(struct campaign *c, struct error **err)
 {
-    uint64_t reached[2][LABEL_COUNT] = {{0}};
-    const struct subject *first = NULL;
+    struct label_cover *all = label_cover_new(&all_drivers);
+    struct fault_stage first = {.c = c};
     for (unsigned i = 0; i < c->n_subjects; i++) {
         const struct profile *profile = subject_profile(c->subjects[i]);
         if (!profile) {
@@ -193,17 +169,19 @@ int stage_faults(struct campaign *c, struct error **err)
         x->options = fault_options_default;
         x->options.max_findings = 1;
         x->options.apart = true;
+        x->cover = label_cover_new(&all_drivers);
         x->sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
-        run_subject(x, reached);
-        first = first ? first : x->subject;
+        run_subject(x);
+        label_cover_sum(all, x->cover);
+        first.subject = first.subject ? first.subject : x->subject;
+        label_cover_free(x->cover);
         sandbox_free(x->sb);
         mem_free(x);
     }
-    if (first) {
-        for (size_t f = 0; f < ARRAY_SIZE(label_lists); f++) {
-            report_labels(c, first, f, reached[f]);
-        }
+    if (first.subject) {
+        label_cover_each(all, report_label, &first);
     }
+    label_cover_free(all);
     return 0;
 }
 

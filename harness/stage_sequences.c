@@ -42,18 +42,6 @@ struct sequences {
     unsigned programs, findings; /* of the image at hand */
 };
 
-/* What failed half way may leak; what was refused at once does not. */
-static bool failed_half_way(const struct recording *rec)
-{
-    for (size_t i = 0; i < rec->program->n_ops; i++) {
-        int status = rec->status[i];
-        if (status < 0 && status != -ENOENT && status != -ENOTSUP) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Where the disk is healthy, what a guest asks within its bounds succeeds. */
 static char *refused(const struct program *p, const int *status)
 {
@@ -114,7 +102,7 @@ static char *run(struct sequences *x, const struct program *p)
         why = str_dup(rec.why.s);
     } else if ((why = refused(p, rec.status))) {
     } else if (!sandbox_look(x->sb, p, &rec.end, &rec.oracle, ORACLE_LIVE,
-                             failed_half_way(&rec) ? LOOK_SPEC : LOOK_CLEAN, &x->looked)) {
+                             recording_may_leak(&rec) ? LOOK_SPEC : LOOK_CLEAN, &x->looked)) {
         why = str_dup(x->looked.why.s);
     }
     error_free(err);

@@ -33,10 +33,11 @@ bool subject_encrypted(const struct program *p)
 /* "encrypt.key-secret" for a layer that has a key, else NULL. */
 static const char *key_name(const struct program *p, unsigned layer)
 {
-    return !subject_encrypted(p)         ? NULL
-           : !strcmp(p->format, "qcow2") ? "encrypt.key-secret"
-           : layer == 0                  ? "key-secret"
-                                         : NULL; /* overlays of others have no options */
+    bool qcow2 = !strcmp(p->format, "qcow2");
+    return !subject_encrypted(p) || (layer && !qcow2)
+               ? NULL /* overlays of others have no options */
+           : strcmp(p->format, "luks") ? "encrypt.key-secret"
+                                       : "key-secret";
 }
 
 void subject_key_options(const struct program *p, unsigned layer, struct value *options)

@@ -11,7 +11,9 @@
 #include <string.h>
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
+#include "harness/label_cover.h"
 #include "ref/base/mem.h"
+#include "ref/tools/drivers.h"
 
 struct heard {
     unsigned n;
@@ -269,6 +271,79 @@ static void test_programs_parse_again(void **state)
     }
 }
 
+static void expect_fine(void *opaque, const struct label_line *l)
+{
+    if (l->wrong) {
+        fail_msg("%s, label %s: %s", l->format, label_name(l->label), l->wrong);
+    }
+}
+
+struct covered {
+    unsigned fine, missing, stray;
+};
+
+static void hear_label(void *opaque, const struct label_line *l)
+{
+    struct covered *c = opaque;
+    assert_string_equal(l->format, "qcow2");
+    c->fine += !l->wrong;
+    c->missing += l->label == LABEL_JOURNAL_LOAD && l->wrong;
+    c->stray += l->label == LABEL_L2_UPDATE && l->wrong;
+}
+
+/* A label that no program reaches, and one that the driver does not name, are findings. */
+static void test_label_cover(void **state)
+{
+    static const enum label labels[] = {LABEL_L2_LOAD, LABEL_JOURNAL_LOAD, LABEL_COUNT};
+    static const struct block_driver planted = {.name = "qcow2", .labels = labels};
+    static const struct block_driver silent = {.name = "file"};
+    static const struct driver_entry entries[] = {{.drv = &silent}, {.drv = &planted}, {0}};
+    struct label_cover *c = label_cover_new(&(struct driver_list){entries});
+    struct label_cover *sum = label_cover_new(&(struct driver_list){entries});
+    struct fault_counts *n = mem_zalloc(sizeof(*n));
+    struct covered found = {0};
+    n->reached[LABEL_L2_LOAD] = n->reached[LABEL_NONE] = n->reached[LABEL_L2_UPDATE] = 1;
+    label_cover_add(c, "raw", n);
+    label_cover_add(c, "qcow2", n);
+    label_cover_sum(sum, c);
+    label_cover_each(sum, hear_label, &found);
+    assert_int_equal(found.fine, 2);
+    assert_int_equal(found.missing, 1);
+    assert_int_equal(found.stray, 1);
+    assert_string_equal(label_cover_format(c, 0), "qcow2");
+    assert_null(label_cover_format(c, 1));
+    mem_free(n);
+    label_cover_free(sum);
+    label_cover_free(c);
+}
+
+/* Each label that a driver names is reached by a hand-made program, on either profile. */
+static void test_labels_reached(void **state)
+{
+    struct label_cover *cover = label_cover_new(&all_drivers);
+    struct fault_options o = fault_options_default;
+    o.only = "none";
+    for (int i = 0; i < 2; i++) {
+        struct process *process = process_new();
+        struct sandbox *sb = sandbox_new(process, i ? &profile_optimized : &profile_reference, 0);
+        for (size_t k = 0; k < crash_special_count(); k++) {
+            struct fault_counts *n = mem_zalloc(sizeof(*n));
+            struct heard h = {0};
+            struct program p;
+            crash_special(k, &p);
+            assert_int_equal(fault_explore(sb, &p, &o, hear_fault, &h, n, NULL), 0);
+            assert_int_equal(h.n, 0);
+            label_cover_add(cover, p.format, n);
+            program_free(&p);
+            mem_free(n);
+        }
+        sandbox_free(sb);
+        process_free(process);
+    }
+    label_cover_each(cover, expect_fine, NULL);
+    label_cover_free(cover);
+}
+
 /* Every way to go wrong fires somewhere in a program that reads, copies and flushes. */
 static void test_ways_to_go_wrong(void **state)
 {
@@ -328,6 +403,8 @@ int main(void)
         cmocka_unit_test(test_repairs_that_are_cut),
         cmocka_unit_test(test_programs_parse_again),
         cmocka_unit_test(test_ways_to_go_wrong),
+        cmocka_unit_test(test_label_cover),
+        cmocka_unit_test(test_labels_reached),
         cmocka_unit_test(test_modes_parse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

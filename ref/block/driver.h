@@ -36,6 +36,9 @@ struct block_driver {
     const struct opt_desc *amend_options;
     const char *const
         *strong_options; /* keys that change guest data: go into json: names; NULL: none */
+    /* Why it does I/O or announces steps on its children, all of it; ends with LABEL_COUNT. NULL:
+     * protocols, filters, and what is read-only. */
+    const enum label *labels;
 
     /* Score 0 (not mine) to 100 on the first bytes of a file; formats only. */
     int (*probe)(const uint8_t *buf, size_t len, const char *filename);

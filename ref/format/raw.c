@@ -375,8 +375,11 @@ static void raw_eject(struct node *n, bool eject)
     }
 }
 
+static const enum label labels[] = {LABEL_READ_AIO, LABEL_WRITE_AIO, LABEL_COUNT};
+
 const struct block_driver driver_raw = {
     .name = "raw",
+    .labels = labels,
     .kind = DRIVER_FORMAT,
     .state_size = sizeof(struct raw_state),
     .variable_length = true,

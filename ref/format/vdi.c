@@ -561,8 +561,13 @@ static int vdi_create_json(struct world *w, struct value *opts, struct error **e
     return ret;
 }
 
+static const enum label labels[] = {LABEL_HEADER_LOAD,  LABEL_HEADER_UPDATE, LABEL_TABLE_LOAD,
+                                    LABEL_TABLE_UPDATE, LABEL_READ_AIO,      LABEL_WRITE_AIO,
+                                    LABEL_COUNT};
+
 const struct block_driver driver_vdi = {
     .name = "vdi",
+    .labels = labels,
     .kind = DRIVER_FORMAT,
     .state_size = sizeof(struct vdi),
     .create_options = vdi_create_options,

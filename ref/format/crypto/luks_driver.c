@@ -340,8 +340,12 @@ static int create_json(struct world *w, struct value *opts, struct error **err)
     return ret;
 }
 
+static const enum label labels[] = {LABEL_CRYPTO_HEADER_LOAD, LABEL_CRYPTO_HEADER_WRITE,
+                                    LABEL_READ_AIO, LABEL_WRITE_AIO, LABEL_COUNT};
+
 const struct block_driver driver_luks = {
     .name = "luks",
+    .labels = labels,
     .kind = DRIVER_FORMAT,
     .state_size = sizeof(struct luks_state),
     .variable_length = true,

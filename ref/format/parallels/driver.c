@@ -142,8 +142,7 @@ static int load_meta(struct parallels *s, int64_t len, struct error **err)
     }
     for (int64_t at = 0; at < bytes; at += PIECE) {
         int64_t n = MIN(MIN(bytes, len) - at, (int64_t)PIECE);
-        int ret = child_pread(s->n->file, at, s->meta + at, n,
-                              at ? LABEL_TABLE_LOAD : LABEL_HEADER_LOAD, NULL);
+        int ret = child_pread(s->n->file, at, s->meta + at, n, LABEL_TABLE_LOAD, NULL);
         if (ret < 0) {
             return error_set_errno(err, -ret, "Could not read the BAT");
         }
@@ -318,8 +317,27 @@ static bool has_zero_init(struct node *n)
     return true;
 }
 
+static const enum label labels[] = {LABEL_HEADER_LOAD,
+                                    LABEL_EXT_LOAD,
+                                    LABEL_EXT_UPDATE,
+                                    LABEL_BITMAP_DATA_LOAD,
+                                    LABEL_TABLE_LOAD,
+                                    LABEL_TABLE_UPDATE,
+                                    LABEL_DIRTY_FLAG_SET,
+                                    LABEL_DIRTY_FLAG_CLEAR,
+                                    LABEL_CHECK_READ,
+                                    LABEL_CHECK_WRITE,
+                                    LABEL_PREALLOCATE,
+                                    LABEL_READ_AIO,
+                                    LABEL_READ_BACKING_AIO,
+                                    LABEL_WRITE_AIO,
+                                    LABEL_COW_READ,
+                                    LABEL_COW_WRITE,
+                                    LABEL_COUNT};
+
 const struct block_driver driver_parallels = {
     .name = "parallels",
+    .labels = labels,
     .kind = DRIVER_FORMAT,
     .state_size = sizeof(struct parallels),
     .supports_backing = true,

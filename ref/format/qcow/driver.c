@@ -199,8 +199,16 @@ static int info(struct node *n, struct image_info *out)
 
 static const char *const strong_options[] = {"encrypt.key-secret", NULL};
 
+static const enum label labels[] = {
+    LABEL_HEADER_LOAD,      LABEL_TABLE_LOAD,          LABEL_L1_UPDATE,
+    LABEL_L2_LOAD,          LABEL_L2_UPDATE,           LABEL_L2_UPDATE_COMPRESSED,
+    LABEL_CLUSTER_ALLOC,    LABEL_EMPTY_IMAGE_PREPARE, LABEL_READ_AIO,
+    LABEL_READ_BACKING_AIO, LABEL_READ_COMPRESSED,     LABEL_WRITE_AIO,
+    LABEL_WRITE_COMPRESSED, LABEL_COW_WRITE,           LABEL_COUNT};
+
 const struct block_driver driver_qcow = {
     .name = "qcow",
+    .labels = labels,
     .kind = DRIVER_FORMAT,
     .state_size = sizeof(struct qcow),
     .supports_backing = true,

@@ -138,8 +138,15 @@ static int info(struct node *n, struct image_info *out)
     return 0;
 }
 
+static const enum label labels[] = {
+    LABEL_HEADER_LOAD, LABEL_HEADER_UPDATE, LABEL_DIRTY_FLAG_SET, LABEL_DIRTY_FLAG_CLEAR,
+    LABEL_TABLE_LOAD,  LABEL_L1_UPDATE,     LABEL_L2_LOAD,        LABEL_L2_UPDATE,
+    LABEL_CHECK_READ,  LABEL_CHECK_WRITE,   LABEL_READ_AIO,       LABEL_READ_BACKING_AIO,
+    LABEL_WRITE_AIO,   LABEL_COW_WRITE,     LABEL_COUNT};
+
 const struct block_driver driver_qed = {
     .name = "qed",
+    .labels = labels,
     .kind = DRIVER_FORMAT,
     .state_size = sizeof(struct qed),
     .supports_backing = true,

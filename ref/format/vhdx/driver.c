@@ -124,8 +124,14 @@ static int info(struct node *n, struct image_info *out)
     return 0;
 }
 
+static const enum label labels[] = {LABEL_HEADER_LOAD,    LABEL_HEADER_UPDATE, LABEL_TABLE_LOAD,
+                                    LABEL_TABLE_UPDATE,   LABEL_JOURNAL_LOAD,  LABEL_JOURNAL_WRITE,
+                                    LABEL_JOURNAL_REPLAY, LABEL_READ_AIO,      LABEL_WRITE_AIO,
+                                    LABEL_COUNT};
+
 const struct block_driver driver_vhdx = {
     .name = "vhdx",
+    .labels = labels,
     .kind = DRIVER_FORMAT,
     .state_size = sizeof(struct vhdx),
     .create_options = vhdx_create_options,

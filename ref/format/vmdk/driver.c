@@ -439,8 +439,15 @@ static void gather_child_options(struct node *n, struct value *target, bool over
     }
 }
 
+static const enum label labels[] = {
+    LABEL_HEADER_LOAD, LABEL_HEADER_UPDATE,    LABEL_DESCRIPTOR_LOAD,  LABEL_DESCRIPTOR_WRITE,
+    LABEL_TABLE_LOAD,  LABEL_TABLE_GROW,       LABEL_L1_UPDATE,        LABEL_L2_LOAD,
+    LABEL_L2_UPDATE,   LABEL_READ_AIO,         LABEL_READ_BACKING_AIO, LABEL_READ_COMPRESSED,
+    LABEL_WRITE_AIO,   LABEL_WRITE_COMPRESSED, LABEL_COW_WRITE,        LABEL_COUNT};
+
 const struct block_driver driver_vmdk = {
     .name = "vmdk",
+    .labels = labels,
     .kind = DRIVER_FORMAT,
     .state_size = sizeof(struct vmdk),
     .supports_backing = true,

@@ -260,8 +260,15 @@ static int vpc_info(struct node *n, struct image_info *out)
     return 0;
 }
 
+/* Without the bitmaps of differencing images, which are read only. */
+static const enum label labels[] = {
+    LABEL_HEADER_LOAD,  LABEL_FOOTER_UPDATE, LABEL_TABLE_LOAD,
+    LABEL_TABLE_UPDATE, LABEL_TABLE_GROW,    LABEL_ALLOC_BITMAP_UPDATE,
+    LABEL_READ_AIO,     LABEL_WRITE_AIO,     LABEL_COUNT};
+
 const struct block_driver driver_vpc = {
     .name = "vpc",
+    .labels = labels,
     .kind = DRIVER_FORMAT,
     .state_size = sizeof(struct vpc),
     .supports_backing = true,
