@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <string.h>
+#include "ref/format/qcow2/crypt.h"
 
 /* A cluster for the zeroes that all `refs` users of the table refer to. */
 static int new_cluster(struct qcow2 *s, uint64_t refs, uint64_t *offset)
@@ -39,8 +41,32 @@ static int own_cluster(struct qcow2 *s, uint64_t offset, uint64_t refs, uint64_t
     return ret == 0 && *leave ? new_cluster(s, refs, place) : ret;
 }
 
-static int expand_entry(struct qcow2 *s, uint64_t l2_offset, unsigned index, uint64_t entry,
-                        uint64_t refs, uint64_t *out)
+/* Guest cluster `guest` holds zeroes at host offset `place`; encrypted, zeroes are no zeroes. */
+static int write_zero_cluster(struct qcow2 *s, uint64_t guest, uint64_t place)
+{
+    int64_t at = (int64_t)place, bytes = (int64_t)s->cluster_size;
+    int ret = qcow2_pre_write_overlap(s, 0, place, s->cluster_size, true);
+    if (ret < 0 || !s->crypt) {
+        return ret < 0 ? ret : child_pwrite_zeroes(s->data_file, at, bytes, 0, LABEL_NONE, NULL);
+    }
+    uint8_t *buf = node_try_blockalign(s->data_file->node, s->cluster_size);
+    if (!buf) {
+        return -ENOMEM;
+    }
+    memset(buf, 0, s->cluster_size);
+    qcow2_encrypt(s, guest, place, buf, s->cluster_size);
+    ret = child_pwrite(s->data_file, at, buf, bytes, LABEL_NONE, NULL);
+    mem_free(buf);
+    return ret;
+}
+
+/* Where an entry stands, and how many users its table has. */
+struct at {
+    uint64_t l2_offset, guest, refs;
+    unsigned index;
+};
+
+static int expand_entry(struct qcow2 *s, const struct at *at, uint64_t entry, uint64_t *out)
 {
     enum cluster_type t = qcow2_cluster_type(s, entry);
     uint64_t offset = entry & L2_OFFSET_MASK, place = 0;
@@ -54,42 +80,41 @@ static int expand_entry(struct qcow2 *s, uint64_t l2_offset, unsigned index, uin
         qcow2_signal_corruption(s, true, -1, -1,
                                 "Cluster allocation offset %#" PRIx64
                                 " unaligned (L2 offset: %#" PRIx64 ", L2 index: %#x)",
-                                offset, l2_offset, index);
+                                offset, at->l2_offset, at->index);
         return -EIO;
     }
-    ret = t == CLUSTER_ZERO_PLAIN ? new_cluster(s, refs, &place)
-                                  : own_cluster(s, offset, refs, &place, &leave);
-    ret = ret < 0 ? ret : qcow2_pre_write_overlap(s, 0, place, s->cluster_size, true);
-    ret = ret < 0 ? ret
-                  : child_pwrite_zeroes(s->data_file, (int64_t)place, (int64_t)s->cluster_size, 0,
-                                        LABEL_NONE, NULL);
+    ret = t == CLUSTER_ZERO_PLAIN ? new_cluster(s, at->refs, &place)
+                                  : own_cluster(s, offset, at->refs, &place, &leave);
+    ret = ret < 0 ? ret : write_zero_cluster(s, at->guest, place);
     if (ret < 0) {
         return ret;
     }
     qcow2_cache_depends_on_data(s->l2_cache);
     if (leave) {
         /* The entry goes to disk before the old cluster's refcount, as for every decrease. */
-        ret = qcow2_update_refcount(s, offset, s->cluster_size, refs, true, DISCARD_OTHER);
+        ret = qcow2_update_refcount(s, offset, s->cluster_size, at->refs, true, DISCARD_OTHER);
     }
-    *out = place | (refs == 1 ? OFLAG_COPIED : 0);
+    *out = place | (at->refs == 1 ? OFLAG_COPIED : 0);
     return ret;
 }
 
-static int expand_slice(struct qcow2 *s, uint64_t l2_offset, unsigned first, uint64_t refs)
+/* at: the first entry of the slice. */
+static int expand_slice(struct qcow2 *s, struct at at)
 {
     uint8_t *slice;
-    int ret =
-        qcow2_cache_get(s->l2_cache, l2_offset + (uint64_t)first * s->l2_entry_size, &slice, NULL);
+    int ret = qcow2_cache_get(s->l2_cache, at.l2_offset + (uint64_t)at.index * s->l2_entry_size,
+                              &slice, NULL);
     if (ret < 0) {
         return ret;
     }
-    for (unsigned i = 0; i < s->l2_slice_size && ret == 0; i++) {
+    for (unsigned i = 0; i < s->l2_slice_size && ret == 0;
+         i++, at.index++, at.guest += s->cluster_size) {
         uint64_t entry = l2_get_entry(s, slice, i), now;
         enum cluster_type t = qcow2_cluster_type(s, entry);
         if (t != CLUSTER_ZERO_PLAIN && t != CLUSTER_ZERO_ALLOC) {
             continue;
         }
-        ret = expand_entry(s, l2_offset, first + i, entry, refs, &now);
+        ret = expand_entry(s, &at, entry, &now);
         ret = ret < 0 ? ret : qcow2_cache_set_dependency(s->l2_cache, s->refblock_cache, NULL);
         if (ret == 0) {
             l2_set_entry(s, slice, i, now);
@@ -111,7 +136,8 @@ static int expand_table(struct qcow2 *s, uint64_t l1_entry, uint32_t l1_index)
     }
     int ret = qcow2_get_refcount(s, offset >> s->cluster_bits, &refs);
     for (uint64_t i = 0; i < s->l2_size && ret == 0 && offset; i += s->l2_slice_size) {
-        ret = expand_slice(s, offset, (unsigned)i, refs);
+        uint64_t cluster = l1_index * s->l2_size + i;
+        ret = expand_slice(s, (struct at){offset, cluster << s->cluster_bits, refs, (unsigned)i});
     }
     return ret;
 }

@@ -180,16 +180,6 @@ static void qcow2_programs(struct rig *r)
     }
 }
 
-static void qcow_programs(struct rig *r)
-{
-    program(r, &driver_qcow, "size=1M,encrypt.key-secret=s0,encrypt.format=aes",
-            "driver=qcow,encrypt.key-secret=s0", 1);
-    program(r, &driver_qcow, "size=1M,encrypt.key-secret=s0,encryption=on",
-            "driver=qcow,encrypt.key-secret=s0", 2);
-}
-
-/* ---- key slots ---- */
-
 static int amend(struct rig *r, const char *open, const char *changes, bool force,
                  struct error **err)
 {
@@ -210,6 +200,33 @@ static void amend_ok(struct rig *r, const char *open, const char *changes, bool 
     }
     assert_int_equal(ret, 0);
 }
+
+/* Version 2 has no zero clusters: what takes their place reads as zeroes, deciphered. */
+static void qcow2_downgrade(struct rig *r)
+{
+    static const char open[] = "driver=qcow2,encrypt.key-secret=s0";
+    make(r, &driver_qcow2, "size=1M,cluster_size=4k,encrypt.key-secret=s0,encrypt.format=aes");
+    struct blk *b = rig_open(r, "sim:d0", open, RW);
+    assert_int_equal(rig_fill(b, 8 * KiB, 64 * KiB, 1), 0);
+    assert_int_equal(blk_pwrite_zeroes(b, 16 * KiB, 8 * KiB, 0, NULL), 0);
+    blk_unref(b);
+    amend_ok(r, open, "compat=0.10", false);
+    b = rig_open(r, "sim:d0", open, 0);
+    rig_check(b, 8 * KiB, 8 * KiB, 1);
+    rig_check(b, 16 * KiB, 8 * KiB, 0);
+    rig_check(b, 24 * KiB, 48 * KiB, 1);
+    blk_unref(b);
+}
+
+static void qcow_programs(struct rig *r)
+{
+    program(r, &driver_qcow, "size=1M,encrypt.key-secret=s0,encrypt.format=aes",
+            "driver=qcow,encrypt.key-secret=s0", 1);
+    program(r, &driver_qcow, "size=1M,encrypt.key-secret=s0,encryption=on",
+            "driver=qcow,encrypt.key-secret=s0", 2);
+}
+
+/* ---- key slots ---- */
 
 static void amend_fails(struct rig *r, const char *changes, const char *msg)
 {
@@ -674,6 +691,7 @@ static void secret_forms(struct rig *r)
     }
 TEST(luks_programs)
 TEST(qcow2_programs)
+TEST(qcow2_downgrade)
 TEST(qcow_programs)
 TEST(key_slots)
 TEST(key_slot_refusals)
@@ -693,6 +711,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_luks_programs),
         cmocka_unit_test(test_qcow2_programs),
+        cmocka_unit_test(test_qcow2_downgrade),
         cmocka_unit_test(test_qcow_programs),
         cmocka_unit_test(test_key_slots),
         cmocka_unit_test(test_key_slot_refusals),
