@@ -196,5 +196,6 @@ const struct spec_format *spec_vpc(void);
 const struct spec_format *spec_parallels(void);
 const struct spec_format *spec_vhdx(void);
 const struct spec_format *spec_vmdk(void);
+const struct spec_format *spec_fat(void);
 
 #endif
