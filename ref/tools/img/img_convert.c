@@ -300,6 +300,10 @@ static bool prepare_create(struct convert *v)
         tool_error(t, "Format driver '%s' does not support image creation", v->drv->name);
         return false;
     }
+    if (!protocol->create_options && !protocol->create) {
+        tool_error(t, "Protocol driver '%s' does not support image creation", protocol->name);
+        return false;
+    }
     struct opt_desc *table = image_create_table(v->drv, protocol);
     bool ok = collect_create_options(v, table);
     mem_free(table);
