@@ -16,6 +16,7 @@
 #include "ref/base/strbuf.h"
 #include "ref/engine/clock.h"
 #include "ref/engine/host.h"
+#include "ref/engine/host_dir.h"
 #include "ref/engine/sched.h"
 #include "ref/engine/workers.h"
 
@@ -124,6 +125,45 @@ static void all_calls(void *arg)
 static void test_all_calls(void **state)
 {
     run(*state, all_calls);
+}
+
+/* Names in the order of their bytes, links followed, a limit that is kept. */
+static void list_dir(void *arg)
+{
+    static const char *const names[] = {"Z", "a", "dangling", "file", "link"};
+    struct fixture *f = arg;
+    struct host_dir *d;
+    int at = open(f->dir, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(mkdirat(at, "a", 0700), 0);
+    close(openat(at, "Z", O_WRONLY | O_CREAT, 0600));
+    assert_int_equal(symlinkat("a", at, "link"), 0);
+    assert_int_equal(symlinkat("nothing", at, "dangling"), 0);
+    assert_int_equal(pwrite(f->fd, "abc", 3, 0), 3);
+
+    assert_int_equal(host_list_dir(f->w, f->dir, 4, &d), -EOVERFLOW);
+    assert_int_equal(host_list_dir(f->w, f->path, 9, &d), -ENOTDIR);
+    assert_int_equal(host_list_dir(f->w, "/no/such/place", 9, &d), -ENOENT);
+    assert_int_equal(host_list_dir(f->w, f->dir, 5, &d), 0);
+    assert_int_equal(d->count, 5);
+    for (size_t i = 0; i < d->count; i++) {
+        assert_string_equal(d->names[i].name, names[i]);
+        assert_int_equal(d->names[i].error, i == 2 ? -ENOENT : 0);
+    }
+    assert_true(S_ISDIR(d->names[1].st.st_mode) && S_ISDIR(d->names[4].st.st_mode));
+    assert_true(d->names[4].st.st_ino == d->names[1].st.st_ino);
+    assert_int_equal(d->names[3].st.st_size, 3);
+    assert_true(S_ISDIR(d->self.st_mode) && S_ISDIR(d->parent.st_mode));
+    assert_true(d->self.st_ino != d->parent.st_ino);
+    host_dir_free(d);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        unlinkat(at, names[i], i == 1 ? AT_REMOVEDIR : 0);
+    }
+    close(at);
+}
+
+static void test_list_dir(void **state)
+{
+    run(*state, list_dir);
 }
 
 /* More pieces than one system call takes, across every limit we have. */
@@ -363,6 +403,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(f, setup_uring, teardown)
     const struct CMUnitTest tests[] = {
         T(test_all_calls),
+        T(test_list_dir),
         T(test_many_pieces),
         T(test_allocate_and_copy),
         T(test_many_at_once),
