@@ -317,23 +317,11 @@ static bool has_zero_init(struct node *n)
     return true;
 }
 
-static const enum label labels[] = {LABEL_HEADER_LOAD,
-                                    LABEL_EXT_LOAD,
-                                    LABEL_EXT_UPDATE,
-                                    LABEL_BITMAP_DATA_LOAD,
-                                    LABEL_TABLE_LOAD,
-                                    LABEL_TABLE_UPDATE,
-                                    LABEL_DIRTY_FLAG_SET,
-                                    LABEL_DIRTY_FLAG_CLEAR,
-                                    LABEL_CHECK_READ,
-                                    LABEL_CHECK_WRITE,
-                                    LABEL_PREALLOCATE,
-                                    LABEL_READ_AIO,
-                                    LABEL_READ_BACKING_AIO,
-                                    LABEL_WRITE_AIO,
-                                    LABEL_COW_READ,
-                                    LABEL_COW_WRITE,
-                                    LABEL_COUNT};
+static const enum label labels[] = {
+    LABEL_HEADER_LOAD,      LABEL_EXT_LOAD,     LABEL_EXT_UPDATE,     LABEL_BITMAP_DATA_LOAD,
+    LABEL_TABLE_LOAD,       LABEL_TABLE_UPDATE, LABEL_DIRTY_FLAG_SET, LABEL_DIRTY_FLAG_CLEAR,
+    LABEL_CHECK_READ,       LABEL_CHECK_WRITE,  LABEL_PREALLOCATE,    LABEL_READ_AIO,
+    LABEL_READ_BACKING_AIO, LABEL_WRITE_AIO,    LABEL_COW_WRITE,      LABEL_COUNT};
 
 const struct block_driver driver_parallels = {
     .name = "parallels",

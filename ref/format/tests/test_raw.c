@@ -63,7 +63,7 @@ static void window(struct rig *r)
     struct blk *b = rig_open(r, NULL, ON_D0 ",offset=4096,size=8k", RW);
     assert_int_equal(blk_length(b), 8192);
     assert_int_equal(rig_fill(b, 0, 8192, 1), 0);
-    assert_int_equal(disk_log_op(r->log, 0)->offset, 4096);
+    assert_int_equal(disk_log_op(r->log, disk_log_len(r->log) - 1)->offset, 4096);
     assert_int_equal(blk_pread(b, 8192 - 512, buf, 1024), -EIO);
     assert_int_equal(rig_fill(b, 8192, 512, 2), -EIO);
     assert_int_equal(blk_truncate(b, 4096, true, PREALLOC_OFF, 0, &err), -ENOTSUP);
@@ -113,7 +113,7 @@ static void window_reopened(struct rig *r)
     struct value *opts = opts_parse("offset=8192", NULL, &err);
     assert_int_equal(node_reopen(blk_node(b), opts, true, &err), 0);
     assert_int_equal(rig_fill(b, 0, 512, 1), 0);
-    assert_int_equal(disk_log_op(r->log, 0)->offset, 8192);
+    assert_int_equal(disk_log_op(r->log, disk_log_len(r->log) - 1)->offset, 8192);
     opts = opts_parse("size=1M", NULL, &err);
     assert_int_equal(node_reopen(blk_node(b), opts, true, &err), -EINVAL);
     rig_expect(&err, "The sum of offset (8192) and size (1048576) has to be smaller or equal to "
