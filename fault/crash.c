@@ -73,7 +73,7 @@ static bool seen_add(struct crash_iter *it, uint64_t key)
 {
     key = key ? key : 1;
     if (it->seen_n * 2 >= it->seen_cap) {
-        size_t cap = it->seen_cap ? it->seen_cap * 2 : 4096;
+        size_t cap = it->seen_cap ? it->seen_cap * 2 : 128;
         uint64_t *table = mem_array(cap, sizeof(*table));
         for (size_t i = 0; i < it->seen_cap; i++) {
             if (it->seen[i]) {

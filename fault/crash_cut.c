@@ -299,7 +299,8 @@ static void find_tears(struct cut *c, size_t i)
     const struct disk_op *op = disk_log_op(c->log, it->op);
     uint8_t *now = mem_alloc(c->bounds.sector), *then = mem_alloc(c->bounds.sector);
 
-    it->tears = mem_array(TEAR_MAX_SECTORS, sizeof(*it->tears));
+    uint64_t most = MIN((uint64_t)op->bytes / c->bounds.sector + 2, TEAR_MAX_SECTORS);
+    it->tears = mem_array(most, sizeof(*it->tears));
     for (int64_t k = 0, at = 0;
          at < MIN(op->bytes, TEAR_MAX_BYTES) && it->n_tears < TEAR_MAX_SECTORS; k++) {
         int64_t end = sector_start(c, op, k + 1);

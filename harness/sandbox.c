@@ -54,20 +54,21 @@ struct disk_pool *sandbox_pool(struct sandbox *sb)
     return sb->pool;
 }
 
-/* The extents of a vmdk that has them in files of their own are named after it. */
+/* NULL: the program's image has no such disk.  Extents of a vmdk that has them in files of their
+ * own are named after it. */
 static const char *disk_name(const struct program *p, int i)
 {
-    static const char *const names[SANDBOX_DISKS] = {"image", SUBJECT_DATA, "backing"};
-    static const char *const extents[][2] = {{"=monolithicFlat", "image-flat"},
-                                             {"made=cowd", "image-flat"},
-                                             {"=twoGbMaxExtentFlat", "image-f001"},
-                                             {"=twoGbMaxExtentSparse", "image-s001"}};
-    for (size_t k = 0; i == 1 && k < ARRAY_SIZE(extents); k++) {
-        if (strstr(p->options, extents[k][0])) {
-            return extents[k][1];
+    static const char *const beside[][2] = {{"data_file=data", SUBJECT_DATA},
+                                            {"=monolithicFlat", "image-flat"},
+                                            {"made=cowd", "image-flat"},
+                                            {"=twoGbMaxExtentFlat", "image-f001"},
+                                            {"=twoGbMaxExtentSparse", "image-s001"}};
+    for (size_t k = 0; i == 1 && k < ARRAY_SIZE(beside); k++) {
+        if (strstr(p->options, beside[k][0])) {
+            return beside[k][1];
         }
     }
-    return names[i];
+    return i == 0 ? "image" : i == 2 && p->backing ? "backing" : NULL;
 }
 
 struct world *sandbox_world(struct sandbox *sb, const struct program *p, const struct disk_set *set,
@@ -92,7 +93,10 @@ struct world *sandbox_world(struct sandbox *sb, const struct program *p, const s
                              .index = i,
                              .plan = plan,
                              .request_alignment = sb->running ? sb->alignment : 0};
-        sim_register(w, disk_name(p, i), &d);
+        const char *name = disk_name(p, i);
+        if (name) {
+            sim_register(w, name, &d);
+        }
     }
     return w;
 }

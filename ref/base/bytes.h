@@ -4,6 +4,7 @@
 #ifndef BLKREF_BASE_BYTES_H
 #define BLKREF_BASE_BYTES_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -92,6 +93,26 @@ static inline void store_uint(void *p, unsigned width, int big, uint64_t v)
     for (unsigned i = 0; i < width; i++) {
         b[big ? width - 1 - i : i] = (uint8_t)(v >> (8 * i));
     }
+}
+
+/* Index of the first of n words of 8 bytes, from i on, that is not zero; n when all are. */
+static inline size_t words_skip_zero(const void *words, size_t i, size_t n)
+{
+    const uint8_t *p = words;
+    uint64_t w[8] = {0};
+    for (; n - i >= 8; i += 8) {
+        memcpy(w, p + i * 8, sizeof(w));
+        if (w[0] | w[1] | w[2] | w[3] | w[4] | w[5] | w[6] | w[7]) {
+            break;
+        }
+    }
+    for (; i < n; i++) {
+        memcpy(w, p + i * 8, 8);
+        if (w[0]) {
+            break;
+        }
+    }
+    return i;
 }
 
 #endif

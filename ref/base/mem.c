@@ -41,6 +41,16 @@ static size_t at_least_one(size_t size)
     return size ? size : 1;
 }
 
+/* Small pieces come from malloc, which keeps a list of them at hand; for calloc it does not look
+ * there. */
+static void *zeroed(size_t size)
+{
+    enum { SMALL = 1024 };
+    void *p = size <= SMALL ? malloc(at_least_one(size)) : calloc(1, size);
+
+    return p && size <= SMALL ? memset(p, 0, size) : p;
+}
+
 void *mem_alloc(size_t size)
 {
     return check(malloc(at_least_one(size)), size);
@@ -48,7 +58,7 @@ void *mem_alloc(size_t size)
 
 void *mem_zalloc(size_t size)
 {
-    return check(calloc(1, at_least_one(size)), size);
+    return check(zeroed(size), size);
 }
 
 void *mem_realloc(void *p, size_t size)
@@ -121,7 +131,7 @@ void *mem_try_alloc(size_t size)
 
 void *mem_try_zalloc(size_t size)
 {
-    return must_fail(size) ? NULL : calloc(1, at_least_one(size));
+    return must_fail(size) ? NULL : zeroed(size);
 }
 
 void *mem_try_array(size_t n, size_t size)

@@ -35,22 +35,16 @@ static int window_fill(struct walk *w, struct window *win, uint64_t offset)
     return n ? w->image->read(w->image->opaque, win->offset, win->data, n) : 0;
 }
 
-const uint8_t *walk_read(struct walk *w, struct window *win, uint64_t offset, size_t len)
+const uint8_t *walk_read_on(struct walk *w, struct window *win, uint64_t offset)
 {
     if (w->error) {
         return NULL;
     }
-    if (offset > UINT64_MAX - 2 * WINDOW) {
-        w->error = -EFBIG;
+    int ret = offset > UINT64_MAX - 2 * WINDOW ? -EFBIG : window_fill(w, win, offset);
+    if (ret < 0) {
+        win->len = 0;
+        w->error = ret;
         return NULL;
-    }
-    if (offset < win->offset || offset + len > win->offset + win->len) {
-        int ret = window_fill(w, win, offset);
-        if (ret < 0) {
-            win->len = 0;
-            w->error = ret;
-            return NULL;
-        }
     }
     return win->data + (offset - win->offset);
 }

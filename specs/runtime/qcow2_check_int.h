@@ -52,9 +52,17 @@ struct walk {
     bool has_crypto, has_bitmaps;
 };
 
+/* Moves the window to offset; NULL once w->error is set. */
+const uint8_t *walk_read_on(struct walk *w, struct window *win, uint64_t offset);
 /* len bytes (at most 512) at offset, zeros behind the end of the file; NULL once w->error is set.
  */
-const uint8_t *walk_read(struct walk *w, struct window *win, uint64_t offset, size_t len);
+static inline const uint8_t *walk_read(struct walk *w, struct window *win, uint64_t offset,
+                                       size_t len)
+{
+    bool here = offset >= win->offset && offset - win->offset <= win->len &&
+                len <= win->len - (offset - win->offset);
+    return here && !w->error ? win->data + (offset - win->offset) : walk_read_on(w, win, offset);
+}
 /* Takes n units of work; false once w->error is set. */
 bool walk_work(struct walk *w, uint64_t n);
 /* spec_structure_check() by name. */

@@ -98,19 +98,15 @@ static void judge_stored(struct walk *w, uint64_t cluster, uint64_t stored)
 static void check_block(struct walk *w, uint64_t offset, uint64_t first)
 {
     unsigned order = w->info->refcount_order;
-    uint64_t words = w->q.cluster_size / 8, in_word = 64u >> order;
-    for (uint64_t i = 0; i < words && walk_work(w, 1); i++) {
-        const uint8_t *p = walk_read(w, w->inner, offset + 8 * i, 8);
-        if (!p) {
-            return;
-        }
-        if (load_be64(p) == 0) {
-            continue;
-        }
-        for (unsigned k = 0; k < in_word; k++) {
-            uint64_t stored = qcow2_refcount_block_entry_get(p, k, order);
-            if (stored) {
-                judge_stored(w, first + i * in_word + k, stored);
+    const uint64_t words = w->q.cluster_size / 8, in_word = 64u >> order, piece = 512 / 8;
+    for (uint64_t at = 0; at < words && walk_work(w, piece); at += piece) {
+        const uint8_t *p = walk_read(w, w->inner, offset + 8 * at, 8 * piece);
+        for (size_t i = 0; p && (i = words_skip_zero(p, i, piece)) < piece; i++) {
+            for (unsigned k = 0; k < in_word; k++) {
+                uint64_t stored = qcow2_refcount_block_entry_get(p + 8 * i, k, order);
+                if (stored) {
+                    judge_stored(w, first + (at + i) * in_word + k, stored);
+                }
             }
         }
     }

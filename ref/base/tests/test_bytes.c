@@ -80,12 +80,29 @@ static void lists_keep_their_order(void **state)
     assert_true(list_empty(&head));
 }
 
+static void test_skip_zero(void **state)
+{
+    uint8_t raw[8 * 40 + 3] = {0}, *words = raw + 3; /* at any alignment */
+    assert_int_equal(words_skip_zero(words, 0, 0), 0);
+    assert_int_equal(words_skip_zero(words, 0, 40), 40);
+    assert_int_equal(words_skip_zero(words, 7, 8), 8);
+    for (size_t at = 0; at < 40; at++) {
+        words[8 * at + at % 8] = 0x80;
+        for (size_t i = 0; i <= at; i++) {
+            assert_int_equal(words_skip_zero(words, i, 40), at);
+            assert_int_equal(words_skip_zero(words, i, at), at);
+        }
+        words[8 * at + at % 8] = 0;
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loads_and_stores_agree_with_the_bytes),
         cmocka_unit_test(stores_write_the_named_order),
         cmocka_unit_test(lists_keep_their_order),
+        cmocka_unit_test(test_skip_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,9 +63,9 @@ static int l2_flags(struct check *c, uint64_t l2_offset)
         c->res->check_errors++;
         return ret;
     }
-    for (unsigned i = 0; i < s->l2_size; i++) {
+    for (unsigned i = 0; (i = l2_skip_zero(s, c->table, i, s->l2_size)) < s->l2_size; i++) {
         uint64_t entry = l2_get_entry(s, c->table, i), refcount = 1;
-        enum cluster_type t = entry ? qcow2_cluster_type(s, entry) : CLUSTER_UNALLOCATED;
+        enum cluster_type t = qcow2_cluster_type(s, entry);
         if (t != CLUSTER_NORMAL && t != CLUSTER_ZERO_ALLOC) {
             continue;
         }

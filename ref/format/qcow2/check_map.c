@@ -249,11 +249,10 @@ static int one_l2_table(struct check *c, uint64_t l2_offset, bool active)
         c->res->check_errors++;
         return ret;
     }
-    for (unsigned i = 0; i < s->l2_size && ret == 0; i++) {
+    for (unsigned i = 0; ret == 0 && (i = l2_skip_zero(s, c->table, i, s->l2_size)) < s->l2_size;
+         i++) {
         uint64_t entry = l2_get_entry(s, c->table, i), bitmap = l2_get_bitmap(s, c->table, i);
-        if (entry | bitmap) {
-            ret = one_entry(&w, i, entry, bitmap);
-        }
+        ret = one_entry(&w, i, entry, bitmap);
     }
     return ret;
 }
@@ -482,10 +481,10 @@ int check_count_references(struct check *c)
     ret = ret < 0 ? ret
                   : check_count_range(c, s->reftable_offset,
                                       (uint64_t)s->reftable_clusters << s->cluster_bits);
-    for (uint32_t i = 0; i < s->reftable_size && ret == 0; i++) {
-        if (s->reftable[i]) {
-            ret = one_refblock(c, i);
-        }
+    for (size_t i = 0;
+         ret == 0 && (i = words_skip_zero(s->reftable, i, s->reftable_size)) < s->reftable_size;
+         i++) {
+        ret = one_refblock(c, (uint32_t)i);
     }
     return ret;
 }

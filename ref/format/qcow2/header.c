@@ -391,7 +391,7 @@ static int parse_header(struct qcow2 *s, const uint8_t *h, unsigned flags, struc
         return error_set(err, EINVAL, "Invalid backing file offset");
     }
     uint64_t end = backing ? backing : s->cluster_size;
-    uint8_t *area = mem_try_zalloc(s->cluster_size);
+    uint8_t *area = mem_try_alloc(s->cluster_size);
     if (!area) {
         return error_set(err, ENOMEM, "Could not allocate memory for the header");
     }

@@ -145,6 +145,11 @@ static uint64_t count_subclusters(const struct qcow2 *s, const uint8_t *slice, u
     for (; index < s->l2_slice_size && n < max; index++, sc = 0, host += s->cluster_size) {
         uint64_t entry = l2_get_entry(s, slice, index), bitmap = l2_get_bitmap(s, slice, index);
         if (hole && entry == first) {
+            if (entry == 0) { /* to the last of a run of them */
+                unsigned next = l2_skip_zero(s, slice, index, s->l2_slice_size);
+                n += next - 1 - index;
+                index = next - 1;
+            }
             n++;
             continue;
         }

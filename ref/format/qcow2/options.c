@@ -138,6 +138,9 @@ static int parse_overlap(struct value *d, struct qcow2_options *o, struct error 
             mode);
     }
     o->overlap_check = sets[i];
+    if (dict_len(d) == 0) {
+        return 0;
+    }
     for (size_t k = 0; k < ARRAY_SIZE(overlap_switches); k++) {
         bool on = o->overlap_check >> k & 1;
         int ret = opts_get_bool(T, d, overlap_switches[k], &on, err);

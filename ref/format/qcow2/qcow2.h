@@ -315,6 +315,13 @@ static inline uint64_t l2_get_bitmap(const struct qcow2 *s, const uint8_t *slice
 {
     return s->extended_l2 ? load_be64(slice + (size_t)i * 16 + 8) : 0;
 }
+/* First entry from i on, of n, that is not all zeroes; n when all are. */
+static inline unsigned l2_skip_zero(const struct qcow2 *s, const uint8_t *slice, unsigned i,
+                                    uint64_t n)
+{
+    size_t words = s->l2_entry_size / 8;
+    return (unsigned)(words_skip_zero(slice, i * words, n * words) / words);
+}
 static inline void l2_set_entry(const struct qcow2 *s, uint8_t *slice, unsigned i, uint64_t v)
 {
     store_be64(slice + (size_t)i * s->l2_entry_size, v);

@@ -21,6 +21,7 @@ int qcow2_refcount_open(struct qcow2 *s, struct error **err)
     s->freed_lo = UINT64_MAX;
     s->freed_hi = 0;
     s->reftable_size = (uint32_t)(bytes / 8);
+    s->reftable_used = 0;
     if (bytes == 0) {
         return 0;
     }
@@ -33,12 +34,12 @@ int qcow2_refcount_open(struct qcow2 *s, struct error **err)
     if (ret < 0) {
         return error_set_errno(err, -ret, "Could not initialize refcount handling");
     }
-    for (uint32_t i = 0; i < s->reftable_size; i++) {
+    const uint32_t n = s->reftable_size;
+    for (size_t i = 0; (i = words_skip_zero(s->reftable, i, n)) < n; i++) {
         s->reftable[i] = load_be64(&s->reftable[i]);
-    }
-    s->reftable_used = s->reftable_size;
-    while (s->reftable_used && !(s->reftable[s->reftable_used - 1] & REFT_OFFSET_MASK)) {
-        s->reftable_used--;
+        if (s->reftable[i] & REFT_OFFSET_MASK) {
+            s->reftable_used = (uint32_t)i + 1;
+        }
     }
     return 0;
 }
