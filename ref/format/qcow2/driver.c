@@ -221,19 +221,26 @@ static void extend_file(struct qcow2 *s)
     }
 }
 
+/* Asks the disk for nothing where nothing was written. */
+static int settle_cache(struct qcow2 *s, struct qcow2_cache *c)
+{
+    int ret = qcow2_cache_write(c, NULL);
+    return ret < 0 ? ret : node_flush_closing(s->n->file->node);
+}
+
 static int inactivate(struct node *n)
 {
     struct qcow2 *s = qcow2_state(n);
     int result = 0;
     co_lock(s->w, &s->lock);
     if (!s->dead) {
-        int ret = qcow2_cache_flush(s->l2_cache, NULL);
+        int ret = settle_cache(s, s->l2_cache);
         if (ret < 0) {
             result = ret;
             world_report(s->w, REPORT_ERROR, "Failed to flush the L2 table cache: %s",
                          strerror(-ret));
         }
-        ret = qcow2_cache_flush(s->refblock_cache, NULL);
+        ret = settle_cache(s, s->refblock_cache);
         if (ret < 0) {
             result = ret;
             world_report(s->w, REPORT_ERROR, "Failed to flush the refcount block cache: %s",

@@ -307,6 +307,27 @@ static void test_corruption(void **state)
     qt_run(&profile_optimized, 0, corruption, NULL);
 }
 
+/* Whoever only looked asks the disk for nothing; a disk that fails is not heard of at the end. */
+static void looked_at(struct qt *t)
+{
+    qt_create(t, 0, "size=1M");
+    int before = rig_count(&t->r, DISK_OP_FLUSH);
+    struct blk *b = qt_open(t, 0, NULL);
+    rig_check(b, 0, 1 * MiB, 0);
+    blk_unref(b);
+    assert_int_equal(rig_count(&t->r, DISK_OP_FLUSH), before);
+    b = qt_open(t, 0, NULL);
+    assert_int_equal(rig_fill(b, 0, 512, 1), 0);
+    blk_unref(b);
+    assert_true(rig_count(&t->r, DISK_OP_FLUSH) > before);
+}
+
+static void test_looked_at(void **state)
+{
+    qt_run(&profile_reference, 0, looked_at, NULL);
+    qt_run(&profile_optimized, 0, looked_at, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_measure),       cmocka_unit_test(test_corruption),
         cmocka_unit_test(test_feature_names), cmocka_unit_test(test_autoclear),
         cmocka_unit_test(test_denied),        cmocka_unit_test(test_broken_entry),
+        cmocka_unit_test(test_looked_at),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
