@@ -1,7 +1,7 @@
 """Hand-made images as other programs than QEMU lay them out: VDI, VHDX and Parallels disks.
 
-Written from the descriptions alone (notes on VirtualBox's VDI 1.1, [MS-VHDX], Parallels' disk format): sizes, orders and
-states that QEMU's writers never choose.  VHD images: vhd.py.
+Written from the descriptions alone (notes on VirtualBox's VDI 1.1, [MS-VHDX], Parallels' disk format): sizes, orders
+and states that QEMU's writers never choose.  VHD images: vhd.py.
 """
 import struct
 import uuid
@@ -28,7 +28,8 @@ def vdi(disk, order, gone=()):
     ids = b"".join(uuid.UUID(int=i).bytes_le if i else bytes(16) for i in (7, 8, 0, 0))
     head = b"<<< Oracle VM VirtualBox Disk Image >>>\n".ljust(64, b"\0")
     head += struct.pack("<IIIII", 0xbeda107f, 0x10001, 0x190, 1, 0) + b"made by hand".ljust(256, b"\0")
-    head += struct.pack("<IIIIIIIQIIII", 0x400, 0x2000, 10, 16, 63, SECTOR, 0, len(disk), MIB, 0, len(blocks), len(order))
+    head += struct.pack("<IIIIIIIQIIII", 0x400, 0x2000, 10, 16, 63, SECTOR, 0, len(disk), MIB, 0, len(blocks),
+                        len(order))
     head += ids + struct.pack("<IIII", 10, 16, 63, SECTOR)
     table = struct.pack("<%dI" % len(entries), *entries)
     return head.ljust(0x400, b"\0") + table.ljust(0x2000 - 0x400, b"\0") + b"".join(blocks[b] for b in order)
@@ -110,8 +111,8 @@ def vhdx(disk, states, order, sector=512, parent=None):
 def parallels(disk, cluster, order, extended):
     """Both magics: entries count sectors in old disks, clusters in extended ones; order as for vdi()."""
     blocks = pieces(disk, cluster)
-    start = -(-(64 + 4 * len(blocks)) // cluster) * cluster if extended else -(-(64 + 4 * len(blocks)) // SECTOR) * SECTOR
     unit = cluster if extended else SECTOR
+    start = -(-(64 + 4 * len(blocks)) // unit) * unit
     bat = [0] * len(blocks)
     for place, block in enumerate(order):
         bat[block] = (start + place * cluster) // unit

@@ -2,7 +2,7 @@
  * vhdx: Hyper-V's virtual hard disks, version 2 ([MS-VHDX]): the driver's table, opening, closing.
  *
  * Models: both headers, region tables, metadata, dynamic and fixed files, replay of the log, BAT
- * changes by way of it.  Leaves out: differencing files (refused), resizing, trimming blocks.
+ * changes by way of it.  Leaves out: differencing files (refused); resizing and trimming, as QEMU.
  */
 #include "ref/format/vhdx/vhdx.h"
 
