@@ -145,6 +145,14 @@ def test_backing_file(lab):
     lab.images.clear()
 
 
+def test_first_of_several_mistakes(lab):
+    """The backing file is the last that is refused."""
+    lab.create(QCOW2, "t.img", "1M")
+    for wrong in ("data_file=x", "data_file_raw=on", "refcount_bits=3", "encrypt.state=active", "lazy_refcounts=x"):
+        for opts in (wrong + ",backing_file=b.img", "backing_file=b.img," + wrong):
+            lab.img("amend", "-o", opts, "t.img", status=1)
+
+
 @pytest.mark.parametrize("variant", [DATA, DATA_RAW], ids=str)
 def test_data_file(lab, variant):
     lab.create(variant, "t.img", "1M")

@@ -92,6 +92,24 @@ def test_middle_of_a_chain(lab):
     assert lab.bytes("3.img") == before
 
 
+@pytest.mark.parametrize("sizes", [("1M", "1M", "2M"), ("1M", "2M", "2M"), ("1M", "512k", "2M"), ("512k", "1M", "1536k")],
+                         ids=lambda s: "-".join(s))
+@pytest.mark.parametrize("below", [False, True], ids=["alone", "backing"])
+def test_growing_base(lab, sizes, below):
+    """What the base lacked before it grew reads as zeroes, even above a longer backing file; maps are equal, too."""
+    if below:
+        lab.create(QCOW2, "bb.img", "4M")
+        lab.io("bb.img", "write -P 9 0 4M")
+    lab.create(QCOW2, "0.img", sizes[0], backing="bb.img" if below else None)
+    lab.create(QCOW2, "1.img", sizes[1], backing="0.img")
+    lab.create(QCOW2, "2.img", sizes[2], backing="1.img")
+    lab.io("1.img", "write -P 1 64k 64k", "write -z 192k 64k")
+    lab.io("2.img", "write -P 2 128k 64k", "write -P 3 1200k 64k")
+    before = lab.bytes("2.img")
+    lab.img("commit", "-b", "0.img", "2.img")
+    assert lab.bytes("0.img") == before
+
+
 def test_snapshots_in_the_overlay(lab):
     """An overlay with snapshots keeps them."""
     chain(lab)

@@ -1,4 +1,6 @@
 """convert: every option, between all formats; what comes out is the same disk, and as sparse."""
+import os
+
 import pytest
 
 from iotests.blkimg import (ALL, BASIC, EVERY, EXT, QCOW2, QCOW2_SETS, RAW, SMALL, V2, ZSTD, able)
@@ -390,6 +392,31 @@ def test_bitmaps_flags(lab):
     lab.img("convert", "--bitmaps", "-O", "raw", "s.img", "t.img", status=1)
     lab.img("convert", "--bitmaps", "-O", "qcow2", "s.img", "t.img", status=1)
     lab.img("convert", "--skip-broken-bitmaps", "-O", "qcow2", "s.img", "t.img", status=1)
+
+
+def test_bitmaps_that_are_not_there(lab):
+    disk(lab)
+    lab.img("convert", "--bitmaps", "-f", "qcow2", "-O", "qcow2", "s.img", "t.img")
+    lab.watch("t.img", "qcow2")
+    lab.img("convert", "--bitmaps", "--skip-broken-bitmaps", "-n", "-O", "qcow2", "s.img", "t.img")
+    lab.img("convert", "--bitmaps", "-n", "-O", "qcow2", "s.img", "none.img", status=1)
+    for action in ("--remove", "--clear", "--enable", "--disable", "--merge=x"):
+        lab.img("bitmap", action, "s.img", "b0", status=1)
+
+
+def test_bitmaps_that_are(lab, both):
+    """Refused before anything is made or changed: QEMU still finds its bitmap afterwards."""
+    theirs = lab.subjects[1]
+    lab.one(theirs, "img", "create", "-q", "-f", "qcow2", "a.img", "1M")
+    lab.one(theirs, "img", "bitmap", "--add", "a.img", "b0")
+    lab.share("a.img", giver=1)
+    for args in (["convert", "--bitmaps", "-O", "qcow2", "a.img", "t.img"], ["bitmap", "--remove", "a.img", "b0"],
+                 ["bitmap", "--add", "a.img", "b1"]):
+        done = lab.one(lab.subjects[0], "img", *args)
+        assert done.status == 1 and "not supported" in done.err, done
+    assert not os.path.exists(lab.path(lab.subjects[0], "t.img"))
+    lab.share("a.img")
+    assert "flags:\n                [0]: auto\n            name: b0" in lab.one(theirs, "img", "info", "a.img").out
 
 
 def test_zstd_source(lab):

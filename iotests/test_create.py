@@ -92,7 +92,8 @@ def test_qcow2_option_values(lab, options):
 
 
 @pytest.mark.parametrize("options", [
-    "preallocation=metadata", "preallocation=x", "nocow=off", "extent_size_hint=x",
+    "preallocation=metadata", "preallocation=x", "nocow=off", "extent_size_hint=x", "extent_size_hint=1M",
+    "extent_size_hint=0", "extent_size_hint=1000", "extent_size_hint=8G", "nocow=on,extent_size_hint=64k",
     "size=1M", "cluster_size=512", "unknown=1", "backing_file=b.img",
 ])
 def test_raw_option_values(lab, options):

@@ -72,7 +72,8 @@ def test_map_of_a_chain(lab):
 def test_check_forms(lab, variant):
     some_data(lab, variant)
     lab.img("check", "t.img", look=False, filters=["offset"])
-    assert lab.img("check", "-f", "qcow2", "-q", "t.img", look=False).out == ""
+    for more in ([], ["--output=json"], ["--output=json", "-r", "all"]):
+        assert lab.img("check", "-f", "qcow2", "-q", *more, "t.img", look=False).out == ""
     done = lab.img("check", "--output=json", "t.img", look=False, filters=["offset"])
     assert done.json()["check-errors"] == 0 and "leaks" not in done.json()
     lab.img("check", "-r", "leaks", "t.img", filters=["offset"])

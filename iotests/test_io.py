@@ -1,4 +1,6 @@
 """qemu-io: every command with its flags, on every kind of image; sizes, patterns and refusals."""
+import os
+
 import pytest
 
 from iotests.blkimg import ALL, BASIC, QCOW2, QCOW2_SETS, RAW
@@ -183,6 +185,15 @@ def test_truncate(lab, variant):
         if done.status:
             break
     lab.io("t.img", "read -P 1 0 512k")
+
+
+def test_truncate_to_any_size(lab):
+    """A raw file gets exactly the size that was said, also when it was empty."""
+    for first in ("0", "1000", "64k"):
+        for size in ("100", "1000", "3001", "5001", "100001"):
+            lab.create(RAW, "t.img", "1M", look=False)
+            lab.io("t.img", "truncate " + first, "truncate " + size, "length")
+            assert len({os.stat(os.path.join(d, "t.img")).st_size for d in lab.dirs()}) == 1, (first, size)
 
 
 def test_alloc_and_map(lab):

@@ -89,6 +89,20 @@ BAD_IO = ["read", "read 0", "read x 512", "read 0 x", "read -P", "read -P 999 0 
           "aio_write", "aio_write -u 0 512", "nonsense", "help nonsense", "map 1"]
 
 
+# -p where nothing comes of it: what was printed of the progress before, and the end of its line.
+PROGRESS = [
+    "amend -o nope=1 t.qcow2", "amend t.qcow2", "amend -o size=1M", "amend -o size=2M -t nope t.qcow2", "amend -f qcow2 -o help",
+    "amend -f nope -o help", "amend -q -o nope=1 t.qcow2", "amend -o size=1M t.qcow2 x", "amend -Z t.qcow2",
+    "amend -o size=2M t.qcow2", "convert none x", "convert -q none x", "convert -T nope t.qcow2 x", "convert -t nope t.qcow2 x",
+    "convert -S 3 t.qcow2 x", "convert -n -o size=1M t.qcow2 x", "convert t.qcow2", "convert -c -C t.qcow2 x",
+    "convert -n --target-is-zero -B x t.qcow2 x", "convert -n t.qcow2 none", "convert -l none t.qcow2 x", "convert t.qcow2 x",
+    "commit t.qcow2", "commit -b none t.qcow2", "commit none", "commit -t nope t.qcow2", "compare t.qcow2 none",
+    "compare none t.qcow2", "compare t.qcow2", "compare -T nope t.qcow2 t.raw", "compare -q t.qcow2 none",
+    "compare t.qcow2 t.raw", "rebase -b none t.qcow2", "rebase -b none none", "rebase -F nope -b none t.qcow2",
+    "rebase -t nope -b none t.qcow2", "rebase -u -b none t.qcow2", "rebase -u -b none -F qcow2 t.qcow2", "rebase t.qcow2",
+]
+
+
 @pytest.fixture
 def made(lab):
     lab.img("create", "-q", "-f", "qcow2", "t.qcow2", "1M", look=False)
@@ -101,6 +115,12 @@ def test_qemu_img_refuses_as_qemu_does(made, args):
     """On all subjects: same status, same words."""
     done = made.img(*args, status=None, filters=["usage"])
     assert (done.status != 0) == (" ".join(args) not in HELPS)
+
+
+@pytest.mark.parametrize("line", PROGRESS)
+def test_progress_of_what_fails(made, line):
+    command, *args = line.split()
+    made.img(command, "-p", *args, status=None, filters=["usage"])
 
 
 @pytest.mark.parametrize("command", BAD_IO)

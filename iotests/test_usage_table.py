@@ -5,6 +5,7 @@ What both programs say and their exit status must be the same; no expectation st
 need QEMU.  Usage texts themselves are left out: each program has its own.
 """
 import concurrent.futures
+import itertools
 import os
 import shutil
 
@@ -51,9 +52,11 @@ SHORTENED = ["--form=qcow2", "--im", "--obj=secret,id=x,data=y", "--out=json", "
 
 # (command, arguments after it): what the two do differently on purpose, and why.
 KNOWN = {}
-for action in ("--add", "--add --add", "--remove --remove", "--clear --clear", "--enable --enable",
-               "--disable --disable", "--merge=x", "--merge=", "--merge=s --merge=s", "--merge=s --merge=x"):
+for action in ("--add", "--add --add", "--add --remove", "--add --clear", "--add --enable", "--add --disable",
+               "-f qcow2 --add", "-g 64k --add", "--granularity=64k --add", "--object=secret,id=x,data=y --add"):
     KNOWN["img", "bitmap %s t.img b0" % action] = "persistent bitmaps are refused"
+for share in ("-U", "--force-share"):
+    KNOWN["img", "snapshot %s --image-opts t.img" % share] = "two mistakes at once: QEMU names the other one"
 KNOWN["io", "sleep 99999999999999999999"] = "wraps to no time at all in QEMU"
 
 
@@ -90,6 +93,15 @@ def cases(command):
         yield "duplicate", [command, option, option, *operands]
         if option.startswith("--"):
             yield "bad", [command, option + "=x", *operands]
+
+
+def pairs(command):
+    """Every two options of one subcommand, with good values."""
+    valued, plain, operands = COMMANDS[command]
+    first = ["-c", "10"] if command == "bench" else []
+    options = [joined(o, VALUES.get(o, "1")) for o in valued.split()] + [[o] for o in plain.split()]
+    for a, b in itertools.combinations(options, 2):
+        yield "conflicting", [command, *first, *a, *b, *operands]
 
 
 class Bench:
@@ -150,6 +162,11 @@ def test_standard_options(lab, both):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_wrong_usage(lab, both, command):
     judge(lab, "img", cases(command))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_two_options(lab, both, command):
+    judge(lab, "img", pairs(command))
 
 
 # ---- qemu-io ----

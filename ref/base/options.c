@@ -267,6 +267,18 @@ int opts_validate_text(const struct opt_desc *table, const char *text, struct er
     return ret;
 }
 
+int opts_check_types(const struct opt_desc *table, const struct value *d, struct error **err)
+{
+    int ret = 0;
+
+    for (; table->name && ret == 0; table++) {
+        char *s = text_of(dict_get(d, table->name));
+        ret = s ? check_value(table, table->name, s, err) : 0;
+        mem_free(s);
+    }
+    return ret;
+}
+
 /* The text given for a name, or the table's default, or NULL; to be freed. */
 static char *lookup(const struct opt_desc *t, const struct value *d, const char *name)
 {

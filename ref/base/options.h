@@ -63,6 +63,9 @@ char *opts_next_value(const char **text);
 int opts_validate(const struct opt_desc *table, const struct value *d, struct error **err);
 /* The same for the text of `-o`: the first offence in the order of the text is the one reported. */
 int opts_validate_text(const struct opt_desc *table, const char *text, struct error **err);
+/* Values of the table's names against their types, in the order of the table; other keys are not
+ * looked at.  Drivers call it before they ask what the values mean. */
+int opts_check_types(const struct opt_desc *table, const struct value *d, struct error **err);
 /*
  * The entry of a name; an OPT_DICT entry "x" also answers for every "x.*".  NULL when there is
  * none.

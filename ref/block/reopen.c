@@ -139,13 +139,18 @@ static int apply_generic(struct item *i, struct error **err)
     struct node *n = i->r.node;
     struct generic g = {base_flags(i), i->keep_old ? n->detect_zeroes : DETECT_ZEROES_OFF};
     /* Cannot change: stays, to be compared with what it was. */
+    int r = opts_check_types(node_generic_options, i->r.options, err);
     struct value *force_share = dict_take(i->r.options, "force-share");
-    int r = take_generic_options(i->r.options, &g, err);
+    r = r < 0 ? r : take_generic_options(i->r.options, &g, err);
     if (force_share) {
         dict_put(i->r.options, "force-share", force_share);
     }
     if (r < 0) {
         return r;
+    }
+    if ((n->open_flags & OPEN_COPY_ON_READ) && !(g.flags & OPEN_RDWR)) {
+        return error_set(err, EINVAL, "Can't set node '%s' to r/o with copy-on-read enabled",
+                         n->node_name);
     }
     i->r.flags = g.flags;
     i->r.detect_zeroes = g.detect_zeroes;

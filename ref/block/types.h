@@ -35,6 +35,7 @@ struct image_info {
     int64_t vm_state_offset;
     bool is_dirty;
     bool needs_compressed_writes;
+    unsigned bitmaps; /* persistent dirty bitmaps that the file has */
 };
 
 struct snapshot_info {

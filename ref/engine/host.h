@@ -30,6 +30,9 @@ int host_fallocate(struct world *w, int fd, int mode, int64_t offset, int64_t by
 int host_fstat(struct world *w, int fd, struct stat *st);
 ssize_t host_copy_range(struct world *w, int in, int64_t in_off, int out, int64_t out_off,
                         size_t bytes);
+/* At most n requests are handed to the kernel at once (io_uring gathers them); 0: no limit.  The
+ * smallest limit of a world counts. */
+void host_limit_batch(struct world *w, uint64_t n);
 /* Any other blocking call: fn runs on a worker (or at once, IO_SYNC); it must not touch the world.
  */
 int host_call(struct world *w, int (*fn)(void *arg), void *arg);

@@ -42,6 +42,13 @@ void uring_flush(struct world *w)
     }
 }
 
+void host_limit_batch(struct world *w, uint64_t n)
+{
+    if (n && (!w->batch || n < w->batch)) {
+        w->batch = n;
+    }
+}
+
 static void prepare(struct io_uring_sqe *sqe, struct host_op *op)
 {
     uint64_t at = (uint64_t)op->offset + op->done;
@@ -74,6 +81,9 @@ static bool queue(struct world *w, struct host_op *op)
     prepare(sqe, op);
     w->uring->queued++;
     w->uring->inflight++;
+    if (w->batch && w->uring->queued >= w->batch) {
+        uring_flush(w);
+    }
     return true;
 }
 

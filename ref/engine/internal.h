@@ -103,6 +103,7 @@ struct world {
     struct event_queue *events; /* recording or replaying, else NULL */
     struct aio_threads *threads;
     struct aio_uring *uring;
+    uint64_t batch;    /* host_limit_batch(); 0: no limit */
     struct list polls; /* waits of host_poll(), oldest first */
     unsigned npolls;
     struct pollfd *pollfds; /* scratch of wait.c */

@@ -210,7 +210,10 @@ static int open_steps(struct node *n, const struct value *mine, struct value *op
                       struct error **err)
 {
     struct blkdebug_state *s = n->state;
-    int ret = load_rules(n, dict_get_str(mine, "config"), opts, err);
+    int ret = opts_check_types(blkdebug_options, mine, err);
+    if (ret == 0) {
+        ret = load_rules(n, dict_get_str(mine, "config"), opts, err);
+    }
     if (ret == 0) {
         ret = take_perms(opts, "take-child-perms", &s->take, err);
     }

@@ -80,11 +80,6 @@ static int blkverify_open(struct node *n, struct value *opts, unsigned flags, st
     return ret;
 }
 
-static int blkverify_reopen_prepare(struct reopen *r, struct error **err)
-{
-    return 0;
-}
-
 /* What QEMU ends with: message, then exit status 1. */
 static int disagree(struct node *n, const struct request *r, const char *what)
 {
@@ -193,7 +188,6 @@ const struct block_driver driver_blkverify = {
     .open_options = blkverify_options,
     .parse_filename = blkverify_parse_filename,
     .open = blkverify_open,
-    .reopen_prepare = blkverify_reopen_prepare,
     .read = blkverify_read,
     .write = blkverify_write,
     .flush = blkverify_flush,

@@ -124,7 +124,7 @@ static int prepare_copy(struct commit *c, struct error **err)
     }
     c->source.bytes = top;
     c->copy.total = top;
-    c->copy.backing_bytes = base;
+    c->copy.backing_bytes = top; /* zeroes behind the end of the old base are written as such */
     c->copy.target = c->target;
     return base < top ? blk_truncate(c->target, top, false, PREALLOC_OFF, 0, err) : 0;
 }

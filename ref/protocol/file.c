@@ -31,6 +31,9 @@ static const struct opt_desc file_options[] = {
      .type = OPT_ENUM,
      .values = aio_names,
      .help = "host AIO implementation (threads, native, io_uring)"},
+    {.name = "aio-max-batch",
+     .type = OPT_NUMBER,
+     .help = "AIO max batch size (0 = auto handled by AIO backend, default: 0)"},
     {.name = "locking",
      .type = OPT_ENUM,
      .values = locking_names,
@@ -127,9 +130,13 @@ static int take_options(struct node *n, const struct value *o, unsigned flags, b
     struct file_state *s = n->state;
     int aio = flags & OPEN_NATIVE_AIO ? 1 : flags & OPEN_IO_URING ? 2 : 0, locking = 0;
     bool check_dropped = false;
+    uint64_t batch = 0;
     const char *pr = dict_get_str(o, "pr-manager");
 
-    int ret = take_word(o, "aio", aio_names, &aio, err);
+    int ret = opts_get_number(file_options, o, "aio-max-batch", &batch, err);
+    if (ret == 0) {
+        ret = take_word(o, "aio", aio_names, &aio, err);
+    }
     if (ret == 0) {
         ret = take_word(o, "locking", locking_names, &locking, err);
     }
@@ -148,6 +155,7 @@ static int take_options(struct node *n, const struct value *o, unsigned flags, b
     if (check_dropped) {
         return error_set(err, ENOTSUP, "x-check-cache-dropped=on is not supported");
     }
+    host_limit_batch(n->w, batch);
     *native_aio = aio == 1;
     *lock = locking != 2;
     return 0;

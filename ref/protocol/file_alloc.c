@@ -106,7 +106,7 @@ static int write_zero_buffers(struct world *w, int fd, int64_t from, int64_t to)
  */
 static void allocate_first_block(struct world *w, int fd, int64_t size)
 {
-    write_zero_buffers(w, fd, 0, MIN(ROUND_UP(size, 512), FIRST_BLOCK));
+    write_zero_buffers(w, fd, 0, size < FIRST_BLOCK ? 512 : FIRST_BLOCK);
 }
 
 static int resize_full(struct world *w, int fd, int64_t old, int64_t size, struct error **err)

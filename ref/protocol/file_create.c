@@ -31,7 +31,7 @@ const struct opt_desc file_create_options[] = {
 struct create_options {
     int64_t size;
     enum prealloc prealloc;
-    bool nocow;
+    bool nocow, extent_given;
     uint64_t extent_size;
 };
 
@@ -57,6 +57,7 @@ static int parse_create_options(const struct value *opts, struct create_options 
     const char *prealloc = opts_get_str(t, opts, "preallocation");
     o->nocow = false;
     o->extent_size = DEFAULT_EXTENT;
+    o->extent_given = dict_has(opts, "extent_size_hint");
     int ret = opts_get_size(t, opts, "size", &size, err);
     if (ret == 0) {
         ret = opts_get_bool(t, opts, "nocow", &o->nocow, err);
@@ -85,22 +86,22 @@ struct attr_call {
     const struct create_options *o;
 };
 
-/* Best effort: most file systems have neither attribute. */
+/* Best effort: most file systems have neither attribute.  -errno when the hint was not taken. */
 static int set_attributes(void *arg)
 {
     const struct attr_call *c = arg;
     struct fsxattr fsx;
-    int attr;
+    int attr, ret = 0;
     if (c->o->extent_size && ioctl(c->fd, FS_IOC_FSGETXATTR, &fsx) == 0) {
         fsx.fsx_xflags |= FS_XFLAG_EXTSIZE;
         fsx.fsx_extsize = (uint32_t)c->o->extent_size;
-        ioctl(c->fd, FS_IOC_FSSETXATTR, &fsx);
+        ret = ioctl(c->fd, FS_IOC_FSSETXATTR, &fsx) == 0 ? 0 : -errno;
     }
     if (c->o->nocow && ioctl(c->fd, FS_IOC_GETFLAGS, &attr) == 0) {
         attr |= FS_NOCOW_FL;
         ioctl(c->fd, FS_IOC_SETFLAGS, &attr);
     }
-    return 0;
+    return ret;
 }
 
 static int fill_file(struct world *w, int fd, const char *filename, const struct create_options *o,
@@ -123,7 +124,10 @@ static int fill_file(struct world *w, int fd, const char *filename, const struct
     if (ret < 0) {
         return ret;
     }
-    host_call(w, set_attributes, &attrs);
+    ret = host_call(w, set_attributes, &attrs);
+    if (ret < 0 && o->extent_given) {
+        world_warn(w, "Failed to set extent size hint: %s", strerror(-ret));
+    }
     return file_resize(w, fd, o->size, o->prealloc, err);
 }
 

@@ -120,7 +120,6 @@ static int parse(const struct qcow2 *s, const struct value *d, struct wanted *w,
                          .lazy = s->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS};
     int ret = compat ? parse_version(compat, &w->version, err) : 0;
     ret = ret < 0 ? ret : opts_get_size(T, d, "size", &w->size, err);
-    ret = ret < 0 ? ret : refuse_backing(s, d, err);
     for (const struct opt_desc *t = T; t->name; t++) {
         w->encrypt = w->encrypt || (strncmp(t->name, "encrypt.", 8) == 0 && dict_has(d, t->name));
     }
@@ -136,7 +135,8 @@ static int parse(const struct qcow2 *s, const struct value *d, struct wanted *w,
         ret = error_set(err, EINVAL,
                         "Refcount width must be a power of two and may not exceed 64 bits");
     }
-    return ret < 0 ? ret : parse_data_file(s, d, w, err);
+    ret = ret < 0 ? ret : parse_data_file(s, d, w, err);
+    return ret < 0 ? ret : refuse_backing(s, d, err);
 }
 
 static int write_header(struct qcow2 *s, struct error **err)

@@ -276,7 +276,8 @@ static int parse_switches(const struct qcow2 *s, struct value *d, unsigned flags
 int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags,
                         struct qcow2_options *o, struct error **err)
 {
-    int ret = parse_switches(s, d, flags, o, err);
+    int ret = opts_check_types(T, d, err);
+    ret = ret < 0 ? ret : parse_switches(s, d, flags, o, err);
     ret = ret < 0 ? ret : parse_caches(s, d, o, err);
     ret = ret < 0 ? ret : parse_overlap(d, o, err);
     o->secret = NULL;

@@ -94,6 +94,7 @@ int qcow2_info(struct node *n, struct image_info *out)
     out->vm_state_offset =
         (int64_t)((uint64_t)s->l1_vm_state_index << (s->l2_bits + s->cluster_bits));
     out->is_dirty = s->incompatible & QCOW2_INCOMPAT_DIRTY;
+    out->bitmaps = s->nb_bitmaps;
     return 0;
 }
 

@@ -346,7 +346,6 @@ void img_progress_start(struct img_progress *p, struct tool *t, bool enabled, fl
     if (!enabled) {
         host_on_signal(t->w, SIGUSR1, report_progress, p);
     }
-    img_progress(p, 0);
 }
 
 void img_progress(struct img_progress *p, float percent)

@@ -127,7 +127,8 @@ bool img_add_options(struct tool *t, char **options, const char *arg);
 
 /*
  * -p: "    (12.34/100%)\r" lines, each at least min_step further than the last one; without it
- * SIGUSR1 prints one to stderr.  Percent 0 to 100.
+ * SIGUSR1 prints one to stderr.  Percent 0 to 100.  Nothing is printed before the first
+ * img_progress(); the end is a new line, also of a command that has failed.
  */
 struct img_progress {
     struct tool *t;
@@ -137,8 +138,8 @@ struct img_progress {
 void img_progress_start(struct img_progress *p, struct tool *t, bool enabled, float min_step);
 void img_progress(struct img_progress *p, float percent);
 void img_progress_end(struct img_progress *p);
-/* Runs j, which is CREATED, to its end; 0 or -errno with err. */
-int img_run_job(struct tool *t, struct job *j, bool show_progress, struct error **err);
+/* Runs j, which is CREATED, to its end and lets p follow it; 0 or -errno with err. */
+int img_run_job(struct job *j, struct img_progress *p, struct error **err);
 
 int img_amend(struct tool *t, int argc, char **argv);
 int img_bench(struct tool *t, int argc, char **argv);

@@ -70,7 +70,8 @@ static int help_for_format(struct tool *t, const char *fmt)
     return print_help(t, drv);
 }
 
-static int amend(struct tool *t, struct amend_request *r, struct node *n)
+static int amend(struct tool *t, struct amend_request *r, struct node *n,
+                 struct img_progress *progress)
 {
     const struct block_driver *drv = n->drv;
     struct error *err = NULL;
@@ -93,44 +94,50 @@ static int amend(struct tool *t, struct amend_request *r, struct node *n)
     }
     img_warn_hex_options(t, drv->amend_options, r->options, 1);
     struct value *opts = opts_parse(r->options, NULL, &err);
+    img_progress(progress, 0);
     struct job *j = amend_job_flat(NULL, n, opts, r->force, &err);
-    int ret = j ? img_run_job(t, j, r->o.progress, &err) : -EINVAL;
+    int ret = j ? img_run_job(j, progress, &err) : -EINVAL;
     if (ret < 0) {
         tool_report(t, err);
     }
     return ret < 0;
 }
 
+/* With the options parsed; exit status. */
+static int open_and_amend(struct tool *t, struct amend_request *r, struct img_progress *progress)
+{
+    if (r->o.fmt && opts_has_help(r->options)) {
+        return help_for_format(t, r->o.fmt);
+    }
+    if (!r->filename) {
+        tool_error(t, "Expecting one image file name"); /* no hint, as QEMU */
+        return 1;
+    }
+    if (!img_parse_cache(r->o.cache, &r->flags, &r->writethrough)) {
+        tool_error(t, "Invalid cache option: %s", r->o.cache);
+        return 1;
+    }
+    struct blk *b = img_open(t, r->o.image_opts, r->filename, r->o.fmt, r->flags, r->writethrough,
+                             r->o.quiet, false);
+    if (!b) {
+        return 1;
+    }
+    int status = amend(t, r, blk_node(b), progress);
+    blk_unref(b);
+    return status;
+}
+
 int img_amend(struct tool *t, int argc, char **argv)
 {
     struct amend_request r = {.o.cache = "writeback", .flags = OPEN_RDWR | OPEN_RESIZE};
+    struct img_progress progress;
     int ended = parse(t, &r, argc, argv), status = ended - 1;
-    if (ended) {
-        goto out;
+    if (!ended) {
+        r.filename = optind == argc - 1 ? argv[optind] : NULL;
+        img_progress_start(&progress, t, r.o.progress && !r.o.quiet, 1);
+        status = open_and_amend(t, &r, &progress);
+        img_progress_end(&progress);
     }
-    r.o.progress = r.o.progress && !r.o.quiet;
-    r.filename = optind == argc - 1 ? argv[optind] : NULL;
-    status = 1;
-    if (r.o.fmt && opts_has_help(r.options)) {
-        status = help_for_format(t, r.o.fmt);
-        goto out;
-    }
-    if (!r.filename) {
-        tool_error(t, "Expecting one image file name"); /* no hint, as QEMU */
-        goto out;
-    }
-    if (!img_parse_cache(r.o.cache, &r.flags, &r.writethrough)) {
-        tool_error(t, "Invalid cache option: %s", r.o.cache);
-        goto out;
-    }
-    struct blk *b =
-        img_open(t, r.o.image_opts, r.filename, r.o.fmt, r.flags, r.writethrough, r.o.quiet, false);
-    if (!b) {
-        goto out;
-    }
-    status = amend(t, &r, blk_node(b));
-    blk_unref(b);
-out:
     mem_free(r.options);
     return status;
 }

@@ -1,12 +1,14 @@
 /*
  * qemu-img bitmap: actions on persistent dirty bitmaps, in the order of the command line.
  *
- * Leaves out: the bitmaps; every action is refused with the message for images that cannot store
- * them.
+ * Leaves out: the bitmaps.  Where there are none, every action but `add` fails on the one it names,
+ * as it must; all else is refused with the message for images that cannot store them, and the image
+ * is not written to (a writer that does not know bitmaps would make them inconsistent).
  */
 #include <errno.h>
 
 #include "ref/base/mem.h"
+#include "ref/block/image_info.h"
 #include "ref/tools/img/img.h"
 
 enum bitmap_action {
@@ -122,6 +124,21 @@ static int parse(struct tool *t, struct bitmap_request *r, int argc, char **argv
     return 0;
 }
 
+static void refuse(struct tool *t, const struct bitmap_request *r, struct node *n)
+{
+    struct image_info info;
+    enum bitmap_action first = r->actions[0].action;
+    if (first != ACTION_ADD && (node_info(n, &info) < 0 || !info.bitmaps)) {
+        tool_error(t, "Operation %s on bitmap %s failed: Dirty bitmap '%s' not found",
+                   action_names[first], r->bitmap, r->bitmap);
+        return;
+    }
+    tool_error(t,
+               "Operation %s on bitmap %s failed: Can't store persistent bitmaps to %s: "
+               "Operation not supported",
+               action_names[first], r->bitmap, n->node_name);
+}
+
 int img_bitmap(struct tool *t, int argc, char **argv)
 {
     struct bitmap_request r = {.count = 0};
@@ -129,8 +146,7 @@ int img_bitmap(struct tool *t, int argc, char **argv)
     if (ended) {
         return ended - 1;
     }
-    struct blk *b =
-                   img_open(t, r.o.image_opts, r.filename, r.o.fmt, OPEN_RDWR, false, false, false),
+    struct blk *b = img_open(t, r.o.image_opts, r.filename, r.o.fmt, 0, false, false, false),
                *source = b;
     if (!b) {
         return 1;
@@ -139,10 +155,7 @@ int img_bitmap(struct tool *t, int argc, char **argv)
         source = img_open(t, false, r.source_file, r.source_fmt, 0, false, false, false);
     }
     if (source) {
-        tool_error(t,
-                   "Operation %s on bitmap %s failed: Can't store persistent bitmaps to %s: "
-                   "Operation not supported",
-                   action_names[r.actions[0].action], r.bitmap, blk_node(b)->node_name);
+        refuse(t, &r, blk_node(b));
     }
     if (source && source != b) {
         blk_unref(source);

@@ -192,9 +192,9 @@ int img_check(struct tool *t, int argc, char **argv)
     if (ret == -ENOTSUP) {
         status = 63;
     } else {
-        if (r.o.output == OUTPUT_JSON) {
+        if (r.o.output == OUTPUT_JSON && !r.o.quiet) {
             print_json(&r, blk_node(b)->drv->name, &res);
-        } else if (ret == 0) {
+        } else if (r.o.output == OUTPUT_HUMAN && ret == 0) {
             print_human(r.o.quiet, &res);
         }
         if (ret < 0 || res.check_errors) {

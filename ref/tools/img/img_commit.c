@@ -15,6 +15,7 @@ struct commit_request {
     int64_t rate;
     unsigned flags;
     bool drop, writethrough;
+    struct img_progress progress;
 };
 
 static bool take_option(struct tool *t, void *request, int c)
@@ -52,13 +53,13 @@ static int parse(struct tool *t, struct commit_request *r, int argc, char **argv
     return 0;
 }
 
-static int run(struct tool *t, const struct commit_request *r, struct node *top, struct node *base)
+static int run(struct tool *t, struct commit_request *r, struct node *top, struct node *base)
 {
     struct error *err = NULL;
     struct commit c;
     struct commit_options o = {.speed = r->rate, .after = r->drop ? COMMIT_KEEP : COMMIT_EMPTY};
     struct job *j = commit_job_new(&c, NULL, top, base, &o, &err);
-    int ret = j ? img_run_job(t, j, r->o.progress && !r->o.quiet, &err) : -EPERM;
+    int ret = j ? img_run_job(j, &r->progress, &err) : -EPERM;
     if (j && ret < 0 && !c.copied) {
         error_clear(&err);
         error_set(&err, -ret, "Block job failed: %s", strerror(-ret));
@@ -67,36 +68,25 @@ static int run(struct tool *t, const struct commit_request *r, struct node *top,
         tool_report(t, err);
         return 1;
     }
-    img_print(r->o.quiet, "Image committed.\n");
     return 0;
 }
 
-/* The progress is announced before it is known whether there is anything to do. */
-static int refuse(struct tool *t, const struct commit_request *r)
-{
-    struct img_progress none;
-    if (r->o.progress && !r->o.quiet) {
-        img_progress_start(&none, t, true, 1);
-        img_progress_end(&none);
-    }
-    return 1;
-}
-
-static int commit(struct tool *t, const struct commit_request *r, struct blk *b)
+static int commit(struct tool *t, struct commit_request *r, struct blk *b)
 {
     struct node *top = node_skip_filters(blk_node(b)), *base;
+    img_progress(&r->progress, 0);
     if (r->base) {
         base = graph_find_backing_image(top, r->base);
         if (!base) {
             tool_error(t, "Did not find '%s' in the backing chain of '%s'", r->base, r->filename);
-            return refuse(t, r);
+            return 1;
         }
         base = commit_target(graph_find_overlay(top, base));
     } else {
         base = commit_target(top);
         if (!base) {
             tool_error(t, "Image does not have a backing file");
-            return refuse(t, r);
+            return 1;
         }
     }
     return run(t, r, top, base);
@@ -118,7 +108,12 @@ int img_commit(struct tool *t, int argc, char **argv)
     if (!b) {
         return 1;
     }
+    img_progress_start(&r.progress, t, r.o.progress && !r.o.quiet, 1);
     int status = commit(t, &r, b);
+    img_progress_end(&r.progress);
+    if (status == 0) {
+        img_print(r.o.quiet, "Image committed.\n");
+    }
     blk_unref(b);
     return status;
 }

@@ -49,10 +49,6 @@ static int parse(struct tool *t, struct compare_request *r, int argc, char **arg
     r->formats[0] = r->o.fmt;
     r->names[0] = argv[optind];
     r->names[1] = argv[optind + 1];
-    if (!img_parse_cache(r->o.source_cache, &r->flags, &r->writethrough)) {
-        tool_error(t, "Invalid source cache option: %s", r->o.source_cache);
-        return 3;
-    }
     return 0;
 }
 
@@ -211,7 +207,7 @@ static int compare(struct comparison *c)
         }
     }
     c->total = MAX(c->length[0], c->length[1]);
-    img_progress_start(&c->progress, c->t, c->r->o.progress, 2);
+    img_progress(&c->progress, 0);
     if (c->r->strict && c->length[0] != c->length[1]) {
         img_print(c->r->o.quiet, "Strict mode: Image size mismatch!\n");
         ret = 1;
@@ -224,37 +220,46 @@ static int compare(struct comparison *c)
             img_print(c->r->o.quiet, "Images are identical.\n");
         }
     }
-    img_progress_end(&c->progress);
     return ret;
+}
+
+/* 0, or the exit status after a message. */
+static int open_both(struct comparison *c)
+{
+    const struct compare_request *r = c->r;
+    for (int i = 0; i < 2; i++) {
+        c->b[i] = img_open(c->t, r->o.image_opts, r->names[i], r->formats[i], r->flags,
+                           r->writethrough, r->o.quiet, r->o.force_share);
+        if (!c->b[i]) {
+            return 2;
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        c->buf[i] = node_try_blockalign(blk_node(c->b[i]), COMPARE_BUF);
+        if (!c->buf[i]) {
+            tool_error(c->t, "Out of memory for a buffer of %lld bytes", COMPARE_BUF);
+            return 4;
+        }
+    }
+    return 0;
 }
 
 int img_compare(struct tool *t, int argc, char **argv)
 {
     struct compare_request r = {.o.source_cache = "writeback", .o.bad_value = 2};
-    int ended = parse(t, &r, argc, argv);
+    int status = 2, ended = parse(t, &r, argc, argv);
     if (ended) {
         return ended - 1;
     }
     struct comparison c = {.t = t, .r = &r};
-    int status = 2;
-    r.o.progress = r.o.progress && !r.o.quiet;
-    for (int i = 0; i < 2; i++) {
-        c.b[i] = img_open(t, r.o.image_opts, r.names[i], r.formats[i], r.flags, r.writethrough,
-                          r.o.quiet, r.o.force_share);
-        if (!c.b[i]) {
-            goto out;
-        }
+    img_progress_start(&c.progress, t, r.o.progress && !r.o.quiet, 2);
+    if (img_parse_cache(r.o.source_cache, &r.flags, &r.writethrough)) {
+        status = open_both(&c);
+        status = status ? status : compare(&c);
+    } else {
+        tool_error(t, "Invalid source cache option: %s", r.o.source_cache);
     }
-    for (int i = 0; i < 2; i++) {
-        c.buf[i] = node_try_blockalign(blk_node(c.b[i]), COMPARE_BUF);
-        if (!c.buf[i]) {
-            tool_error(t, "Out of memory for a buffer of %lld bytes", COMPARE_BUF);
-            status = 4;
-            goto out;
-        }
-    }
-    status = compare(&c);
-out:
+    img_progress_end(&c.progress);
     for (int i = 0; i < 2; i++) {
         mem_free(c.buf[i]);
         if (c.b[i]) {

@@ -2,7 +2,8 @@
  * qemu-img convert: options, opening the sources, making and opening the target; the copying is
  * ref/job/copy.c's.
  *
- * Leaves out: persistent bitmaps (--bitmaps is refused for every source).
+ * Leaves out: persistent bitmaps.  --bitmaps is refused before anything is made, unless there are
+ * none to be copied.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -28,6 +29,8 @@ struct convert {
         workers_given;
     struct value *create; /* options of the new image */
     const struct block_driver *drv;
+    unsigned source_flags;
+    struct img_progress progress;
     struct copy copy;
 };
 
@@ -137,11 +140,11 @@ static const char *conflict(const struct convert *v)
     if (v->copy.copy_range && v->copy.salvage) {
         return "Cannot use copy offloading in salvaging mode";
     }
-    if (v->target_image_opts && !v->no_create) {
-        return "--target-image-opts requires use of -n flag";
-    }
     if (v->skip_broken && !v->bitmaps) {
         return "Use of --skip-broken-bitmaps requires --bitmaps";
+    }
+    if (v->target_image_opts && !v->no_create) {
+        return "--target-image-opts requires use of -n flag";
     }
     if (v->target_is_zero && !v->no_create) {
         return "--target-is-zero requires use of -n flag";
@@ -196,6 +199,11 @@ static int parse(struct convert *v, int argc, char **argv)
         return 2;
     }
     v->names = argv + optind;
+    bool writethrough; /* of what is only read */
+    if (!img_parse_cache(v->o.source_cache, &v->source_flags, &writethrough)) {
+        tool_error(v->t, "Invalid source cache option: %s", v->o.source_cache);
+        return 2;
+    }
     return 0;
 }
 
@@ -204,18 +212,12 @@ static int parse(struct convert *v, int argc, char **argv)
 static bool open_sources(struct convert *v)
 {
     struct tool *t = v->t;
-    unsigned flags = 0;
-    bool writethrough;
-    if (!img_parse_cache(v->o.source_cache, &flags, &writethrough)) {
-        tool_error(t, "Invalid source cache option: %s", v->o.source_cache);
-        return false;
-    }
     /* Nobody may write to a source (not even we, were it the target too), unless -U. */
-    flags |= v->o.force_share ? 0 : OPEN_NO_SHARE;
+    unsigned flags = v->source_flags | (v->o.force_share ? 0 : OPEN_NO_SHARE);
     v->copy.sources = mem_array((size_t)v->copy.n_sources, sizeof(*v->copy.sources));
     for (int i = 0; i < v->copy.n_sources; i++) {
         struct copy_source *s = &v->copy.sources[i];
-        s->b = img_open(t, v->o.image_opts, v->names[i], v->o.fmt, flags, writethrough, v->o.quiet,
+        s->b = img_open(t, v->o.image_opts, v->names[i], v->o.fmt, flags, false, v->o.quiet,
                         v->o.force_share);
         if (!s->b) {
             return false;
@@ -456,20 +458,27 @@ static bool copy(struct convert *v)
     struct error *err = NULL;
     v->copy.quiet = v->o.quiet;
     struct job *j = copy_job_new(&v->copy, NULL, v->rate, &err);
-    int ret = j ? img_run_job(v->t, j, v->o.progress && !v->o.quiet, &err) : -EINVAL;
+    int ret = j ? img_run_job(j, &v->progress, &err) : -EINVAL;
     return ret == 0 ? true : fail(v, err);
 }
 
-/* There are none to be copied in formats that have no bitmaps; those of qcow2 we cannot copy. */
-static void refuse_bitmaps(struct convert *v)
+/* False after a message: no such thing in one of the formats, or there are bitmaps, which we cannot
+ * copy. */
+static bool check_bitmaps(struct convert *v)
 {
-    if (strcmp(blk_node(v->copy.sources[0].b)->drv->name, "qcow2")) {
+    struct node *source = blk_node(v->copy.sources[0].b);
+    struct image_info info;
+    if (strcmp(source->drv->name, "qcow2")) {
         tool_error(v->t, "Source lacks bitmap support");
     } else if (v->drv && strcmp(v->drv->name, "qcow2")) {
         tool_error(v->t, "Format driver '%s' does not support bitmaps", v->drv->name);
+    } else if (node_info(source, &info) == 0 && info.bitmaps) {
+        tool_error(v->t, "Copying persistent bitmaps (--bitmaps) is not supported: '%s' has %u",
+                   v->names[0], info.bitmaps);
     } else {
-        tool_error(v->t, "Copying persistent bitmaps (--bitmaps) is not supported");
+        return true;
     }
+    return false;
 }
 
 static int convert(struct convert *v)
@@ -485,13 +494,13 @@ static int convert(struct convert *v)
     if (v->target_is_zero && v->backing) {
         tool_error(v->t,
                    "Cannot use --target-is-zero when the destination image has a backing file");
+        img_progress(&v->progress, 100);
         return 0; /* as QEMU 7.2 does */
     }
     if (v->copy.compressed && !v->no_create && !check_compression(v)) {
         return 1;
     }
-    if (v->bitmaps) {
-        refuse_bitmaps(v);
+    if (v->bitmaps && !check_bitmaps(v)) {
         return 1;
     }
     return open_target(v) && look_at_target(v) && copy(v) ? 0 : 1;
@@ -507,7 +516,10 @@ int img_convert(struct tool *t, int argc, char **argv)
     };
     int ended = parse(&v, argc, argv), status = ended - 1;
     if (!ended) {
+        img_progress_start(&v.progress, t, v.o.progress && !v.o.quiet, 1);
+        img_progress(&v.progress, 0);
         status = convert(&v);
+        img_progress_end(&v.progress);
     }
     if (v.copy.target) {
         blk_unref(v.copy.target);

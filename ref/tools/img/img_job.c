@@ -11,15 +11,12 @@ static void show_progress(struct job *j, void *opaque)
     img_progress(opaque, j->total ? 100.0f * (float)j->done / (float)j->total : 100);
 }
 
-int img_run_job(struct tool *t, struct job *j, bool show, struct error **err)
+int img_run_job(struct job *j, struct img_progress *p, struct error **err)
 {
-    struct img_progress progress;
-    img_progress_start(&progress, t, show, 1);
-    j->watch = (struct job_watch){.progress = show_progress, .opaque = &progress};
+    j->watch = (struct job_watch){.progress = show_progress, .opaque = p};
     int ret = job_run(j, err);
     if (ret == 0) {
-        img_progress(&progress, 100);
+        img_progress(p, 100);
     }
-    img_progress_end(&progress);
     return ret;
 }

@@ -51,7 +51,6 @@ static int parse(struct rebase *r, int argc, char **argv)
         {"force-share", no_argument, 0, 'U'},
         {0, 0, 0, 0},
     };
-    bool writethrough;
     int ended = img_parse_options(r->t, argc, argv, ":hf:F:b:upt:T:qU", long_options, &r->o,
                                   take_option, r);
     if (ended) {
@@ -64,16 +63,25 @@ static int parse(struct rebase *r, int argc, char **argv)
         return 1 + img_usage_error(r->t, "Must specify backing file (-b) or use unsafe mode (-u)");
     }
     r->filename = argv[optind];
+    return 0;
+}
+
+/* False after a message. */
+static bool open_image(struct rebase *r)
+{
+    bool writethrough;
     r->flags = OPEN_RDWR | (r->unsafe ? OPEN_NO_BACKING : 0);
     if (!img_parse_cache(r->o.cache, &r->flags, &r->writethrough)) {
         tool_error(r->t, "Invalid cache option: %s", r->o.cache);
-        return 2;
+        return false;
     }
     if (!img_parse_cache(r->o.source_cache, &r->source_flags, &writethrough)) {
         tool_error(r->t, "Invalid source cache option: %s", r->o.source_cache);
-        return 2;
+        return false;
     }
-    return 0;
+    r->image = img_open(r->t, r->o.image_opts, r->filename, r->o.fmt, r->flags, r->writethrough,
+                        r->o.quiet, false);
+    return r->image != NULL;
 }
 
 /* ---- safe mode ---- */
@@ -312,12 +320,11 @@ static bool rebase(struct rebase *r)
         tool_error(r->t, "Invalid format name: '%s'", r->backing_fmt);
         return false;
     }
-    img_progress_start(&r->progress, r->t, r->o.progress && !r->o.quiet, 2);
-    bool ok = (r->unsafe || safe(r, n)) && change_name(r, n);
-    if (ok) {
-        img_progress(&r->progress, 100);
+    if (!r->unsafe && !safe(r, n)) {
+        return false;
     }
-    img_progress_end(&r->progress);
+    bool ok = change_name(r, n);
+    img_progress(&r->progress, 100); /* of copying, whatever became of the name */
     return ok;
 }
 
@@ -328,19 +335,19 @@ int img_rebase(struct tool *t, int argc, char **argv)
     if (ended) {
         return ended - 1;
     }
-    r.image =
-        img_open(t, r.o.image_opts, r.filename, r.o.fmt, r.flags, r.writethrough, r.o.quiet, false);
-    if (!r.image) {
-        return 1;
-    }
-    bool ok = rebase(&r);
+    img_progress_start(&r.progress, t, r.o.progress && !r.o.quiet, 2);
+    img_progress(&r.progress, 0);
+    bool ok = open_image(&r) && rebase(&r);
+    img_progress_end(&r.progress);
     if (r.new) {
         blk_unref(r.new);
     }
     if (r.old) {
         blk_unref(r.old);
     }
-    blk_unref(r.image);
+    if (r.image) {
+        blk_unref(r.image);
+    }
     mem_free(r.old_buf);
     mem_free(r.new_buf);
     return ok ? 0 : 1;
