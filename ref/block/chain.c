@@ -144,41 +144,119 @@ static int rename_backing(struct node *overlay, const char *name, const char *fo
     return r;
 }
 
-/* Moves every parent of top to base; overlays among them get a new name in their headers. */
-static int move_and_rename(struct graph_tx *tx, struct node *top, struct node *base,
-                           const char *name, struct error **err)
+/* What stood on the top of a chain, whose intermediate nodes were dropped. */
+struct graph_drop {
+    struct node *top, *base; /* references */
+    size_t n;
+    struct moved {
+        struct child *edge;   /* looked for among base's, not followed: it may be gone */
+        struct node *overlay; /* reference; NULL: no header names anything */
+        char *name, *format;  /* of the backing file, before */
+    } * moved;
+};
+
+static void remember(struct graph_drop *d, struct child *c)
 {
-    struct child *c, *next;
-    struct node *both[2] = {base, top};
-    size_t n = 0, count = 0;
-    int r = 0;
+    struct node *overlay = child_parent_node(c);
+    bool named = overlay && (c->role & ROLE_COW) && !overlay->implicit;
+    d->moved[d->n++] = (struct moved){.edge = c,
+                                      .overlay = named ? overlay : NULL,
+                                      .name = named ? str_dup(overlay->backing_file) : NULL,
+                                      .format = named ? str_dup(overlay->backing_format) : NULL};
+    if (named) {
+        node_ref(overlay);
+    }
+}
+
+static struct graph_drop *drop_new(struct node *top, struct node *base)
+{
+    struct graph_drop *d = mem_zalloc(sizeof(*d));
+    struct child *c;
+    size_t count = 0;
+    d->top = top;
+    d->base = base;
+    node_ref(top);
+    node_ref(base);
     LIST_FOREACH (c, &top->parents, parents_link) {
         count++;
     }
-    struct node **overlays = mem_array(count + 1, sizeof(*overlays));
-    LIST_FOREACH_SAFE (c, next, &top->parents, parents_link) {
-        struct node *overlay = child_parent_node(c);
-        r = edge_check_frozen(c, err);
+    d->moved = mem_array(count + 1, sizeof(*d->moved));
+    LIST_FOREACH (c, &top->parents, parents_link) {
+        remember(d, c);
+    }
+    return d;
+}
+
+void graph_drop_forget(struct graph_drop *d)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        if (d->moved[i].overlay) {
+            node_unref(d->moved[i].overlay);
+        }
+        mem_free(d->moved[i].name);
+        mem_free(d->moved[i].format);
+    }
+    mem_free(d->moved);
+    node_unref(d->base);
+    node_unref(d->top);
+    mem_free(d);
+}
+
+static bool is_parent(const struct node *n, const struct child *edge)
+{
+    const struct child *c;
+    LIST_FOREACH (c, &n->parents, parents_link) {
+        if (c == edge) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Moves the edges from one end of the chain to the other. */
+static int move_edges(struct graph_tx *tx, struct graph_drop *d, struct node *from, struct node *to,
+                      struct error **err)
+{
+    struct node *both[2] = {to, from};
+    for (size_t i = 0; i < d->n; i++) {
+        struct child *c = d->moved[i].edge;
+        if (!is_parent(from, c)) {
+            continue;
+        }
+        int r = edge_check_frozen(c, err);
         if (r < 0) {
-            break;
+            return r;
         }
-        edge_replace(tx, c, base);
-        if (overlay && (c->role & ROLE_COW) && !overlay->implicit) {
-            overlays[n++] = overlay;
-        }
+        edge_replace(tx, c, to);
     }
-    if (r == 0) {
-        r = perm_refresh(tx, both, 2, err);
+    return perm_refresh(tx, both, 2, err);
+}
+
+static int rename_back(const struct moved *m, struct error **err)
+{
+    struct node *n = m->overlay;
+    bool as_before =
+        !n || (strcmp(n->backing_file, m->name) == 0 && strcmp(n->backing_format, m->format) == 0);
+    return as_before ? 0 : rename_backing(n, m->name, m->format, err);
+}
+
+static int drop(struct graph_tx *tx, struct graph_drop *d, const char *name, struct error **err)
+{
+    const char *format = node_format_name(node_skip_filters(d->base));
+    int r = move_edges(tx, d, d->top, d->base, err);
+    size_t i = 0;
+    for (; i < d->n && r == 0; i++) {
+        struct node *overlay = d->moved[i].overlay;
+        r = overlay ? rename_backing(overlay, name, format, err) : 0;
     }
-    for (size_t i = 0; i < n && r == 0; i++) {
-        r = rename_backing(overlays[i], name, node_format_name(node_skip_filters(base)), err);
+    while (r < 0 && i-- > 0) {
+        rename_back(&d->moved[i], NULL);
     }
-    mem_free(overlays);
     return r;
 }
 
 int graph_drop_intermediate(struct node *top, struct node *base, const char *backing_file_str,
-                            struct error **err)
+                            struct graph_drop **undo, struct error **err)
 {
     if (!top->drv || !base->drv) {
         return error_set(err, ENOMEDIUM, "No medium inserted");
@@ -191,13 +269,38 @@ int graph_drop_intermediate(struct node *top, struct node *base, const char *bac
         node_refresh_filename(base);
         backing_file_str = base->filename;
     }
-    node_ref(top);
-    node_ref(base);
+    struct graph_drop *d = drop_new(top, base);
     node_drain_begin(base);
     struct graph_tx *tx = graph_tx_new(top->w);
-    int r = graph_tx_finish(tx, move_and_rename(tx, top, base, backing_file_str, err));
+    int r = graph_tx_finish(tx, drop(tx, d, backing_file_str, err));
     node_drain_end(base);
-    node_unref(base);
-    node_unref(top);
+    if (r == 0 && undo) {
+        *undo = d;
+    } else {
+        graph_drop_forget(d);
+    }
     return r;
+}
+
+void graph_drop_undo(struct graph_drop *d)
+{
+    struct error *err = NULL;
+    node_drain_begin(d->base);
+    struct graph_tx *tx = graph_tx_new(d->top->w);
+    int r = graph_tx_finish(tx, move_edges(tx, d, d->base, d->top, &err));
+    if (r < 0) {
+        world_warn(d->top->w, "'%s' does not stand over '%s' again: %s", d->top->node_name,
+                   d->base->node_name, err->msg);
+        error_clear(&err);
+    }
+    for (size_t i = 0; i < d->n && r == 0; i++) {
+        const struct moved *m = &d->moved[i];
+        if (is_parent(d->top, m->edge) && rename_back(m, &err) < 0) {
+            world_warn(d->top->w, "The header of '%s' goes on naming '%s': %s",
+                       m->overlay->filename, m->overlay->backing_file, err->msg);
+            error_clear(&err);
+        }
+    }
+    node_drain_end(d->base);
+    graph_drop_forget(d);
 }

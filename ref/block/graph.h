@@ -51,9 +51,16 @@ int graph_append(struct node *top, struct node *n, struct error **err);
  * it. */
 struct node *graph_insert(struct node *n, struct value *options, unsigned flags,
                           struct error **err);
-/* Drops nodes between top and base from the chain (after a commit or stream). */
+/*
+ * Drops nodes between top and base from the chain (after a commit or stream).  With undo, *undo
+ * remembers what stood on top, until it is put back (as far as it still stands on base; what cannot
+ * be is warned of) or forgotten.
+ */
+struct graph_drop;
 int graph_drop_intermediate(struct node *top, struct node *base, const char *backing_file_str,
-                            struct error **err);
+                            struct graph_drop **undo, struct error **err);
+void graph_drop_undo(struct graph_drop *d);
+void graph_drop_forget(struct graph_drop *d);
 bool graph_chain_contains(const struct node *top, const struct node *base);
 struct node *graph_find_overlay(struct node *active, struct node *n);
 /* Backing image of n whose (absolute) filename is `name`. */

@@ -161,10 +161,29 @@ static int commit_prepare(struct job *j, struct error **err)
         }
     } else if (c->after == COMMIT_DROP) {
         ret = graph_drop_intermediate(c->filter ? c->filter : c->top, c->base, c->backing_file,
-                                      &local);
+                                      &c->dropped, &local);
     }
     error_propagate(err, local);
     return ret;
+}
+
+/* Another job of the transaction could not be prepared. */
+static void commit_abort(struct job *j)
+{
+    struct commit *c = commit_of(j);
+    if (c->dropped) {
+        graph_drop_undo(c->dropped);
+        c->dropped = NULL;
+    }
+}
+
+static void commit_commit(struct job *j)
+{
+    struct commit *c = commit_of(j);
+    if (c->dropped) {
+        graph_drop_forget(c->dropped);
+        c->dropped = NULL;
+    }
 }
 
 static void commit_clean(struct job *j)
@@ -182,6 +201,8 @@ static const struct job_driver commit_driver = {
     .block = true,
     .run = commit_run,
     .prepare = commit_prepare,
+    .commit = commit_commit,
+    .abort = commit_abort,
     .clean = commit_clean,
     .kick = commit_kick,
 };

@@ -39,6 +39,7 @@ struct commit {
     struct copy copy;
     struct copy_source source;
     struct blk *target;
+    struct graph_drop *dropped; /* between a good prepare and the end of the transaction */
     bool base_was_read_only, frozen;
     bool copied; /* base has it all: what failed came later */
 };

@@ -263,19 +263,73 @@ static void drop_intermediate(struct world *w)
 {
     struct error *err = NULL;
     struct node *n = open_chain(w), *mid = n->backing->node, *base = mid->backing->node;
-    assert_int_equal(graph_drop_intermediate(base, mid, NULL, &err), -EINVAL);
+    assert_int_equal(graph_drop_intermediate(base, mid, NULL, NULL, &err), -EINVAL);
     error_clear(&err);
     toy.fail = "change";
-    assert_int_equal(graph_drop_intermediate(mid, base, NULL, &err), -EIO);
+    assert_int_equal(graph_drop_intermediate(mid, base, NULL, NULL, &err), -EIO);
     toy_expect_error(&err, "Could not update backing file link: Input/output error");
     toy.fail = NULL;
     assert_ptr_equal(n->backing->node, mid);
     assert_string_equal(n->backing_file, "mem:mid");
-    assert_int_equal(graph_drop_intermediate(mid, base, NULL, &err), 0);
+    assert_int_equal(graph_drop_intermediate(mid, base, NULL, NULL, &err), 0);
     assert_ptr_equal(n->backing->node, base);
     assert_string_equal(n->backing_file, "mem:base");
     assert_memory_equal(toy_store("top")->data + 8, "mem:base", 9);
     assert_int_equal(toy_store("mid")->nodes, 0);
+    node_unref(n);
+}
+
+/* Two overlays: both move, or none; and they can be put back. */
+static void drop_under_two(struct world *w)
+{
+    static const char *const failures[] = {"change:one", "change:two", NULL};
+    struct error *err = NULL;
+    toy_image("base", NULL, NULL, 1);
+    toy_image("mid", "mem:base", "toyfmt", 2);
+    toy_image("a", "mem:mid", "toyfmt", 3);
+    toy_image("b", "mem:mid", "toyfmt", 4);
+    struct node *mid = toy_open(w, "driver=toyfmt,file.filename=mid,node-name=m", 0);
+    struct node *n[] = {
+        toy_open(w, "driver=toyfmt,file.filename=a,node-name=one,backing=m", OPEN_RDWR),
+        toy_open(w, "driver=toyfmt,file.filename=b,node-name=two,backing=m", OPEN_RDWR)};
+    struct node *base = mid->backing->node;
+    for (size_t i = 0; i < ARRAY_SIZE(failures); i++) {
+        struct graph_drop *d = NULL;
+        toy.fail = failures[i];
+        assert_int_equal(graph_drop_intermediate(mid, base, NULL, &d, &err),
+                         failures[i] ? -EIO : 0);
+        assert_true(!d == !!failures[i]);
+        error_clear(&err);
+        toy.fail = NULL;
+        for (size_t k = 0; d && k < 2; k++) {
+            assert_ptr_equal(n[k]->backing->node, base);
+            assert_string_equal(n[k]->backing_file, "mem:base");
+        }
+        if (d) {
+            graph_drop_undo(d);
+        }
+        for (size_t k = 0; k < 2; k++) {
+            assert_ptr_equal(n[k]->backing->node, mid);
+            assert_string_equal(n[k]->backing_file, "mem:mid");
+            assert_memory_equal(toy_store(k ? "b" : "a")->data + 8, "mem:mid", 8);
+        }
+    }
+    node_unref(n[0]);
+    node_unref(n[1]);
+    node_unref(mid);
+}
+
+/* What cannot be put back is told, and stays where it is. */
+static void undo_that_fails(struct world *w)
+{
+    struct node *n = open_chain(w), *mid = n->backing->node, *base = mid->backing->node;
+    struct graph_drop *d = NULL;
+    assert_int_equal(graph_drop_intermediate(mid, base, NULL, &d, NULL), 0);
+    toy.fail = "change";
+    graph_drop_undo(d);
+    toy.fail = NULL;
+    assert_non_null(
+        strstr(toy.reports.s, "goes on naming 'mem:base': Could not update backing file link"));
     node_unref(n);
 }
 
@@ -392,6 +446,8 @@ TEST(frozen)
 TEST(replace_and_append)
 TEST(insert_filter)
 TEST(drop_intermediate)
+TEST(drop_under_two)
+TEST(undo_that_fails)
 TEST(blockers)
 TEST(moves_while_drained)
 TEST(activation)
@@ -410,6 +466,8 @@ int main(void)
         cmocka_unit_test(test_replace_and_append),
         cmocka_unit_test(test_insert_filter),
         cmocka_unit_test(test_drop_intermediate),
+        cmocka_unit_test(test_drop_under_two),
+        cmocka_unit_test(test_undo_that_fails),
         cmocka_unit_test(test_blockers),
         cmocka_unit_test(test_moves_while_drained),
         cmocka_unit_test(test_activation),

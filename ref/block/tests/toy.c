@@ -273,7 +273,9 @@ static int64_t fmt_length(struct node *n)
 static int fmt_change_backing(struct node *n, const char *file, const char *format)
 {
     struct header h = {.magic = "TOYFMT"};
-    if (failing("change")) {
+    char this_one[64];
+    snprintf(this_one, sizeof(this_one), "change:%s", n->node_name);
+    if (failing("change") || failing(this_one)) {
         return -EIO;
     }
     snprintf(h.backing, sizeof(h.backing), "%s", file ? file : "");

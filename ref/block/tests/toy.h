@@ -30,7 +30,8 @@ struct toy {
     struct toy_store stores[32];
     struct strbuf log;     /* "what:node " for every event */
     struct strbuf reports; /* everything the world reported */
-    const char *fail; /* "perm", "reopen", "open:toyfmt", "change": fails with -EIO until cleared */
+    /* "perm", "reopen", "open:toyfmt", "change", "change:NODE": fails with -EIO until cleared */
+    const char *fail;
 };
 extern struct toy toy;
 extern bool toy_deny_names; /* of the next world */

@@ -170,6 +170,52 @@ static void drop_middle(struct qt *t)
     expect(t, 0, "32112033");
 }
 
+static int prepare_fails(struct job *j, struct error **err)
+{
+    return error_set(err, EBUSY, "not today");
+}
+static int run_nothing(struct job *j, struct error **err)
+{
+    return 0;
+}
+static const struct job_driver unwilling = {
+    .type = JOB_BACKUP, .run = run_nothing, .prepare = prepare_fails};
+
+/* As above, but a job that prepares later in the same transaction fails: nothing has been dropped.
+ */
+static void drop_undone(struct qt *t)
+{
+    make(t, 2, -1, "dddddddd");
+    make(t, 1, 2, ".d.zd...");
+    make(t, 0, 1, "..dd.z..");
+    struct blk *b = qt_open(t, 0, NULL);
+    struct node *top = blk_node(b), *mid = node_backing_chain_next(top),
+                *base = node_backing_chain_next(mid);
+    struct commit c;
+    struct commit_options o = {.after = COMMIT_DROP, .live = true};
+    struct job_txn *txn = job_txn_new(t->r.w);
+    struct job *other = job_new(t->r.w, "other", &unwilling, NULL, 0, NULL);
+    struct job *j = commit_job_new(&c, "j", mid, base, &o, NULL);
+    job_txn_add(txn, other);
+    job_txn_add(txn, j); /* the newest prepares first */
+    job_txn_unref(txn);
+    job_ref(j);
+    job_start(other);
+    job_start(j);
+    assert_int_equal(job_wait(j), -ECANCELED);
+    job_unref(j);
+    assert_ptr_equal(node_backing_chain_next(top), mid);
+    assert_ptr_equal(top->backing->node, mid); /* the filter is gone */
+    assert_ptr_equal(node_backing_chain_next(mid), base);
+    assert_string_equal(top->backing_file, "sim:d1");
+    assert_string_equal(top->backing_format, "qcow2");
+    assert_true(base->read_only);
+    assert_false(node_op_blocked(base, BLOCK_OP_RESIZE, NULL));
+    blk_unref(b);
+    expect(t, 0, "32112033");
+    expect(t, 1, "32302333");
+}
+
 /* A drain pauses the job, and waits for it; it goes on afterwards. */
 static void drained(struct qt *t)
 {
@@ -273,6 +319,7 @@ TEST(small_base)
 TEST(big_base)
 TEST(two_layers)
 TEST(drop_middle)
+TEST(drop_undone)
 TEST(drained)
 TEST(refusals)
 TEST(guessed_raw)
@@ -283,9 +330,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_size),   cmocka_unit_test(test_small_base),
         cmocka_unit_test(test_big_base),    cmocka_unit_test(test_two_layers),
-        cmocka_unit_test(test_drop_middle), cmocka_unit_test(test_drained),
-        cmocka_unit_test(test_refusals),    cmocka_unit_test(test_guessed_raw),
-        cmocka_unit_test(test_rated),
+        cmocka_unit_test(test_drop_middle), cmocka_unit_test(test_drop_undone),
+        cmocka_unit_test(test_drained),     cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_guessed_raw), cmocka_unit_test(test_rated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
