@@ -53,6 +53,15 @@ def make(lab, variant):
     lab.write_file("empty", b"")
 
 
+def test_list_of_commands(lab):
+    """The same, but for the one that we have besides."""
+    said = [done.out.split("\n") for _, done in lab.each("io", "-c", "help")]
+    ours = [line for line in said[0] if not line.startswith("wait label -- ")]
+    assert all(ours == other for other in said[1:])
+    for command in ("help wait_break", "help length", "?", "wait_break", "wait_break a b", "help a b"):
+        lab.io("", command, status=None, same=not command.startswith(("help l", "help w", "?")))
+
+
 @FORMATS
 def test_reads(lab, variant):
     make(lab, variant)
