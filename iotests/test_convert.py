@@ -1,5 +1,10 @@
 """convert: every option, between all formats; what comes out is the same disk, and as sparse."""
 import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
 
 import pytest
 
@@ -417,6 +422,46 @@ def test_bitmaps_that_are(lab, both):
     assert not os.path.exists(lab.path(lab.subjects[0], "t.img"))
     lab.share("a.img")
     assert "flags:\n                [0]: auto\n            name: b0" in lab.one(theirs, "img", "info", "a.img").out
+
+
+def test_progress_by_signal(lab):
+    """Without -p SIGUSR1 prints one line; a rate limit keeps the work from being over before."""
+    lab.write_file("s.img", b"\1" * (64 << 20))
+    for subject in lab.subjects:
+        target = lab.path(subject, "t.img")
+        program = subprocess.Popen(subject.command("img", ["convert", "-f", "raw", "-O", "raw", "-r", "8M", "s.img", "t.img"]),
+                                   cwd=lab.dir(subject), env=subject.environment(), stderr=subprocess.PIPE)
+        while not os.path.exists(target):  # it listens before it makes the target
+            os.sched_yield()
+        program.send_signal(signal.SIGUSR1)
+        line = program.stderr.readline().decode()
+        program.kill()
+        program.communicate()
+        assert re.fullmatch(r"    \(\d+\.\d\d/100%\)\n", line), (subject.name, line)
+        os.unlink(target)
+
+
+def in_cache(path):
+    """Bytes of the file in the host's page cache."""
+    return int(subprocess.run(["fincore", "-bnr", "-o", "RES", path], check=True, stdout=subprocess.PIPE).stdout)
+
+
+@pytest.mark.only("blkref", "QEMU leaves what it read in the page cache")
+@pytest.mark.skipif(not shutil.which("fincore"), reason="needs fincore")
+def test_page_cache(lab, monkeypatch):
+    """What convert read once leaves the cache again, but for the last segment; BLKREF_PAGE_CACHE=keep leaves it."""
+    with tempfile.NamedTemporaryFile(prefix="blkref-cache-", dir="/var/tmp") as source:
+        source.write(b"\1" * (24 << 20))
+        source.flush()
+        os.fsync(source.fileno())
+        os.posix_fadvise(source.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if in_cache(source.name):
+            pytest.skip("/var/tmp stands in memory")
+        lab.img("convert", "-f", "raw", "-O", "qcow2", source.name, "t.img", look=False)
+        assert in_cache(source.name) <= 4 << 20
+        monkeypatch.setenv("BLKREF_PAGE_CACHE", "keep")
+        lab.img("convert", "-f", "raw", "-O", "qcow2", source.name, "t.img", look=False)
+        assert in_cache(source.name) == 24 << 20
 
 
 def test_zstd_source(lab):

@@ -107,10 +107,11 @@ def test_all_options(lab, variant, backing, state):
 
 
 @pytest.mark.parametrize("state", ["data", "zeroes", "mixed", "compressed"])
+@pytest.mark.parametrize("backing", [False, True], ids=["alone", "backing"])
 @pytest.mark.parametrize("variant", [QCOW2, V2, EXT16K, LAZY], ids=str)
-def test_under_a_snapshot(lab, variant, state):
+def test_under_a_snapshot(lab, variant, backing, state):
     """Clusters that a snapshot shares are left to it."""
-    run(lab, variant, state, FEW_OPENS + ["discard=unmap,pass-discard-snapshot=on,pass-discard-other=on"], snapshot=True)
+    run(lab, variant, state, ALL_OPENS, backing=backing, snapshot=True)
     lab.img("snapshot", "-a", "one", "t.img")
     lab.img("snapshot", "-d", "one", "t.img")
 

@@ -23,6 +23,18 @@ OPERATIONS = {
     "partial": (["write -P 5 100 1000"], "pwritev_rmw_head pwritev_rmw_tail write_aio"),
 }
 
+#: all of qapi's BlkdebugEvent
+EVENTS = """
+l1_update l1_grow_alloc_table l1_grow_write_table l1_grow_activate_table l2_load l2_update
+l2_update_compressed l2_alloc_cow_read l2_alloc_write read_aio read_backing_aio read_compressed write_aio
+write_compressed vmstate_load vmstate_save cow_read cow_write reftable_load reftable_grow reftable_update
+refblock_load refblock_update refblock_update_part refblock_alloc refblock_alloc_hookup
+refblock_alloc_write refblock_alloc_write_blocks refblock_alloc_write_table refblock_alloc_switch_table
+cluster_alloc cluster_alloc_bytes cluster_free flush_to_os flush_to_disk pwritev_rmw_head
+pwritev_rmw_after_head pwritev_rmw_tail pwritev_rmw_after_tail pwritev pwritev_zero pwritev_done
+empty_image_prepare l1_shrink_write_table l1_shrink_free_l2_clusters cor_write cluster_alloc_space
+""".split()
+
 
 def rules(event, once=True, errno=5, state=None):
     text = '[inject-error]\nevent = "%s"\nerrno = "%d"\nonce = "%s"\n' % (event, errno, "on" if once else "off")
@@ -200,3 +212,14 @@ def test_fiu(lab, label, errno):
         assert words in done.out + done.err and done.status == 1
     after_the_fault(lab)
     assert os.path.exists(os.path.join(folder, "t.img"))
+
+
+def test_names_of_events(lab):
+    """Every event may be broken at, and used in rules; nothing else may."""
+    lab.create(QCOW2, "t.img", "1M", look=False)
+    names = EVENTS + ["none", "nope", "READ_AIO", ""]
+    breaks = [c for name in names for c in ("break %s A" % name, "remove_break A")]
+    lab.io("blkdebug::t.img", *breaks, status=None, look=False, fmt="qcow2")
+    for name in names:
+        lab.write_file("rules", ('[set-state]\nevent = "%s"\nstate = "1"\nnew_state = "2"\n' % name).encode())
+        lab.io("blkdebug:rules:t.img", "length", status=None, look=False, fmt="qcow2")
