@@ -12,5 +12,6 @@ extern const struct block_driver driver_null_co;
 extern const struct block_driver driver_null_aio;
 extern const struct block_driver driver_sim;
 extern const struct block_driver driver_nbd;
+extern const struct block_driver driver_vvfat;
 
 #endif

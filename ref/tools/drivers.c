@@ -14,6 +14,7 @@ static const struct driver_entry entries[] = {
     {.drv = &driver_null_aio},
     {.drv = &driver_sim},
     {.drv = &driver_nbd},
+    {.drv = &driver_vvfat},
     {.drv = &driver_blkdebug},
     {.drv = &driver_blkverify},
     {.drv = &driver_raw},

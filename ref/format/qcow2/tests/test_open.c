@@ -248,6 +248,15 @@ static void denied(struct qt *t)
     blk_unref(qt_open(t, 0, "data-file.driver=sim,data-file.disk=d2"));
 }
 
+/* A backing file's name that would show the host's directories. */
+static void denied_directory(struct qt *t)
+{
+    qt_create(t, 0, "size=1M,backing_file=fat:/etc,backing_fmt=raw");
+    rig_open_fails(&t->r, "sim:d0", "driver=qcow2", QT_RW,
+                   "Backing file 'fat:/etc' named by image 'sim:d0' is not opened: names in images "
+                   "are denied");
+}
+
 /* A broken entry behind a good one: the whole write fails, nothing of it is written. */
 static void broken_entry(struct qt *t)
 {
@@ -277,6 +286,7 @@ static void test_autoclear(void **state)
 static void test_denied(void **state)
 {
     qt_run_policy(&profile_reference, 0, QT_DENY_NAMES, denied, NULL);
+    qt_run_policy(&profile_reference, 0, QT_DENY_NAMES, denied_directory, NULL);
 }
 static void test_broken_entry(void **state)
 {
