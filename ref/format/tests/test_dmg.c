@@ -225,6 +225,19 @@ static void damaged(struct rig *r)
     rig_check(b, 4 * 512, CHUNK, 'C');
     rig_check(b, 11 * 512, 512, 0);
     blk_unref(b);
+    /* As they are, but more or less than the chunk's sectors (CVE-2014-0145). */
+    for (int sectors = 1; sectors <= 3; sectors += 2) {
+        start(&im);
+        packed(&im, RAW, 0, 'A');
+        packed(&im, ZLIB, 4, 'C');
+        store_be64(im.table + 204 + 16, (uint64_t)sectors);
+        put(r, &im);
+        b = rig_open(r, NULL, ON_D0, 0);
+        rig_check(b, 0, 512, 'A');
+        rig_check(b, (sectors - 1) * 512, 512, sectors == 1 ? 'A' : 0);
+        rig_check(b, 4 * 512, CHUNK, 'C');
+        blk_unref(b);
+    }
     /* Longer and shorter than the chunk. */
     for (int sectors = 1; sectors <= 3; sectors += 2) {
         start(&im);

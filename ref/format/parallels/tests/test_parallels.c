@@ -238,6 +238,65 @@ static void extension(struct rig *r)
     blk_unref(rig_open(r, "sim:d0", IMAGE, 0));
 }
 
+/* Changes `width` bytes of the extension of put_ext() and its checksum with them. */
+static void poke_ext(struct rig *r, int64_t at, uint64_t v, unsigned width)
+{
+    enum { CLUSTER = 65536, AT = 2 * CLUSTER };
+    uint8_t *c = mem_alloc(CLUSTER);
+    disk_read(r->disk[0], AT, c, CLUSTER);
+    store_uint(c + at, width, 0, v);
+    crypt_digest(HASH_MD5, c + PARALLELS_EXT_HEADER_SIZE, CLUSTER - PARALLELS_EXT_HEADER_SIZE,
+                 c + PARALLELS_EXT_HEADER_CHECKSUM_OFF);
+    disk_write(r->disk[0], AT, c, CLUSTER);
+    mem_free(c);
+}
+
+/* Lengths in the extension that lead out of its cluster; each is told, none is followed. */
+static void hostile_extension(struct rig *r)
+{
+    enum { FEATURE = PARALLELS_EXT_HEADER_SIZE, DATA = FEATURE + PARALLELS_FEATURE_SIZE };
+    static const struct {
+        int64_t at;
+        uint64_t value;
+        unsigned width;
+        const char *why;
+    } cases[] = {
+        {FEATURE + PARALLELS_FEATURE_DATA_SIZE_OFF, 0xffffffff, 4,
+         "Feature data_size exceedes Format Extension cluster"},
+        {FEATURE + PARALLELS_FEATURE_DATA_SIZE_OFF, 65536 - DATA + 1, 4,
+         "Feature data_size exceedes Format Extension cluster"},
+        {FEATURE + PARALLELS_FEATURE_DATA_SIZE_OFF, 65536 - DATA, 4,
+         "Can not read feature header from Format Extension"},
+        {FEATURE + PARALLELS_FEATURE_DATA_SIZE_OFF, 65536 - DATA - 8, 4,
+         "Can not read feature header from Format Extension"},
+        {FEATURE + PARALLELS_FEATURE_DATA_SIZE_OFF, 0, 4,
+         "Too small Bitmap Feature area in Parallels Format Extension: 0 bytes, expected at least "
+         "32 bytes"},
+        {FEATURE + PARALLELS_FEATURE_DATA_SIZE_OFF, PARALLELS_BITMAP_SIZE, 4,
+         "Bitmaps feature corrupted: l1 table exceeds extension data_size"},
+        {FEATURE + PARALLELS_FEATURE_MAGIC_OFF, 1, 8, "Unknown feature: 0x1"},
+        {DATA + PARALLELS_BITMAP_L1_SIZE_OFF, 0xffffffff, 4,
+         "Bitmaps feature corrupted: l1 table exceeds extension data_size"},
+        {DATA + PARALLELS_BITMAP_L1_SIZE_OFF, 0, 4,
+         "Bitmap table size 0 does not correspond to bitmap size and cluster size. Expected 1"},
+        {DATA + PARALLELS_BITMAP_GRANULARITY_OFF, 0, 4,
+         "Bitmap granularity 0 is not a power of two"},
+        {DATA + PARALLELS_BITMAP_GRANULARITY_OFF, 0x80000000, 4,
+         "Bitmap granularity 2147483648 is not a power of two"},
+        {DATA + PARALLELS_BITMAP_SIZE_OFF, UINT64_MAX, 8,
+         "Bitmap size (in sectors) 18446744073709551615 differs from disk size in sectors 2048"},
+        {DATA + PARALLELS_BITMAP_SIZE, UINT64_MAX, 8,
+         "Bitmaps feature corrupted: cluster at sector 18446744073709551615 lies outside of the "
+         "file"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        make(r, "size=1M,cluster_size=64k");
+        put_ext(r, 128);
+        poke_ext(r, cases[i].at, cases[i].value, cases[i].width);
+        rig_open_fails(r, "sim:d0", IMAGE, 0, cases[i].why);
+    }
+}
+
 static void hostile(struct rig *r)
 {
     static const struct {
@@ -295,14 +354,19 @@ TEST(backing)
 TEST(in_use)
 TEST(repair)
 TEST(extension)
+TEST(hostile_extension)
 TEST(hostile)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_programs), cmocka_unit_test(test_programs_v1),
-        cmocka_unit_test(test_backing),  cmocka_unit_test(test_in_use),
-        cmocka_unit_test(test_repair),   cmocka_unit_test(test_extension),
+        cmocka_unit_test(test_programs),
+        cmocka_unit_test(test_programs_v1),
+        cmocka_unit_test(test_backing),
+        cmocka_unit_test(test_in_use),
+        cmocka_unit_test(test_repair),
+        cmocka_unit_test(test_extension),
+        cmocka_unit_test(test_hostile_extension),
         cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

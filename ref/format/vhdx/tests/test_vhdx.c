@@ -281,6 +281,8 @@ static void hostile(struct rig *r)
         {META + 65540, 2, 4, "VHDX differencing images are not supported"},
         {META + 65544, UINT64_C(65) << 40, 8, "VHDX disk size 71468255805440 is not valid"},
         {META + 65544, UINT64_MAX - 511, 8, "VHDX disk size 18446744073709551104 is not valid"},
+        {META + 65544, UINT64_C(1) << 55, 8,
+         "VHDX disk size 36028797018963968 is not valid"}, /* 2^32 blocks */
         {META + 65544, UINT64_C(1) << 46, 8, "VHDX BAT has no room for 8404991 entries"},
         {META + 65568, 0, 4, "VHDX logical sector size 0 is not supported"},
         {META + 65568, 513, 4, "VHDX logical sector size 513 is not supported"},
