@@ -156,6 +156,23 @@ static void pieces(struct rig *r)
     blk_unref(b);
 }
 
+/* What nothing can be found out about is left out, and told; what leads nowhere just left out. */
+static void left_out(struct rig *r)
+{
+    char target[300];
+    memset(target, 'x', sizeof(target) - 1);
+    target[sizeof(target) - 1] = '\0';
+    assert_int_equal(symlink(target, "d/long"), 0);
+    assert_int_equal(symlink("loop", "d/loop"), 0);
+    assert_int_equal(symlink("nothing", "d/dangling"), 0);
+    struct blk *b = rig_open(r, NULL, FLOPPY, 0);
+    assert_string_equal(r->out.s, "'d/long' is left out: File name too long");
+    uint8_t *p = read_floppy(b);
+    assert_true(buf_is_zero(p + ROOT + 32, 512 * 32 - 32));
+    mem_free(p);
+    blk_unref(b);
+}
+
 /* Contents are the host's of now; what is missing of them is an error, in that file alone. */
 static void changed_files(struct rig *r)
 {
@@ -369,6 +386,7 @@ static void doubling(struct rig *r)
     }
 TEST(contents)
 TEST(pieces)
+TEST(left_out)
 TEST(changed_files)
 TEST(labels)
 TEST(dates)
@@ -382,8 +400,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(test_##name, enter_place, leave_place)
     const struct CMUnitTest tests[] = {
-        T(contents),          T(pieces),   T(changed_files), T(labels),   T(dates), T(many_entries),
-        T(names_and_options), T(refusals), T(limits),        T(doubling),
+        T(left_out),     T(contents),          T(pieces),   T(changed_files), T(labels),   T(dates),
+        T(many_entries), T(names_and_options), T(refusals), T(limits),        T(doubling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
