@@ -4,11 +4,10 @@
  */
 #include "specs/runtime/vmdk_check.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "specs/runtime/arith.h"
+#include "specs/runtime/walk.h"
 #include "specs/vmdk_layout.h"
 
 #define PIECE 4096
@@ -16,93 +15,18 @@
 enum range_kind { R_HEADER, R_DESCRIPTOR, R_DIRECTORY, R_TABLE, R_GRAIN };
 static const char *const range_names[] = {"header", "descriptor", "directory", "table", "grain"};
 
-struct range {
-    uint64_t start, end, at; /* bytes; at: where it is written */
-    enum range_kind kind;
-};
-
 struct walk {
-    const struct spec_image *image;
-    const struct spec_format *format;
-    struct spec_report *r;
+    struct spec_walk s;
     struct spec_vmdk_info *info;
-    uint64_t work, most;
-    int error;
-    struct range *ranges;
-    size_t n, room;
+    struct vmdk_params params;
     uint64_t gd_entries, gt_entries, gd, rgd; /* bytes */
     bool zeroed, markers;
 };
 
-static bool work(struct walk *w, uint64_t n)
+static void clash(struct spec_walk *w, const struct spec_range *a, const struct spec_range *b)
 {
-    if (!w->error && n > w->work) {
-        w->error = -EFBIG;
-    }
-    w->work -= w->error ? 0 : n;
-    return !w->error;
-}
-
-/* What is behind the end of the file reads as zeroes. */
-static bool get(struct walk *w, uint64_t offset, void *buf, size_t len)
-{
-    uint64_t there = spec_sub(w->image->size, offset);
-    size_t n = there < len ? (size_t)there : len;
-    memset((uint8_t *)buf + n, 0, len - n);
-    if (work(w, len) && n) {
-        int ret = w->image->read(w->image->opaque, offset, buf, n);
-        w->error = ret < 0 ? ret : 0;
-    }
-    return !w->error;
-}
-
-static void note(struct walk *w, uint64_t start, uint64_t bytes, enum range_kind kind, uint64_t at)
-{
-    if (bytes == 0 || w->error) {
-        return;
-    }
-    if (w->n >= w->most) {
-        w->error = -EFBIG;
-        return;
-    }
-    if (w->n == w->room) {
-        size_t room = w->room ? 2 * w->room : 64;
-        struct range *more = realloc(w->ranges, room * sizeof(*more));
-        if (!more) {
-            w->error = -ENOMEM;
-            return;
-        }
-        w->ranges = more;
-        w->room = room;
-    }
-    w->ranges[w->n++] = (struct range){start, spec_add(start, bytes), at, kind};
-}
-
-static int by_start(const void *a, const void *b)
-{
-    const struct range *x = a, *y = b;
-    if (x->start != y->start) {
-        return x->start < y->start ? -1 : 1;
-    }
-    return x->end < y->end ? -1 : x->end > y->end;
-}
-
-static void check_overlaps(struct walk *w)
-{
-    if (w->n > 1) {
-        qsort(w->ranges, w->n, sizeof(*w->ranges), by_start);
-    }
-    for (size_t i = 1; i < w->n; i++) {
-        struct range *a = &w->ranges[i - 1], *b = &w->ranges[i];
-        if (b->start < a->end) {
-            bool grains = a->kind == R_GRAIN || b->kind == R_GRAIN;
-            spec_report_add(w->r, grains ? "GT-3" : "GD-3", SPEC_CORRUPTION, b->at, b->start,
-                            a->end, "%s at 0x%llx overlaps a %s that ends at 0x%llx",
-                            range_names[b->kind], (unsigned long long)b->start,
-                            range_names[a->kind], (unsigned long long)a->end);
-        }
-        b->end = b->end > a->end ? b->end : a->end;
-    }
+    bool grains = a->kind == R_GRAIN || b->kind == R_GRAIN;
+    spec_walk_tell_overlap(w, grains ? "GT-3" : "GD-3", range_names, a, b);
 }
 
 /* ---- grains ---- */
@@ -112,23 +36,23 @@ static uint64_t check_packed(struct walk *w, uint64_t host, uint64_t guest, uint
 {
     uint8_t m[VMDK_MARKER_SIZE];
     uint64_t grain = w->info->grain_size * VMDK_SECTOR;
-    if (!w->markers || !get(w, host, m, sizeof(m))) {
+    if (!w->markers || !spec_walk_get(&w->s, host, m, sizeof(m))) {
         return VMDK_SECTOR;
     }
     uint64_t size = vmdk_marker_get_size(m), head = VMDK_MARKER_GRAIN_SIZE;
     const uint8_t *z = m + head; /* two bytes of a zlib stream's head */
     if (vmdk_marker_get_value(m) != guest) {
-        spec_report_add(w->r, "STR-1", SPEC_CORRUPTION, host, vmdk_marker_get_value(m), guest,
+        spec_report_add(w->s.r, "STR-1", SPEC_CORRUPTION, host, vmdk_marker_get_value(m), guest,
                         "the marker of the grain of sector %llu says another one",
                         (unsigned long long)guest);
     }
-    if (size == 0 || size > 2 * grain || spec_add(host, head + size) > w->image->size) {
-        spec_report_add(w->r, "STR-3", SPEC_CORRUPTION, host, size, 2 * grain,
+    if (size == 0 || size > 2 * grain || spec_add(host, head + size) > w->s.image->size) {
+        spec_report_add(w->s.r, "STR-3", SPEC_CORRUPTION, host, size, 2 * grain,
                         "a compressed grain of %llu bytes", (unsigned long long)size);
         return VMDK_SECTOR;
     }
     if ((z[0] & 15) != 8 || (z[0] * 256 + z[1]) % 31 != 0) {
-        spec_report_add(w->r, "STR-1", SPEC_CORRUPTION, host, z[0], 0x78, "no zlib stream");
+        spec_report_add(w->s.r, "STR-1", SPEC_CORRUPTION, host, z[0], 0x78, "no zlib stream");
     }
     (void)at;
     return (head + size + VMDK_SECTOR - 1) / VMDK_SECTOR * VMDK_SECTOR;
@@ -142,8 +66,8 @@ static void check_grain(struct walk *w, uint32_t sector, uint64_t guest, uint64_
         return;
     }
     w->info->grains++;
-    if (host >= w->image->size) {
-        spec_report_add(w->r, "GT-2", SPEC_CORRUPTION, at, sector, 0,
+    if (host >= w->s.image->size) {
+        spec_report_add(w->s.r, "GT-2", SPEC_CORRUPTION, at, sector, 0,
                         "the grain of sector %llu is behind the end of the file",
                         (unsigned long long)guest);
         return;
@@ -152,7 +76,7 @@ static void check_grain(struct walk *w, uint32_t sector, uint64_t guest, uint64_
         return; /* behind the end of the disk: nobody reads it */
     }
     bytes = w->info->compressed ? check_packed(w, host, guest, at) : bytes;
-    note(w, host, bytes, R_GRAIN, at);
+    spec_walk_note(&w->s, host, bytes, R_GRAIN, at);
 }
 
 /* The entries of a table against their copy's, and each for itself. */
@@ -164,14 +88,15 @@ static void check_table(struct walk *w, uint64_t table, uint64_t copy, uint64_t 
         uint64_t here = w->gt_entries - i < n ? w->gt_entries - i : n;
         size_t bytes = (size_t)here * VMDK_GT_ENTRY_SIZE;
         uint64_t at = table + i * VMDK_GT_ENTRY_SIZE;
-        if (!get(w, at, a, bytes) || (copy && !get(w, copy + i * VMDK_GT_ENTRY_SIZE, b, bytes))) {
+        if (!spec_walk_get(&w->s, at, a, bytes) ||
+            (copy && !spec_walk_get(&w->s, copy + i * VMDK_GT_ENTRY_SIZE, b, bytes))) {
             return;
         }
-        for (uint64_t k = 0; k < here && !w->error; k++) {
+        for (uint64_t k = 0; k < here && !w->s.error; k++) {
             const uint8_t *p = a + k * VMDK_GT_ENTRY_SIZE, *q = b + k * VMDK_GT_ENTRY_SIZE;
             uint64_t where = at + k * VMDK_GT_ENTRY_SIZE;
             if (copy && memcmp(p, q, VMDK_GT_ENTRY_SIZE) != 0) {
-                spec_report_add(w->r, "GT-4", SPEC_CORRUPTION, where, vmdk_gt_entry_get_sector(p),
+                spec_report_add(w->s.r, "GT-4", SPEC_CORRUPTION, where, vmdk_gt_entry_get_sector(p),
                                 vmdk_gt_entry_get_sector(q), "an entry differs from its copy");
             }
             check_grain(w, vmdk_gt_entry_get_sector(p), (first + i + k) * w->info->grain_size,
@@ -186,32 +111,33 @@ static void check_table(struct walk *w, uint64_t table, uint64_t copy, uint64_t 
 static bool take_table(struct walk *w, uint64_t table, uint64_t at)
 {
     uint64_t bytes = w->gt_entries * VMDK_GT_ENTRY_SIZE;
-    uint64_t end = (w->image->size + VMDK_SECTOR - 1) / VMDK_SECTOR * VMDK_SECTOR;
+    uint64_t end = (w->s.image->size + VMDK_SECTOR - 1) / VMDK_SECTOR * VMDK_SECTOR;
     if (table == 0) {
         return false;
     }
     if (spec_add(table, bytes) > end) {
-        spec_report_add(w->r, "GD-2", SPEC_CORRUPTION, at, table / VMDK_SECTOR, 0,
+        spec_report_add(w->s.r, "GD-2", SPEC_CORRUPTION, at, table / VMDK_SECTOR, 0,
                         "a grain table at 0x%llx is not inside the file",
                         (unsigned long long)table);
         return false;
     }
-    note(w, table, bytes, R_TABLE, at);
+    spec_walk_note(&w->s, table, bytes, R_TABLE, at);
     return true;
 }
 
 static void check_directories(struct walk *w)
 {
-    for (uint64_t i = 0; i < w->gd_entries && !w->error; i++) {
+    for (uint64_t i = 0; i < w->gd_entries && !w->s.error; i++) {
         uint8_t a[VMDK_GD_ENTRY_SIZE], b[VMDK_GD_ENTRY_SIZE] = {0};
         uint64_t at = w->gd + i * sizeof(a), copy_at = w->rgd + i * sizeof(b);
-        if (!get(w, at, a, sizeof(a)) || (w->rgd && !get(w, copy_at, b, sizeof(b)))) {
+        if (!spec_walk_get(&w->s, at, a, sizeof(a)) ||
+            (w->rgd && !spec_walk_get(&w->s, copy_at, b, sizeof(b)))) {
             return;
         }
         uint64_t table = (uint64_t)vmdk_gd_entry_get_sector(a) * VMDK_SECTOR;
         uint64_t copy = (uint64_t)vmdk_gd_entry_get_sector(b) * VMDK_SECTOR;
         if (w->rgd && !table != !copy) {
-            spec_report_add(w->r, "GD-4", SPEC_CORRUPTION, at, table, copy,
+            spec_report_add(w->s.r, "GD-4", SPEC_CORRUPTION, at, table, copy,
                             "only one directory has table %llu", (unsigned long long)i);
         }
         bool has_table = take_table(w, table, at);
@@ -228,13 +154,13 @@ static bool note_directory(struct walk *w, uint64_t sector, const char *clause, 
 {
     uint64_t bytes = w->gd_entries * VMDK_GD_ENTRY_SIZE;
     *place = spec_mul(sector, VMDK_SECTOR);
-    if (spec_add(*place, bytes) > w->image->size) {
-        spec_report_add(w->r, clause, SPEC_CORRUPTION, 0, sector, w->image->size,
+    if (spec_add(*place, bytes) > w->s.image->size) {
+        spec_report_add(w->s.r, clause, SPEC_CORRUPTION, 0, sector, w->s.image->size,
                         "a grain directory at sector 0x%llx is not inside the file",
                         (unsigned long long)sector);
         return false;
     }
-    note(w, *place, bytes, R_DIRECTORY, 0);
+    spec_walk_note(&w->s, *place, bytes, R_DIRECTORY, 0);
     return true;
 }
 
@@ -242,8 +168,8 @@ static bool note_directory(struct walk *w, uint64_t sector, const char *clause, 
 
 static void check(struct walk *w, const char *structure, const uint8_t *p, uint64_t offset)
 {
-    struct vmdk_params params = {.grain_size = w->info->grain_size};
-    spec_structure_check(spec_structure_find(w->format, structure), p, &params, offset, w->r);
+    w->params.grain_size = w->info->grain_size;
+    spec_walk_check(&w->s, structure, p, offset);
 }
 
 /* HDR-10: the header that counts is at the end. */
@@ -251,8 +177,8 @@ static bool take_footer(struct walk *w, uint8_t *h)
 {
     uint8_t last[3 * VMDK_SECTOR];
     const uint8_t *end = last + 2 * VMDK_SECTOR;
-    uint64_t at = spec_sub(w->image->size / VMDK_SECTOR * VMDK_SECTOR, sizeof(last));
-    if (!get(w, at, last, sizeof(last))) {
+    uint64_t at = spec_sub(w->s.image->size / VMDK_SECTOR * VMDK_SECTOR, sizeof(last));
+    if (!spec_walk_get(&w->s, at, last, sizeof(last))) {
         return false;
     }
     memcpy(h, last + VMDK_SECTOR, VMDK_HEADER_SIZE);
@@ -260,11 +186,11 @@ static bool take_footer(struct walk *w, uint8_t *h)
         vmdk_marker_get_type(last) != VMDK_MARKER_FOOTER ||
         vmdk_header_get_magic(h) != VMDK_MAGIC || vmdk_marker_get_value(end) != 0 ||
         vmdk_marker_get_size(end) != 0 || vmdk_marker_get_type(end) != VMDK_MARKER_END) {
-        spec_report_add(w->r, "HDR-10", SPEC_CORRUPTION, at, 0, 0, "there is no footer");
+        spec_report_add(w->s.r, "HDR-10", SPEC_CORRUPTION, at, 0, 0, "there is no footer");
         return false;
     }
     check(w, "header", h, at + VMDK_SECTOR);
-    note(w, at, sizeof(last), R_HEADER, at);
+    spec_walk_note(&w->s, at, sizeof(last), R_HEADER, at);
     return true;
 }
 
@@ -285,9 +211,10 @@ static void check_hosted(struct walk *w, uint8_t *h)
     uint64_t descriptor = vmdk_header_get_descriptor_offset(h);
     uint64_t text = vmdk_header_get_descriptor_size(h);
     check(w, "header", h, 0);
-    note(w, 0, VMDK_HEADER_SIZE, R_HEADER, 0);
+    spec_walk_note(&w->s, 0, VMDK_HEADER_SIZE, R_HEADER, 0);
     if (descriptor && text < 2048) {
-        note(w, spec_mul(descriptor, VMDK_SECTOR), text * VMDK_SECTOR, R_DESCRIPTOR, 0);
+        spec_walk_note(&w->s, spec_mul(descriptor, VMDK_SECTOR), text * VMDK_SECTOR, R_DESCRIPTOR,
+                       0);
     }
     bool at_end = vmdk_header_get_gd_offset(h) == VMDK_GD_AT_END;
     if (at_end && !take_footer(w, h)) {
@@ -300,15 +227,15 @@ static void check_hosted(struct walk *w, uint8_t *h)
     }
     w->gd_entries = spec_div(spec_add(w->info->sectors, covered - 1), covered);
     if (w->gd_entries >= VMDK_MAX_GDES) {
-        spec_report_add(w->r, "HDR-6", SPEC_CORRUPTION, VMDK_HEADER_CAPACITY_OFF, w->gd_entries,
+        spec_report_add(w->s.r, "HDR-6", SPEC_CORRUPTION, VMDK_HEADER_CAPACITY_OFF, w->gd_entries,
                         VMDK_MAX_GDES, "the grain directory is too large");
         return;
     }
     uint64_t overhead = vmdk_header_get_overhead(h);
     if (spec_mul(overhead, VMDK_SECTOR) >
-        spec_add(w->image->size, VMDK_SECTOR - 1) / VMDK_SECTOR * VMDK_SECTOR) {
-        spec_report_add(w->r, "HDR-7", SPEC_CORRUPTION, VMDK_HEADER_OVERHEAD_OFF, overhead,
-                        w->image->size, "the file is shorter than its metadata");
+        spec_add(w->s.image->size, VMDK_SECTOR - 1) / VMDK_SECTOR * VMDK_SECTOR) {
+        spec_report_add(w->s.r, "HDR-7", SPEC_CORRUPTION, VMDK_HEADER_OVERHEAD_OFF, overhead,
+                        w->s.image->size, "the file is shorter than its metadata");
     }
     bool copy =
         w->info->redundant && note_directory(w, vmdk_header_get_rgd_offset(h), "HDR-6", &w->rgd);
@@ -321,13 +248,13 @@ static void check_hosted(struct walk *w, uint8_t *h)
 static void check_cowd(struct walk *w)
 {
     uint8_t h[VMDK_COWD_SIZE];
-    if (!get(w, 0, h, sizeof(h))) {
+    if (!spec_walk_get(&w->s, 0, h, sizeof(h))) {
         return;
     }
     w->info->sectors = vmdk_cowd_get_sectors(h);
     w->info->grain_size = vmdk_cowd_get_grain_size(h);
     check(w, "cowd", h, 0);
-    note(w, 0, VMDK_COWD_SIZE, R_HEADER, 0);
+    spec_walk_note(&w->s, 0, VMDK_COWD_SIZE, R_HEADER, 0);
     w->gt_entries = VMDK_COWD_GTES;
     w->gd_entries = vmdk_cowd_get_gd_entries(h);
     if (w->info->grain_size == 0 || w->info->grain_size > VMDK_MAX_GRAIN ||
@@ -345,7 +272,7 @@ static void check_sesparse(struct walk *w, const uint8_t *h)
     uint8_t v[VMDK_SE_VOLATILE_SIZE];
     uint64_t at = spec_mul(vmdk_se_header_get_volatile_offset(h), VMDK_SECTOR);
     check(w, "se_header", h, 0);
-    if (at < UINT64_MAX / 2 && get(w, at, v, sizeof(v))) {
+    if (at < UINT64_MAX / 2 && spec_walk_get(&w->s, at, v, sizeof(v))) {
         check(w, "se_volatile", v, at);
     }
 }
@@ -353,7 +280,7 @@ static void check_sesparse(struct walk *w, const uint8_t *h)
 static void check_all(struct walk *w)
 {
     uint8_t h[VMDK_HEADER_SIZE];
-    if (!get(w, 0, h, sizeof(h))) {
+    if (!spec_walk_get(&w->s, 0, h, sizeof(h))) {
         return;
     }
     if (vmdk_header_get_magic(h) == VMDK_COWD_MAGIC) {
@@ -365,26 +292,20 @@ static void check_all(struct walk *w)
     } else {
         check(w, "header", h, 0);
     }
-    check_overlaps(w);
+    spec_walk_overlaps(&w->s, clash);
 }
 
 int spec_vmdk_check(const struct spec_image *image, const struct spec_limits *limits,
                     struct spec_vmdk_info *info, struct spec_report *r)
 {
-    static const struct spec_limits defaults = {UINT64_C(4) << 20, UINT64_C(4) << 30};
     struct spec_vmdk_info unused;
-    limits = limits ? limits : &defaults;
     info = info ? info : &unused;
     *info = (struct spec_vmdk_info){0};
-    struct walk w = {.image = image,
-                     .format = spec_vmdk(),
-                     .r = r,
-                     .info = info,
-                     .work = limits->work,
-                     .most = limits->clusters};
+    struct walk w = {.info = info};
+    spec_walk_init(&w.s, image, spec_vmdk(), limits, r);
+    w.s.params = &w.params;
     check_all(&w);
-    free(w.ranges);
-    return w.error;
+    return spec_walk_end(&w.s);
 }
 
 static int read_memory(void *opaque, uint64_t offset, void *buf, size_t len)
