@@ -41,7 +41,7 @@ static bool entry_is_wrong(struct check *c, uint32_t i)
 {
     const struct parallels *s = c->s;
     int64_t host = parallels_host(s, i);
-    if (host > c->len) {
+    if (host >= c->len) {
         return corrupt(c, "cluster %" PRIu32 " is outside image", i);
     }
     if (host < s->data_start) {

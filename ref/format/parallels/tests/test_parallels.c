@@ -175,15 +175,17 @@ static void repair(struct rig *r)
     blk_unref(b);
     poke(r, 64 + 8, 1, 4);     /* as entry 0 */
     poke(r, 64 + 12, 9999, 4); /* outside */
+    poke(r, 64 + 16, 3, 4);    /* where the file ends */
     struct check_result res = check(r, 0);
-    assert_int_equal(res.corruptions, 2);
+    assert_int_equal(res.corruptions, 3);
     res = check(r, FIX_LEAKS);
-    assert_int_equal(res.corruptions, 2);
+    assert_int_equal(res.corruptions, 3);
     assert_int_equal(res.corruptions_fixed, 0);
     res = check(r, FIX_ERRORS | FIX_LEAKS);
-    assert_int_equal(res.corruptions_fixed, 2);
+    assert_int_equal(res.corruptions_fixed, 3);
     assert_sound(r);
     assert_int_equal(peek(r, 64 + 12), 0);
+    assert_int_equal(peek(r, 64 + 16), 0);
     b = rig_open(r, "sim:d0", IMAGE, RW);
     assert_int_equal(rig_fill(b, 0, 512, 9), 0); /* no longer seen through entry 2 */
     assert_int_equal(blk_pread(b, 2 * 65536, buf, 512), 0);
