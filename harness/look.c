@@ -238,7 +238,10 @@ static void look_all(void *arg)
     struct view *v = arg;
     enum sandbox_repair how = sandbox_repair_of(v->p);
     if (how != REPAIR_NONE && v->view == ORACLE_CRASH) {
-        repair(v, how);
+        /* What the cut left, and below what the repair made of it. */
+        if (!(v->look & LOOK_SPEC) || !has_spec(v->p) || spec_judge(v)) {
+            repair(v, how);
+        }
     }
     if (v->out->ok) {
         look_once(v, 0);

@@ -5,6 +5,7 @@
 
 #include <string.h>
 #include "specs/luks_layout.h"
+#include "specs/runtime/format_checks.h"
 #include "specs/runtime/luks_check.h"
 #include "specs/runtime/qcow2_check.h"
 #include "specs/runtime/vmdk_check.h"
@@ -73,10 +74,53 @@ static int check_luks(const struct spec_image *image, const struct spec_limits *
     return ret;
 }
 
+/* ---- formats of format_checks.h ---- */
+
+static bool holds_condition(void *opaque, const char *when)
+{
+    const struct spec_state *state = opaque;
+    return state->condition && !strcmp(state->condition, when);
+}
+
+static int check_format(const struct spec_format *f, spec_format_check *walk,
+                        const struct spec_image *image, const struct spec_limits *limits,
+                        struct spec_report *r, const char **clause)
+{
+    struct spec_state state = {0};
+    int ret = walk(image, limits, &state, r);
+    judge(f, r, holds_condition, &state, clause);
+    return ret;
+}
+
+#define FORMAT(name, probes)                                                                       \
+    static bool probe_##name(const uint8_t *head, size_t len)                                      \
+    {                                                                                              \
+        return probes;                                                                             \
+    }                                                                                              \
+    static int check_##name(const struct spec_image *image, const struct spec_limits *limits,      \
+                            struct spec_report *r, const char **clause)                            \
+    {                                                                                              \
+        return check_format(spec_##name(), spec_##name##_check, image, limits, r, clause);         \
+    }
+
+FORMAT(qed, begins(head, len, "QED", 4))
+FORMAT(qcow, begins(head, len, "QFI\xfb\0\0\0\1", 8))
+FORMAT(vdi, len >= 68 && !memcmp(head + 64, "\x7f\x10\xda\xbe", 4))
+FORMAT(vpc, begins(head, len, "conectix", 8)) /* of fixed images the format must be named */
+FORMAT(vhdx, begins(head, len, "vhdxfile", 8))
+FORMAT(parallels,
+       begins(head, len, "WithoutFreeSpace", 16) || begins(head, len, "WithouFreSpacExt", 16))
+
 static const struct spec_checker checkers[] = {
     {"qcow2", spec_qcow2, probe_qcow2, check_qcow2},
     {"vmdk", spec_vmdk, probe_vmdk, check_vmdk},
     {"luks", spec_luks, probe_luks, check_luks},
+    {"qed", spec_qed, probe_qed, check_qed},
+    {"qcow", spec_qcow, probe_qcow, check_qcow},
+    {"vdi", spec_vdi, probe_vdi, check_vdi},
+    {"vpc", spec_vpc, probe_vpc, check_vpc},
+    {"vhdx", spec_vhdx, probe_vhdx, check_vhdx},
+    {"parallels", spec_parallels, probe_parallels, check_parallels},
 };
 
 const struct spec_checker *spec_checker_find(const char *format)

@@ -29,7 +29,7 @@ static int64_t data_offset(const struct vpc *s, uint32_t e)
     return e * SECTOR + s->bitmap_size;
 }
 
-/* BAT-3 */
+/* BAT-6 */
 static bool bit(const uint8_t *bits, uint64_t i)
 {
     return bits[i / 8] >> (7 - i % 8) & 1;
