@@ -90,7 +90,8 @@ void parallels_find_end(struct parallels *s)
         s->data_end = host ? MAX(s->data_end, host + s->cluster) : s->data_end;
     }
     if (s->has_ext) {
-        s->data_end = MAX(s->data_end, parallels_ext_end(s));
+        int64_t end = parallels_ext_end(s);
+        s->data_end = MAX(s->data_end, end);
     }
 }
 

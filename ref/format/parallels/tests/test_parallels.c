@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 #include "ref/base/bytes.h"
 #include "ref/block/open.h"
 #include "ref/format/crypto/hash.h"
@@ -299,6 +300,25 @@ static void hostile_extension(struct rig *r)
     }
 }
 
+/* An extension that cannot be read: no write goes where the header is. */
+static void unread_extension(struct rig *r)
+{
+    for (int nth = 1; nth <= 3; nth++) {
+        char plan[64];
+        make(r, "size=1M,cluster_size=64k");
+        put_ext(r, 128);
+        snprintf(plan, sizeof(plan), "error,label=ext_load,nth=%d", nth);
+        assert_int_equal(fault_plan_parse(&r->plan, plan, NULL), 0);
+        struct blk *b = rig_open(r, "sim:d0", IMAGE, RW);
+        assert_int_equal(rig_fill(b, 0, 65536, 9), 0);
+        blk_unref(b);
+        fault_plan_destroy(&r->plan);
+        b = rig_open(r, "sim:d0", IMAGE, 0);
+        rig_check(b, 0, 65536, 9);
+        blk_unref(b);
+    }
+}
+
 static void hostile(struct rig *r)
 {
     static const struct {
@@ -357,6 +377,7 @@ TEST(in_use)
 TEST(repair)
 TEST(extension)
 TEST(hostile_extension)
+TEST(unread_extension)
 TEST(hostile)
 
 int main(void)
@@ -369,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_repair),
         cmocka_unit_test(test_extension),
         cmocka_unit_test(test_hostile_extension),
+        cmocka_unit_test(test_unread_extension),
         cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
