@@ -127,6 +127,9 @@ int snapshot_find(struct node *n, struct snapshot_info *out, const char *id_or_n
     struct snapshot_info *list;
     int count = snapshot_list(n, &list);
     int found = 0;
+    if (count < 0 && count != -ENOMEDIUM && count != -ENOTSUP) {
+        return count;
+    }
     for (int i = 0; i < count && !found; i++) {
         if (strcmp(list[i].id, id_or_name) == 0 || strcmp(list[i].name, id_or_name) == 0) {
             *out = list[i];
