@@ -9,6 +9,12 @@
 #include <stdint.h>
 #include "ref/base/mem.h"
 
+static bool no_memory(size_t size, void *fiu)
+{
+    const struct fault_fiu *f = fiu;
+    return f->fail("blkref/mem");
+}
+
 bool fault_fiu_install(struct fault_fiu *f, bool load)
 {
     int (*init)(unsigned int flags);
@@ -37,11 +43,15 @@ bool fault_fiu_install(struct fault_fiu *f, bool load)
         f->names[i] = str_fmt("blkref/io/%s", label_name(i));
     }
     f->fail = fail;
+    mem_set_fail_hook(no_memory, f);
     return true;
 }
 
 void fault_fiu_uninstall(struct fault_fiu *f)
 {
+    if (f->fail) {
+        mem_set_fail_hook(NULL, NULL);
+    }
     for (int i = 0; i < LABEL_COUNT; i++) {
         mem_free(f->names[i]);
     }

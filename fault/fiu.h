@@ -6,7 +6,8 @@
  * running program; failinfo is the errno (0: EIO).  A trailing wildcard matches any label.  libfiu
  * is not linked: it is taken from the process if it is there already (fiu-run preloads it), else,
  * on request, loaded by name.  Where libfiu is absent or switched off, a decision costs one branch.
- * Leaves out: anything but plain errors.
+ * "blkref/mem" is asked for each allocation that may fail (mem_try_*).  Leaves out: anything but
+ * plain errors.
  */
 #ifndef BLKREF_FAULT_FIU_H
 #define BLKREF_FAULT_FIU_H

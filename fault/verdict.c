@@ -14,7 +14,7 @@
 #define ALL_IOTYPES ((1u << FAULT_IO_BLOCK_STATUS) - 1)
 
 static const char *const kind_names[FAULT_KIND_COUNT] = {
-    "none", "error", "short", "torn", "lost", "stale", "misdirected", "delayed", "hung",
+    "none", "error", "short", "torn", "lost", "stale", "misdirected", "delayed", "hung", "nomem",
 };
 
 /* Which operations a kind makes sense for. */
@@ -29,6 +29,7 @@ static const unsigned kind_iotypes[FAULT_KIND_COUNT] = {
     [FAULT_MISDIRECTED] = 1 << FAULT_IO_READ | 1 << FAULT_IO_WRITE,
     [FAULT_DELAYED] = ~0u,
     [FAULT_HUNG] = ~0u,
+    [FAULT_NOMEM] = 0,
 };
 
 const char *fault_kind_name(enum fault_kind k)
@@ -76,6 +77,11 @@ void fault_plan_destroy(struct fault_plan *p)
     fault_plan_init(p);
 }
 
+static int default_error(enum fault_kind k)
+{
+    return k == FAULT_NOMEM ? ENOMEM : EIO;
+}
+
 int fault_plan_add(struct fault_plan *p, const struct fault_entry *e)
 {
     assert(e->kind > FAULT_NONE && e->kind < FAULT_KIND_COUNT);
@@ -87,7 +93,7 @@ int fault_plan_add(struct fault_plan *p, const struct fault_entry *e)
     struct fault_entry *n = &p->entries[p->n];
     *n = *e;
     n->tag = str_dup(e->tag);
-    n->error = e->error ? e->error : EIO;
+    n->error = e->error ? e->error : default_error(e->kind);
     n->iotypes = (e->iotypes ? e->iotypes : ALL_IOTYPES) & kind_iotypes[e->kind];
     n->nth = e->nth ? e->nth : 1;
     n->seen = n->fired = 0;
@@ -102,6 +108,7 @@ void fault_plan_reset(struct fault_plan *p)
     memset(p->reached, 0, sizeof(p->reached));
     memset(p->fired, 0, sizeof(p->fired));
     memset(p->iotypes, 0, sizeof(p->iotypes));
+    p->allocations = 0;
 }
 
 static bool entry_matches(const struct fault_entry *e, const struct fault_event *ev)
@@ -117,6 +124,28 @@ static bool entry_matches(const struct fault_entry *e, const struct fault_event 
     return e->end == 0 || (q->bytes > 0 && q->offset < e->end && q->offset + q->bytes > e->start);
 }
 
+/* One more event of the entry: is it due? */
+static bool count(struct fault_entry *e)
+{
+    e->seen++;
+    return e->sticky ? e->seen >= e->nth : e->seen == e->nth;
+}
+
+bool fault_plan_nomem(struct fault_plan *p)
+{
+    bool fails = false;
+    p->allocations++;
+    for (int i = 0; i < p->n; i++) {
+        struct fault_entry *e = &p->entries[i];
+        if (e->kind == FAULT_NOMEM && count(e)) {
+            e->fired++;
+            fails = true;
+        }
+    }
+    p->fired[LABEL_NONE] += fails;
+    return fails;
+}
+
 struct fault_verdict fault_plan_decide(struct fault_plan *p, const struct fault_event *ev)
 {
     struct fault_verdict v = {.kind = FAULT_NONE, .entry = -1};
@@ -129,9 +158,7 @@ struct fault_verdict fault_plan_decide(struct fault_plan *p, const struct fault_
         if (!entry_matches(e, ev)) {
             continue;
         }
-        e->seen++;
-        bool due = e->sticky ? e->seen >= e->nth : e->seen == e->nth;
-        if (due && v.entry < 0) {
+        if (count(e) && v.entry < 0) {
             v = (struct fault_verdict){e->kind, e->error, e->arg, i};
             e->fired++;
             p->fired[ev->label]++;
@@ -273,7 +300,7 @@ static void print_entry(const struct fault_entry *e, struct strbuf *out)
     if (e->arg) {
         strbuf_printf(out, ":%" PRId64, e->arg);
     }
-    if (e->error != EIO) {
+    if (e->error != default_error(e->kind)) {
         strbuf_printf(out, ",errno=%d", e->error);
     }
     if (e->label >= 0) {

@@ -28,6 +28,7 @@ enum fault_kind {
     FAULT_MISDIRECTED, /* done at offset + arg; reports success */
     FAULT_DELAYED,     /* completes `arg` scheduling points (or ns of virtual time) later */
     FAULT_HUNG,        /* never completes, until cancelled */
+    FAULT_NOMEM,       /* no I/O: an allocation that may fail (mem_try_*) does */
     FAULT_KIND_COUNT,
 };
 /* (*) where `arg` is a multiple of 512, to the end of the last whole sector of the disk in them */
@@ -71,6 +72,7 @@ struct fault_plan {
     uint32_t iotypes[LABEL_COUNT]; /* what was done under the label: 1 << enum fault_iotype */
     /* Labels that drivers announced on the disk, also those that go with no I/O of their own. */
     uint64_t announced[LABEL_COUNT];
+    uint64_t allocations; /* that might fail */
 };
 
 void fault_plan_init(struct fault_plan *p);
@@ -89,6 +91,8 @@ struct fault_verdict fault_plan_decide(struct fault_plan *p, const struct fault_
  */
 int fault_plan_parse(struct fault_plan *p, const char *text, struct error **err);
 void fault_plan_print(const struct fault_plan *p, struct strbuf *out);
+/* An allocation that may fail is made: must it?  Counted, and fired under LABEL_NONE. */
+bool fault_plan_nomem(struct fault_plan *p);
 /* Silent faults that fired so far under labels of the class (enum label_class). */
 uint64_t fault_plan_silent(const struct fault_plan *p, enum label_class class);
 /* "label reached fired" lines of the labels reached, in enum order. */

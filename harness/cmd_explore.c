@@ -37,9 +37,9 @@ static const char usage_faults[] =
     "                     [--here] [--labels] --exhaustive N [--image TEXT] [--part I/N]\n"
     "Lets the k-th I/O of each label go wrong in each way, k rising until the fault does not fire\n"
     "(--max N: k up to N), and so many pairs of I/Os fail.  LIST: all, or of EIO, ENOSPC, ENOMEM,\n"
-    "EAGAIN, short, torn, lost, stale, misdirected, delayed, hung; with a + for each one from "
-    "then\n"
-    "on.  --cuts N judges so many crash states of each faulted run, too.  Each program runs in a\n"
+    "EAGAIN, short, torn, lost, stale, misdirected, delayed, hung, nomem (allocations); with a +\n"
+    "for each one from then on.  --cuts N judges so many crash states of each faulted run, too.  "
+    "Each program runs in a\n"
     "process of its own, but for --here.  --labels shows a line for each label.\n" SOURCE_USAGE;
 
 struct command {

@@ -29,6 +29,7 @@ const struct fault_mode fault_modes[FAULT_MODES] = {
     BOTH("misdirected", FAULT_MISDIRECTED, 0, 4096),
     BOTH("delayed", FAULT_DELAYED, 0, SECOND),
     BOTH("hung", FAULT_HUNG, 0, 0),
+    BOTH("nomem", FAULT_NOMEM, ENOMEM, 0),
 };
 
 const struct fault_options fault_options_default = {.modes = FAULT_MODES_ALL, .max_findings = 3};
@@ -124,19 +125,21 @@ static uint64_t run(struct faulting *x, struct fault_plan *plan, int mode)
     return fired;
 }
 
-static void fail_label(struct faulting *x, enum label label, int mode)
+/* label -1: what has none, allocations. */
+static void fail_label(struct faulting *x, int label, int mode)
 {
     const struct fault_mode *m = &fault_modes[mode];
+    unsigned kmax = label < 0 ? x->o->kmax * 16 : x->o->kmax; /* opening alone makes many */
     uint64_t fired = 1;
     for (unsigned k = 1; fired && !fault_enough(x); k++) {
         struct fault_plan plan;
         struct fault_entry e = {.kind = m->kind,
                                 .error = m->error,
                                 .arg = m->arg,
-                                .label = (int)label,
+                                .label = label,
                                 .nth = k,
                                 .sticky = m->sticky};
-        if (x->o->kmax && k > x->o->kmax) {
+        if (kmax && k > kmax) {
             x->cut_off = true;
             return;
         }
@@ -197,8 +200,13 @@ static void walk_labels(struct faulting *x, const struct fault_plan *plan)
         for (int m = 0; plan->reached[l] && m < FAULT_MODES; m++) {
             if (x->o->modes >> m & 1 &&
                 plan->iotypes[l] & fault_kind_iotypes(fault_modes[m].kind)) {
-                fail_label(x, l, m);
+                fail_label(x, (int)l, m);
             }
+        }
+    }
+    for (int m = 0; plan->allocations && m < FAULT_MODES; m++) {
+        if (x->o->modes >> m & 1 && fault_modes[m].kind == FAULT_NOMEM) {
+            fail_label(x, -1, m);
         }
     }
 }

@@ -7,7 +7,8 @@
  * and check finds what the promise allows; of delayed and harmless ones nothing shows at all; a
  * hung one holds nobody who does not wait for it; of silent ones of guest data only the bytes of
  * that operation may be wrong; of silent ones of metadata only that nothing crashes, hangs or goes
- * on without bound: whether check notices is counted.
+ * on without bound: whether check notices is counted.  Allocations that may fail (those whose size
+ * comes from an image) fail in the same way, one after the other.
  */
 #ifndef BLKREF_HARNESS_FAULT_EXPLORE_H
 #define BLKREF_HARNESS_FAULT_EXPLORE_H
@@ -22,7 +23,7 @@ struct fault_mode {
     int64_t arg;
     bool sticky;
 };
-#define FAULT_MODES     22
+#define FAULT_MODES     24
 #define FAULT_MODES_ALL ((1u << FAULT_MODES) - 1)
 extern const struct fault_mode fault_modes[FAULT_MODES];
 /* "EIO,lost,torn+" or "all" as a bit set; 0 when a name is unknown. */

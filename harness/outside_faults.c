@@ -160,7 +160,7 @@ static int fail_all(struct faulting *f, struct error **err)
     for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
         for (int m = 0; ret == 0 && m < FAULT_MODES && !enough(f); m++) {
             const struct fault_mode *w = &fault_modes[m];
-            if (f->o->modes >> m & 1 && w->kind != FAULT_HUNG) {
+            if (f->o->modes >> m & 1 && w->kind != FAULT_HUNG && w->kind != FAULT_NOMEM) {
                 ret = fail_kind(f, types[i], w, err);
             }
         }

@@ -357,6 +357,18 @@ static int write_by_blocks(struct run *r, const struct op *op, const uint8_t *da
     return ret;
 }
 
+/* Planted: two locks, in an order that depends on what is written. */
+static int write_locked(struct run *r, const struct op *op, const uint8_t *data)
+{
+    struct co_mutex *first = &r->planted[op->seed % 2], *second = &r->planted[!(op->seed % 2)];
+    co_lock(r->w, first);
+    co_lock(r->w, second);
+    int ret = blk_pwrite(r->b, op->offset, data, op->bytes, 0);
+    co_unlock(r->w, second);
+    co_unlock(r->w, first);
+    return ret;
+}
+
 static int write_bytes(struct run *r, const struct op *op)
 {
     unsigned flags = op->kind == OP_WRITE_COMPRESSED ? REQ_COMPRESSED
@@ -368,7 +380,9 @@ static int write_bytes(struct run *r, const struct op *op)
     }
     op_fill(buf, op->seed, op->offset, (size_t)op->bytes);
     int ret = r->sb->planted == PLANT_RACE ? write_by_blocks(r, op, buf)
-                                           : blk_pwrite(r->b, op->offset, buf, op->bytes, flags);
+              : r->sb->planted == PLANT_DEADLOCK
+                  ? write_locked(r, op, buf)
+                  : blk_pwrite(r->b, op->offset, buf, op->bytes, flags);
     mem_free(buf);
     return ret;
 }
@@ -386,7 +400,8 @@ static int snapshot(struct run *r, const struct op *op)
         ret = snapshot_goto(n, op->text, &err);
     } else {
         struct snapshot_info sn;
-        ret = snapshot_find(n, &sn, op->text) ? snapshot_delete(n, sn.id, sn.name, &err) : -ENOENT;
+        ret = snapshot_find(n, &sn, op->text);
+        ret = ret < 0 ? ret : ret ? snapshot_delete(n, sn.id, sn.name, &err) : -ENOENT;
     }
     error_free(err);
     return ret;
@@ -604,6 +619,11 @@ static bool holds_requests(const struct fault_plan *plan)
     return false;
 }
 
+static bool no_memory(size_t size, void *plan)
+{
+    return fault_plan_nomem(plan);
+}
+
 int sandbox_record(struct sandbox *sb, const struct program *p, const struct disk_set *base,
                    struct fault_plan *plan, bool close_flush, struct recording *rec,
                    struct error **err)
@@ -623,7 +643,9 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
     sb->running = sb->policy;
     r.w = sandbox_world(sb, p, &rec->end, rec->log, plan);
     sb->running = NULL;
+    mem_set_fail_hook(no_memory, plan);
     int ret = world_exec(r.w, run_program, &r);
+    mem_set_fail_hook(NULL, NULL);
     if (ret < 0 && holds_requests(plan)) {
         rec->hung = true;
         sim_release_hung(r.w);

@@ -31,6 +31,7 @@ struct run {
     struct fault_plan *plan; /* NULL: nothing goes wrong */
     bool may_fail, close_flush, opened, done;
     unsigned flags; /* of opening, besides */
+    struct co_mutex planted[2];
     struct error *err;
 };
 

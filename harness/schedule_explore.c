@@ -159,6 +159,9 @@ static void run(struct exploring *x)
         report(x, NULL, err ? err->msg : "does not run");
     } else {
         judge(x, &rec);
+        if (x->o->ran) {
+            x->o->ran(x->opaque, &rec);
+        }
     }
     error_free(err);
     recording_free(&rec);

@@ -41,6 +41,8 @@ struct schedule_options {
     unsigned cuts;     /* crash states judged of each schedule besides */
     unsigned fail_max; /* up to so many occurrences of each label fail, each with EIO; 0: none */
     unsigned max_findings;
+    /* Told of each schedule that ran to its end; NULL: nobody. */
+    void (*ran)(void *opaque, const struct recording *rec);
     const char *only, *fault, *state; /* just this schedule, fault plan, crash state, or NULL */
 };
 extern const struct schedule_options schedule_options_default;

@@ -123,7 +123,7 @@ static void run_specials(struct fault_stage *x)
     for (size_t f = 0; (format = label_cover_format(x->cover, f)); f++) {
         /* Some of these send thousands of requests; each label is met there, that is what they are
          * for. */
-        x->options.modes = fault_modes_parse("EIO,ENOSPC,lost,hung");
+        x->options.modes = fault_modes_parse("EIO,ENOSPC,lost,hung,nomem");
         x->options.kmax = 1;
         x->options.pairs = 0;
         for (size_t i = 0; i < crash_special_count(); i++) {

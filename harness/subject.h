@@ -100,10 +100,12 @@ enum planted {
     PLANT_DROP_FLUSH,   /* flushes of the image file do nothing */
     PLANT_LEAK_CLUSTER, /* one cluster's refcount is raised without a reference */
     PLANT_RACE,         /* writes read, change and write back blocks, and exclude nobody */
+    PLANT_DEADLOCK,     /* writes take two locks, every second one in the other order */
     PLANT_KINDS,
 };
-extern const char
-    *const planted_names[]; /* "none", "flip-byte", "drop-flush", "leak-cluster", "race", NULL */
+extern const char *const
+    planted_names[]; /* "none", "flip-byte", "drop-flush", "leak-cluster", "race", "deadlock", NULL
+                      */
 
 struct process;
 struct profile;

@@ -157,12 +157,38 @@ static void test_bad_texts(void **state)
     }
 }
 
+static void test_nomem(void **state)
+{
+    struct fault_plan p;
+    struct strbuf text = STRBUF_INIT;
+    fault_plan_init(&p);
+    assert_int_equal(fault_plan_parse(&p, "nomem,nth=2;nomem,nth=5,sticky", NULL), 0);
+    assert_int_equal(p.entries[0].error, ENOMEM);
+    static const bool fails[] = {false, true, false, false, true, true};
+    for (size_t i = 0; i < ARRAY_SIZE(fails); i++) {
+        assert_int_equal(fault_plan_nomem(&p), fails[i]);
+    }
+    assert_int_equal(p.allocations, 6);
+    assert_int_equal(p.fired[LABEL_NONE], 3);
+    /* No I/O is touched. */
+    struct fault_event ev = {.label = LABEL_NONE, .req = {.iotype = FAULT_IO_READ, .bytes = 512}};
+    assert_int_equal(fault_plan_decide(&p, &ev).kind, FAULT_NONE);
+    fault_plan_print(&p, &text);
+    assert_string_equal(text.s, "nomem,nth=2;nomem,nth=5,sticky");
+    strbuf_free(&text);
+    fault_plan_destroy(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nth_and_sticky),           cmocka_unit_test(test_range_and_tag),
-        cmocka_unit_test(test_kinds_go_with_operations), cmocka_unit_test(test_coverage),
-        cmocka_unit_test(test_text_round_trip),          cmocka_unit_test(test_bad_texts),
+        cmocka_unit_test(test_nth_and_sticky),
+        cmocka_unit_test(test_range_and_tag),
+        cmocka_unit_test(test_kinds_go_with_operations),
+        cmocka_unit_test(test_coverage),
+        cmocka_unit_test(test_text_round_trip),
+        cmocka_unit_test(test_bad_texts),
+        cmocka_unit_test(test_nomem),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -134,7 +134,7 @@ def test_crash_of_an_unmodified_qemu(blkref, tmp_path):
     assert blkref("faults", "--subject", "qemu", "--modes", "frob", program).returncode == 2
 
 
-@pytest.mark.parametrize("stage,defect", [("schedules", "race"), ("hostile", "flip-byte"), ("sequences", "leak-cluster")])
+@pytest.mark.parametrize("stage,defect", [("schedules", "race"), ("schedules", "deadlock"), ("hostile", "flip-byte"), ("sequences", "leak-cluster")])
 def test_stage_sees_its_planted_defect(blkref, tmp_path, stage, defect):
     args = ("campaign", "--in-process", "--first", "--count", 16, "--only", stage, "--build", tmp_path)
     done = blkref(*args, "--plant", defect)

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 #include "harness/oracle_group.h"
 #include "harness/schedule_explore.h"
@@ -298,6 +300,108 @@ static void test_more_preemptions_more_schedules(void **state)
     assert_true(two.schedules < all.schedules);
 }
 
+#define OUTCOMES 256
+
+struct outcomes {
+    uint64_t seen[OUTCOMES];
+    unsigned n;
+};
+
+static void ignore(void *opaque, const struct schedule_finding *f)
+{
+    fail_msg("%s: %s", f->schedule, f->why);
+}
+
+/* What the operations returned, and every byte of the image. */
+static void note_outcome(void *opaque, const struct recording *rec)
+{
+    struct outcomes *all = opaque;
+    uint64_t h = disk_hash(rec->end.disk[0]);
+    for (size_t i = 0; i < rec->program->n_ops; i++) {
+        h = h * UINT64_C(0x100000001b3) ^ (uint32_t)rec->status[i];
+    }
+    for (unsigned i = 0; i < all->n; i++) {
+        if (all->seen[i] == h) {
+            return;
+        }
+    }
+    assert_true(all->n < OUTCOMES);
+    all->seen[all->n++] = h;
+}
+
+static uint64_t outcomes_of(const char *text, bool reduce, struct outcomes *out)
+{
+    struct schedule_options o = schedule_options_default;
+    struct schedule_counts counts = {0};
+    struct program p = parse(text);
+    struct process *process = process_new();
+    struct sandbox *sb = sandbox_new(process, &profile_reference, PLANT_NONE);
+    o.reduce = reduce;
+    o.pct = 0;
+    o.max = 0;
+    o.promised = false;
+    o.ran = note_outcome;
+    memset(out, 0, sizeof(*out));
+    assert_int_equal(schedule_explore(sb, &p, &o, ignore, out, &counts, NULL), 0);
+    sandbox_free(sb);
+    process_free(process);
+    program_free(&p);
+    return counts.schedules;
+}
+
+static bool has(const struct outcomes *o, uint64_t h)
+{
+    bool found = false;
+    for (unsigned i = 0; i < o->n; i++) {
+        found |= o->seen[i] == h;
+    }
+    return found;
+}
+
+/* Fewer schedules, and nothing that may come out is missed. */
+static void test_reduction_keeps_outcomes(void **state)
+{
+    static const struct {
+        const char *text;
+        bool less; /* not all of it depends on all the rest */
+    } programs[] = {
+        {IMAGE "write 0 4k 9\nflush\nwrite 0 512 1 || write 1k 512 2\n", true},
+        {IMAGE "write 0 4k 9\nflush\nwrite 0 1k 1 || write 512 1k 2\n", true},
+        {"image raw 64k\nwrite 0 4k 1 || write 8k 4k 2 || zero 1k 4k\n", true},
+        {"image raw 64k\nwrite 0 4k 1 || write 2k 4k 2\n", false},
+        {"image vdi 4M\nwrite 0 4k 1 || write 1M 4k 2\n", true},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+        struct outcomes all, some;
+        uint64_t whole = outcomes_of(programs[i].text, false, &all);
+        uint64_t reduced = outcomes_of(programs[i].text, true, &some);
+        assert_true(programs[i].less ? reduced < whole : reduced <= whole);
+        assert_int_equal(some.n, all.n);
+        for (unsigned k = 0; k < all.n; k++) {
+            assert_true(has(&some, all.seen[k]));
+        }
+    }
+}
+
+/* Two writes that take two locks in different orders wait for each other in some schedules; what
+ * they hold then nobody can free: in a process of its own. */
+static void test_a_deadlock_is_found(void **state)
+{
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct schedule_counts counts;
+        struct schedule_options o = schedule_options_default;
+        o.preemptions = 1;
+        o.max_findings = 1;
+        struct outcome out =
+            explore(IMAGE "write 0 4k 1 || write 64k 4k 2\n", &o, PLANT_DEADLOCK, &counts);
+        _exit(out.n == 1 && strstr(out.why, "hangs") && counts.schedules > 1 ? 0 : 1);
+    }
+    assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
+    assert_int_equal(status, 0);
+}
+
 static void test_random_schedules_find_the_race(void **state)
 {
     struct schedule_counts counts;
@@ -352,6 +456,8 @@ int main(void)
         cmocka_unit_test(test_no_race_no_finding),
         cmocka_unit_test(test_same_seed_same_schedules),
         cmocka_unit_test(test_more_preemptions_more_schedules),
+        cmocka_unit_test(test_reduction_keeps_outcomes),
+        cmocka_unit_test(test_a_deadlock_is_found),
         cmocka_unit_test(test_random_schedules_find_the_race),
         cmocka_unit_test(test_faults_and_cuts_of_schedules),
         cmocka_unit_test(test_every_program_can_be_made),

@@ -32,7 +32,8 @@ void *mem_try_realloc(void *p, size_t size);
 /* Aligned to `align` (a power of two, at least sizeof(void *)), not zeroed. */
 void *mem_try_aligned(size_t align, size_t size);
 
-/* Returns true when the allocation of `size` bytes must fail.  Process-wide, for tests only. */
+/* Returns true when the allocation of `size` bytes must fail.  Process-wide, for tests and fault
+ * sources. */
 typedef bool mem_fail_hook(size_t size, void *opaque);
 void mem_set_fail_hook(mem_fail_hook *hook, void *opaque);
 

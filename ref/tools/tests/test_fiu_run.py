@@ -24,3 +24,12 @@ def test_label_fails_by_its_name_and_errno(tmp_path):
     assert "write failed: No space left on device" in failed.stdout
     other = run("fiu-run", "-c", "enable name=blkref/io/vmstate_save,failinfo=28", *write)
     assert other.returncode == 0, other.stderr
+
+
+def test_memory_fails_where_its_size_comes_from_an_image(tmp_path):
+    image = str(tmp_path / "a.qcow2")
+    assert run(BIN + "/blkref-img", "create", "-q", "-f", "qcow2", image, "1M").returncode == 0
+    info = [BIN + "/blkref-img", "info", image]
+    failed = run("fiu-run", "-c", "enable name=blkref/mem", *info)
+    assert failed.returncode == 1 and "Could not allocate memory" in failed.stderr, failed.stderr
+    assert run("fiu-run", "-c", "enable name=blkref/io/vmstate_save", *info).returncode == 0
