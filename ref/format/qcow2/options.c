@@ -282,7 +282,7 @@ int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags,
     ret = ret < 0 ? ret : parse_overlap(d, o, err);
     o->secret = NULL;
     ret = ret < 0 ? ret : crypt_open_options(d, qcow2_crypt_name(s), &o->secret, err);
-    for (const struct opt_desc *t = T; t->name && ret == 0; t++) {
+    for (const struct opt_desc *t = T; t->name && ret == 0 && dict_len(d) > 0; t++) {
         if (t->type != OPT_DICT) {
             dict_del(d, t->name);
         }
