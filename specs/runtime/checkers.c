@@ -110,6 +110,9 @@ FORMAT(vpc, begins(head, len, "conectix", 8)) /* of fixed images the format must
 FORMAT(vhdx, begins(head, len, "vhdxfile", 8))
 FORMAT(parallels,
        begins(head, len, "WithoutFreeSpace", 16) || begins(head, len, "WithouFreSpacExt", 16))
+FORMAT(bochs, begins(head, len, "Bochs Virtual HD Image", 23))
+FORMAT(cloop, begins(head, len, "#!/bin/sh\n#V2.0 Format\n", 23))
+FORMAT(dmg, false) /* its magic is at the end: the format must be named */
 
 static const struct spec_checker checkers[] = {
     {"qcow2", spec_qcow2, probe_qcow2, check_qcow2},
@@ -121,6 +124,9 @@ static const struct spec_checker checkers[] = {
     {"vpc", spec_vpc, probe_vpc, check_vpc},
     {"vhdx", spec_vhdx, probe_vhdx, check_vhdx},
     {"parallels", spec_parallels, probe_parallels, check_parallels},
+    {"bochs", spec_bochs, probe_bochs, check_bochs},
+    {"cloop", spec_cloop, probe_cloop, check_cloop},
+    {"dmg", spec_dmg, probe_dmg, check_dmg},
 };
 
 const struct spec_checker *spec_checker_find(const char *format)

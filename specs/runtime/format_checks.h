@@ -26,6 +26,9 @@ spec_format_check spec_qed_check; /* condition "dirty": the need-check feature *
 spec_format_check spec_qcow_check;
 spec_format_check spec_vdi_check;
 spec_format_check spec_vpc_check;
+spec_format_check spec_bochs_check;
+spec_format_check spec_cloop_check;
+spec_format_check spec_dmg_check;
 spec_format_check spec_vhdx_check;      /* condition "log": there are changes to replay */
 spec_format_check spec_parallels_check; /* condition "in_use": it was not closed */
 

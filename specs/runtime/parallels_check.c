@@ -124,7 +124,8 @@ static void check_features(struct parallels_walk *q, uint64_t ext)
 {
     uint8_t f[PARALLELS_FEATURE_SIZE];
     uint64_t at = PARALLELS_EXT_HEADER_SIZE;
-    while (at + sizeof(f) <= q->cluster && spec_walk_get(&q->s, ext + at, f, sizeof(f))) {
+    while (at + sizeof(f) <= q->cluster && spec_walk_work(&q->s, SECTOR) &&
+           spec_walk_get(&q->s, ext + at, f, sizeof(f))) {
         uint64_t bytes = parallels_feature_get_data_size(f);
         if (parallels_feature_get_magic(f) == PARALLELS_FEATURE_END) {
             if (bytes || parallels_feature_get_flags(f)) {
