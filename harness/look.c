@@ -239,7 +239,7 @@ static void look_all(void *arg)
     enum sandbox_repair how = sandbox_repair_of(v->p);
     if (how != REPAIR_NONE && v->view == ORACLE_CRASH) {
         /* What the cut left, and below what the repair made of it. */
-        if (!(v->look & LOOK_SPEC) || !has_spec(v->p) || spec_judge(v)) {
+        if (!(v->look & LOOK_SPEC) || !has_spec(v) || spec_judge(v)) {
             repair(v, how);
         }
     }
