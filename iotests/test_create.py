@@ -113,6 +113,14 @@ def test_wrong_formats_and_names(lab):
     lab.img("create", "-f", "null-co", "t.img", "1M", status=1)
 
 
+def test_data_file_of_what_cannot_be(lab):
+    """Neither file stays."""
+    for options in ("data_file=d.img,compat=0.10", "data_file=d.img,cluster_size=3k"):
+        lab.img("create", "-f", "qcow2", "-o", options, "t.img", "1M", status=1)
+    lab.img("create", "-f", "qcow2", "-o", "data_file=d.img,data_file_raw=on", "-F", "raw", "t.img", "1M", status=1)
+    assert not any(name in os.listdir(d) for d in lab.dirs() for name in ("t.img", "d.img"))
+
+
 def test_size_given_twice(lab):
     lab.img("create", "-f", "qcow2", "-o", "size=1M", "t.img", "2M", status=None)
     lab.img("create", "-f", "qcow2", "-o", "size=1M", "u.img", status=None)

@@ -135,6 +135,20 @@ def test_within_the_chain(lab, target):
     lab.img("info", "--backing-chain", "t.img", look=False)
 
 
+@pytest.mark.parametrize("sizes", [("1M", "1M", "2M"), ("2M", "1M", "2M"), ("1M", "2M", "2M"), ("2M", "1M", "2M", "2M"),
+                                   ("2M", "2M", "1M", "2M"), ("1M", "512k", "1M", "1536k"), ("1M", "512k", "512k")],
+                         ids="-".join)
+def test_within_a_chain_of_other_sizes(lab, sizes):
+    """Layers between that end earlier read as zeroes there, whatever is below them."""
+    for i, size in enumerate(sizes):
+        lab.create(QCOW2, "%d.img" % i, size, backing="%d.img" % (i - 1) if i else None)
+        lab.io("%d.img" % i, "write -P %d %dk 64k" % (i + 1, 64 * i), *(["write -P 9 512k 512k"] if i == 0 else []))
+    top = "%d.img" % (len(sizes) - 1)
+    before = lab.bytes(top)
+    lab.img("rebase", "-b", "0.img", "-F", "qcow2", top)
+    assert lab.bytes(top) == before
+
+
 def test_middle_of_a_chain(lab):
     chain(lab)
     before = lab.bytes("t.img")

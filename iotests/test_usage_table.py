@@ -164,6 +164,14 @@ def test_wrong_usage(lab, both, command):
     judge(lab, "img", cases(command))
 
 
+def test_convert_with_all_that_conflicts(lab, both):
+    """Which of several conflicts is the one that is told."""
+    parts = [["-C"], ["-c"], ["-S", "4k"], ["--salvage"], ["--skip-broken-bitmaps"], ["--target-image-opts"],
+             ["--target-is-zero"], ["-n", "-o", "size=1M"]]
+    judge(lab, "img", [("conflicting", ["convert", *sum(some, []), "t.img", "n.img"])
+                       for count in (3, 4) for some in itertools.combinations(parts, count)])
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_two_options(lab, both, command):
     judge(lab, "img", pairs(command))

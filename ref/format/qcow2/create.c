@@ -391,7 +391,7 @@ int qcow2_create(struct world *w, const char *filename, struct value *opts, stru
     /* Size and the like are the image's, not its files'. */
     struct value *rest = value_clone(opts);
     value_free(opts_take(T, rest));
-    bool made = false;
+    bool made = false, made_data = false;
     if (ret == 0) {
         ret = image_create_file(w, filename, rest, &local);
         made = ret == 0;
@@ -400,6 +400,7 @@ int qcow2_create(struct world *w, const char *filename, struct value *opts, stru
         p.data_file = true;
         p.data_name = str_dup(name);
         ret = image_create_file(w, name, rest, &local);
+        made_data = ret == 0;
     }
     value_free(rest);
     if (ret == 0) {
@@ -415,6 +416,9 @@ int qcow2_create(struct world *w, const char *filename, struct value *opts, stru
     }
     if (ret < 0 && made) {
         delete_file(w, file, filename);
+    }
+    if (ret < 0 && made_data) {
+        delete_file(w, data, name);
     }
     if (file) {
         node_unref(file);

@@ -128,20 +128,20 @@ static bool take_switch(struct convert *v, int c)
 /* Which options do not go together; NULL: fine. */
 static const char *conflict(const struct convert *v)
 {
-    if (v->no_create && v->options) {
-        return "-o has no effect when skipping image creation";
-    }
-    if (v->copy.copy_range && v->sparse_given) {
-        return "Cannot enable copy offloading when -S is used";
+    if (v->skip_broken && !v->bitmaps) {
+        return "Use of --skip-broken-bitmaps requires --bitmaps";
     }
     if (v->copy.copy_range && v->copy.compressed) {
         return "Cannot enable copy offloading when -c is used";
     }
+    if (v->copy.copy_range && v->sparse_given) {
+        return "Cannot enable copy offloading when -S is used";
+    }
     if (v->copy.copy_range && v->copy.salvage) {
         return "Cannot use copy offloading in salvaging mode";
     }
-    if (v->skip_broken && !v->bitmaps) {
-        return "Use of --skip-broken-bitmaps requires --bitmaps";
+    if (v->no_create && v->options) {
+        return "-o has no effect when skipping image creation";
     }
     if (v->target_image_opts && !v->no_create) {
         return "--target-image-opts requires use of -n flag";

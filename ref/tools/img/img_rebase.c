@@ -231,11 +231,12 @@ static int skip(struct rebase *r, int64_t offset, int64_t *n)
         tool_error(r->t, "error while reading image metadata: %s", strerror(-ret));
         return ret;
     }
-    if (ret > 0 || !r->shared || !r->old) {
+    if (ret > 0 || !r->shared || !r->old || offset >= r->old_length) {
         return ret;
     }
     /* What no layer above the new backing file has is read from it before and after. */
-    int64_t more = *n;
+    int64_t more;
+    *n = MIN(*n, r->old_length - offset);
     ret = node_is_allocated_above(blk_node(r->old), r->shared, false, offset, *n, &more);
     if (ret < 0) {
         tool_error(r->t, "error while reading image metadata: %s", strerror(-ret));
