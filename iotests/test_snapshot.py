@@ -67,7 +67,7 @@ def test_names(lab, name):
 
 
 def test_names_that_look_like_ids(lab):
-    """-a and -d take an id first, then a name."""
+    """-a takes an id first, then a name; -d only a name."""
     lab.create(QCOW2, "t.img", "1M")
     lab.io("t.img", "write -P 1 0 64k")
     lab.img("snapshot", "-c", "2", "t.img")
@@ -82,6 +82,16 @@ def test_names_that_look_like_ids(lab):
     lab.img("snapshot", "-l", "t.img", look=False)
     lab.img("snapshot", "-d", "none", "t.img", status=1)
     lab.img("snapshot", "-a", "none", "t.img", status=1)
+
+
+def test_deleting_by_id(lab):
+    """An id is no name: what it belongs to stays."""
+    lab.create(QCOW2, "t.img", "1M")
+    for name in ("a", "1", "b"):
+        lab.img("snapshot", "-c", name, "t.img")
+    for name in ("2", "3", "1", "1", "a"):
+        lab.img("snapshot", "-d", name, "t.img", status=None)
+        lab.img("snapshot", "-l", "t.img", look=False)
 
 
 def test_same_name_twice(lab):

@@ -122,7 +122,7 @@ int snapshot_list(struct node *n, struct snapshot_info **out)
     return layer ? layer->drv->snapshot_list(layer, out) : -ENOTSUP;
 }
 
-int snapshot_find(struct node *n, struct snapshot_info *out, const char *id_or_name)
+int snapshot_find(struct node *n, struct snapshot_info *out, const char *name)
 {
     struct snapshot_info *list;
     int count = snapshot_list(n, &list);
@@ -131,7 +131,7 @@ int snapshot_find(struct node *n, struct snapshot_info *out, const char *id_or_n
         return count;
     }
     for (int i = 0; i < count && !found; i++) {
-        if (strcmp(list[i].id, id_or_name) == 0 || strcmp(list[i].name, id_or_name) == 0) {
+        if (strcmp(list[i].name, name) == 0) {
             *out = list[i];
             found = 1;
         }

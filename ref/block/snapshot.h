@@ -13,8 +13,8 @@ int snapshot_delete(struct node *n, const char *id, const char *name, struct err
 int snapshot_list(
     struct node *n,
     struct snapshot_info **out); /* count or -errno; *out by mem_free, NULL on error */
-/* 1 found, 0 not, -errno. */
-int snapshot_find(struct node *n, struct snapshot_info *out, const char *id_or_name);
+/* The first of that name (an id is none); 1 found, 0 not, -errno. */
+int snapshot_find(struct node *n, struct snapshot_info *out, const char *name);
 /* id or name, both when given must match; 1 found, 0 not, -errno with err. */
 int snapshot_find_by_id_and_name(struct node *n, const char *id, const char *name,
                                  struct snapshot_info *out, struct error **err);

@@ -228,7 +228,8 @@ TEST(test_snapshots_through_layers)
     mem_free(list);
     assert_int_equal(snapshot_find(top, &sn, "snap1"), 1);
     assert_string_equal(sn.id, "1");
-    assert_int_equal(snapshot_find(top, &sn, "2"), 1);
+    assert_int_equal(snapshot_find(top, &sn, "2"), 0); /* an id is no name */
+    assert_int_equal(snapshot_find(top, &sn, "long name with blanks and more"), 1);
     assert_int_equal(sn.icount, 7);
     assert_int_equal(snapshot_find(top, &sn, "3"), 0);
     assert_int_equal(snapshot_find_by_id_and_name(top, "1", "snap1", &sn, &err), 1);
