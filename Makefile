@@ -135,6 +135,7 @@ CAMPAIGN ?= --seed 1
 campaign: deps ## all stages on all subjects found; scoreboard, build/report/index.html
 	$(MAKE) all
 	$(MAKE) optimized
+	$(PYTEST) harness/tests/test_same_results.py
 	$(MAKE) fuzz-target
 	$(B)/bin/blkref campaign --build build --report build/report $(CAMPAIGN)
 

@@ -554,6 +554,15 @@ void oracle_distrust(struct oracle *o, const struct op *op)
     }
 }
 
+void oracle_close_unflushed(struct oracle *o)
+{
+    for (size_t i = 0; i < o->n_runs; i++) {
+        lawful_add(&o->runs[i].live, &o->runs[i].crash);
+        o->runs[i].written = false;
+    }
+    o->size_open |= o->n_sizes > 1 || o->any_size;
+}
+
 /* ---- judging ---- */
 
 bool oracle_size_lawful(const struct oracle *o, enum oracle_view view, int64_t size)

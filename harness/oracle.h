@@ -82,6 +82,10 @@ void oracle_end(struct oracle *o, const struct op *op, int status);
  * from now on; the whole disk's, where it has no range. */
 void oracle_distrust(struct oracle *o, const struct op *op);
 
+/* The image was closed, and what was kept in memory could not be written, which the guest was told:
+ * whatever is not durable may be there or not. */
+void oracle_close_unflushed(struct oracle *o);
+
 enum oracle_view { ORACLE_LIVE, ORACLE_CRASH };
 
 /* Is the size lawful? */

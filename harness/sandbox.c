@@ -464,6 +464,10 @@ static int reopen(struct run *r)
 {
     int ret = flush(r);
     close_image(r);
+    if (ret < 0 && r->sb->profile->metadata_cache) {
+        oracle_close_unflushed(&r->rec->oracle);
+        sandbox_remember(r->rec);
+    }
     int opened = open_image(r);
     return opened < 0 ? opened : ret;
 }

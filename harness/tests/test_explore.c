@@ -133,6 +133,56 @@ static void test_planted_defects_are_found(void **state)
     }
 }
 
+/* On every image of the set: what was flushed is judged byte by byte, encrypted or in an extent. */
+static void test_every_image_is_judged(void **state)
+{
+    static const enum planted defects[] = {PLANT_NONE, PLANT_FLIP_BYTE, PLANT_DROP_FLUSH};
+    for (size_t i = 0; i < crash_image_count() * ARRAY_SIZE(defects); i++) {
+        const char *image = crash_image(i / ARRAY_SIZE(defects));
+        enum planted planted = defects[i % ARRAY_SIZE(defects)];
+        char *text = str_fmt("%s\nwrite 0 4k 17\nwrite 128k 64k 18\nflush\n", image);
+        struct process *process = process_new();
+        struct sandbox *sb = sandbox_new(process, &profile_reference, planted);
+        struct crash_options o = crash_options_default;
+        struct crash_counts n = {0};
+        struct heard h = {0};
+        struct program p;
+        o.bounds.max_states = 500;
+        o.bounds.max_built = 2000;
+        assert_int_equal(program_parse(text, &p, NULL), 0);
+        assert_int_equal(crash_explore(sb, &p, &o, hear_crash, &h, &n, NULL), 0);
+        if ((h.n > 0) != (planted != PLANT_NONE)) {
+            fail_msg("%s: %u findings, planted %s: %s", image, h.n, planted_names[planted],
+                     h.n ? h.why : "-");
+        }
+        forget(&h);
+        program_free(&p);
+        sandbox_free(sb);
+        process_free(process);
+        mem_free(text);
+    }
+}
+
+static void test_images_made_by_hand(void **state)
+{
+    static const char *const bad[] = {"image qcow2 1M made=nothing\n",
+                                      "image qcow2 1M made=shared\n", "image vpc 8M made=cow\n"};
+    struct process *process = process_new();
+    struct sandbox *sb = sandbox_new(process, &profile_reference, PLANT_NONE);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct error *err = NULL;
+        struct disk_set set;
+        struct program p;
+        assert_int_equal(program_parse(bad[i], &p, NULL), 0);
+        assert_int_equal(sandbox_create(sb, &p, &set, &err), -EINVAL);
+        assert_non_null(strstr(err->msg, "made="));
+        error_free(err);
+        program_free(&p);
+    }
+    sandbox_free(sb);
+    process_free(process);
+}
+
 static void test_a_state_can_be_seen_again(void **state)
 {
     uint64_t count;
@@ -396,6 +446,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference_keeps_its_promise),
         cmocka_unit_test(test_planted_defects_are_found),
+        cmocka_unit_test(test_every_image_is_judged),
+        cmocka_unit_test(test_images_made_by_hand),
         cmocka_unit_test(test_a_state_can_be_seen_again),
         cmocka_unit_test(test_same_states_each_time),
         cmocka_unit_test(test_failed_steps_that_once_lost_data),

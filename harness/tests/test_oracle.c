@@ -177,6 +177,43 @@ static void test_says_why(void **state)
     oracle_free(&o);
 }
 
+/* What was flushed stays; what could not be, may be gone, and is not expected to come back. */
+static void test_closed_without_a_flush(void **state)
+{
+    struct oracle o = start("image qcow2 1M cluster_size=4k");
+    done(&o, "write 0 4096 5", 0);
+    done(&o, "flush", 0);
+    done(&o, "write 4096 4096 6", 0);
+    done(&o, "flush", -EIO);
+    assert_false(lawful(&o, ORACLE_LIVE, 4096, 4096, 0));
+    oracle_close_unflushed(&o);
+    assert_false(lawful(&o, ORACLE_LIVE, 0, 4096, 0));
+    assert_true(lawful(&o, ORACLE_LIVE, 4096, 4096, 0));
+    assert_true(lawful(&o, ORACLE_LIVE, 4096, 4096, 6));
+    done(&o, "flush", 0);
+    assert_false(lawful(&o, ORACLE_CRASH, 0, 4096, 0));
+    assert_true(lawful(&o, ORACLE_CRASH, 4096, 4096, 0));
+    assert_true(oracle_size_lawful(&o, ORACLE_LIVE, 1 << 20));
+    assert_false(oracle_size_lawful(&o, ORACLE_LIVE, 2 << 20));
+    done(&o, "resize 2M", 0);
+    oracle_close_unflushed(&o);
+    assert_true(oracle_size_lawful(&o, ORACLE_LIVE, 1 << 20));
+    oracle_free(&o);
+}
+
+/* Where nothing was ever encrypted there may be anything; what was written is judged. */
+static void test_luks_is_noise_at_first(void **state)
+{
+    struct oracle o = start("image luks 1M");
+    assert_true(lawful(&o, ORACLE_LIVE, 0, 4096, 9));
+    done(&o, "write 0 4096 5", 0);
+    assert_false(lawful(&o, ORACLE_LIVE, 0, 4096, 9));
+    assert_true(lawful(&o, ORACLE_LIVE, 0, 4096, 5));
+    done(&o, "resize 2M", 0);
+    assert_true(lawful(&o, ORACLE_LIVE, 1 << 20, 4096, 9));
+    oracle_free(&o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +225,8 @@ int main(void)
         cmocka_unit_test(test_discard_keeps_or_clears),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_snapshots),
+        cmocka_unit_test(test_closed_without_a_flush),
+        cmocka_unit_test(test_luks_is_noise_at_first),
         cmocka_unit_test(test_says_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -155,7 +155,7 @@ struct node {
     unsigned drained_all; /* levels of quiesce that world_drain_all_begin() added */
     struct waitq quiesce_done, idle;
     uint64_t write_gen, flushed_gen; /* flush is a no-op when nothing was written since */
-    bool flushed; /* since it was opened */
+    bool flushed;                    /* since it was opened */
     bool flush_active;
     unsigned flush_held; /* node_hold_flush() */
     struct waitq flush_q;
