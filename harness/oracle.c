@@ -119,7 +119,7 @@ static int64_t granule_of(const struct program *p)
         int64_t bytes;
     } all[] = {
         {"raw", NULL, 1},
-        {"luks", NULL, 1},
+        {"luks", NULL, ORACLE_SECTOR}, /* enciphered as a whole */
         {"vdi", NULL, 1 * MiB},
         {"vpc", NULL, 2 * MiB},
         {"vhdx", "block_size=", 8 * MiB},
