@@ -234,7 +234,7 @@ static int prepare(struct item *i, struct error **err)
     }
     n->reopening = &i->r;
     if (!n->read_only) {
-        r = node_flush(n, NULL);
+        r = node_flush_closing(n);
         if (r < 0) {
             return error_set_errno(err, -r, "Error flushing drive");
         }
