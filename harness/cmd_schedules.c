@@ -125,8 +125,8 @@ static int parse(struct command *c, int argc, char **argv)
 static void print(void *opaque, const struct schedule_finding *f)
 {
     printf("FAIL schedule %s", f->schedule);
-    printf(f->fault ? " fault %s" : "", f->fault);
-    printf(f->state ? " state %s" : "", f->state);
+    printf("%s%s", f->fault ? " fault " : "", f->fault ? f->fault : "");
+    printf("%s%s", f->state ? " state " : "", f->state ? f->state : "");
     printf(": %s\n", f->why);
 }
 
