@@ -429,7 +429,7 @@ static bool refused(int status)
     return status == -ENOTSUP || status == -ENOENT || status == -ENOMEDIUM || status == -EEXIST;
 }
 
-/* Of two that share a name the first counts; when it may not be there, either may be meant. */
+/* Of two that share a name the older counts; when it may not be there, either may be meant. */
 static void end_snapshot(struct oracle *o, const struct op *op, int status)
 {
     struct oracle_snapshot *sn = oracle_snapshot_named(o, op->text);
@@ -442,7 +442,7 @@ static void end_snapshot(struct oracle *o, const struct op *op, int status)
         for (size_t i = 0; i < sn->n_runs; i++) {
             sn->runs[i].live.any = true;
         }
-    } else if (!sn && o->n_snapshots < ORACLE_SNAPSHOTS) {
+    } else if (o->n_snapshots < ORACLE_SNAPSHOTS) {
         sn = &o->snapshots[o->n_snapshots++];
         memcpy(sn->name, op->text, sizeof(sn->name));
         sn->unsure = status < 0;
@@ -484,7 +484,8 @@ static void end_delete(struct oracle *o, const struct op *op, int status)
         sn->unsure = true;
     } else if (sn && status == 0) {
         mem_free(sn->runs);
-        *sn = o->snapshots[--o->n_snapshots];
+        o->n_snapshots--; /* in their order: of one name the older counts */
+        memmove(sn, sn + 1, (size_t)(&o->snapshots[o->n_snapshots] - sn) * sizeof(*sn));
     }
 }
 

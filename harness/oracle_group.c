@@ -53,7 +53,8 @@ static void add_content(const struct oracle_group *g, const struct op *op, int64
         }
     } else {
         lawful_add_byte(to, 0);
-        if (op->kind == OP_DISCARD) {
+        /* Also of what a shrink cuts off: who reads beside it may meet neither data nor the end. */
+        if (op->kind == OP_DISCARD || op->kind == OP_RESIZE) {
             lawful_add(to, &g->base.runs[oracle_run_at(&g->base, offset)].under);
         }
     }

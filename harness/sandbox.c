@@ -443,6 +443,22 @@ static int vmstate(struct run *r, const struct op *op)
     return node_save_vmstate(blk_node(r->b), &q, op->offset);
 }
 
+/* What an emptied image held in a data file was given back to the host. */
+static void judge_emptied(struct run *r)
+{
+    static const char zero[ORACLE_SECTOR];
+    struct disk *d = r->rec->end.disk[1];
+    for (int64_t at = 0; at < disk_size(d) && !r->rec->wrong; at += ORACLE_SECTOR) {
+        char buf[ORACLE_SECTOR];
+        disk_read(d, at, buf, sizeof(buf));
+        if (memcmp(buf, zero, sizeof(buf))) {
+            r->rec->wrong = true;
+            strbuf_printf(&r->rec->why, "emptied, and the data file holds data still at %lld",
+                          (long long)at);
+        }
+    }
+}
+
 /* Into the backing file; the image is emptied then. */
 static int commit(struct run *r)
 {
@@ -456,7 +472,34 @@ static int commit(struct run *r)
     struct job *j = commit_job_new(&c, NULL, top, base, &o, &err);
     int ret = j ? job_run(j, &err) : -EPERM;
     error_free(err);
+    if (ret == 0 && !r->may_fail && !r->optioned) {
+        judge_emptied(r);
+    }
     return ret;
+}
+
+/* Options of the open image, in place. */
+static int change_options(struct run *r, const char *text)
+{
+    struct error *err = NULL;
+    struct value *options = opts_parse(text, NULL, &err);
+    r->optioned = true;
+    int ret = options ? node_reopen(blk_node(r->b), options, true, &err) : -EINVAL;
+    error_free(err);
+    return ret;
+}
+
+/* The file below becomes longer than the image, where its end means nothing to the format. */
+static int extend(struct run *r, int64_t bytes)
+{
+    struct child *file = blk_node(r->b)->file;
+    if (strcmp(r->rec->program->format, "qcow2")) {
+        return -ENOTSUP;
+    }
+    int64_t length = child_length(file);
+    return length < 0        ? (int)length
+           : length >= bytes ? 0
+                             : child_truncate(file, bytes, false, PREALLOC_OFF, 0, NULL);
 }
 
 /* As programs do: what was written is made durable first. */
@@ -495,7 +538,9 @@ int sandbox_carry_out(struct run *r, const struct op *op)
     case OP_FLUSH:
         return flush(r);
     case OP_REOPEN:
-        return reopen(r);
+        return op->text[0] ? change_options(r, op->text) : reopen(r);
+    case OP_EXTEND:
+        return extend(r, op->bytes);
     case OP_AMEND:
         return amend(r, op);
     case OP_CHECK:

@@ -30,6 +30,7 @@ struct run {
     struct blk *b;
     struct fault_plan *plan; /* NULL: nothing goes wrong */
     bool may_fail, close_flush, opened, done;
+    bool optioned;  /* options were changed: discards may not be passed on */
     unsigned flags; /* of opening, besides */
     struct co_mutex planted[2];
     struct error *err;

@@ -420,7 +420,12 @@ static int qemu_apply(struct subject *s, const struct op *op, struct error **err
 {
     int ret;
     switch (op->kind) {
+    case OP_EXTEND:
+        return error_set(err, ENOTSUP, "only simulated disks are extended");
     case OP_REOPEN:
+        if (op->text[0]) {
+            return error_set(err, ENOTSUP, "options are not changed in place here");
+        }
         ret = session_end(s, err);
         return ret < 0 ? ret : session_start(s, err);
     case OP_OVERLAY:

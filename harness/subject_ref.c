@@ -486,7 +486,7 @@ static int apply_call(struct call *c)
     case OP_COMMIT:
         return commit_op(c->s, c->err);
     case OP_REOPEN:
-        return reopen(c->s, c->err);
+        return op->text[0] ? -ENOTSUP : reopen(c->s, c->err);
     default:
         return -ENOTSUP;
     }

@@ -11,7 +11,7 @@
 #include "ref/base/mem.h"
 #include "ref/base/sizes.h"
 
-enum shape { SHAPE_NONE, SHAPE_RANGE, SHAPE_RANGE_SEED, SHAPE_TEXT, SHAPE_SIZE };
+enum shape { SHAPE_NONE, SHAPE_RANGE, SHAPE_RANGE_SEED, SHAPE_TEXT, SHAPE_MAY_TEXT, SHAPE_SIZE };
 
 static const struct {
     const char *name;
@@ -31,10 +31,11 @@ static const struct {
     [OP_AMEND] = {"amend", SHAPE_TEXT, 0},
     [OP_OVERLAY] = {"overlay", SHAPE_NONE, 0},
     [OP_COMMIT] = {"commit", SHAPE_NONE, 0},
-    [OP_REOPEN] = {"reopen", SHAPE_NONE, 0},
+    [OP_REOPEN] = {"reopen", SHAPE_MAY_TEXT, 0},
     [OP_CHECK] = {"check", SHAPE_NONE, 0},
     [OP_VMSAVE] = {"vmsave", SHAPE_RANGE_SEED, 0},
     [OP_VMLOAD] = {"vmload", SHAPE_RANGE, 0},
+    [OP_EXTEND] = {"extend", SHAPE_SIZE, 0},
 };
 
 static const struct {
@@ -136,8 +137,10 @@ static bool parse_arguments(const char **line, struct op *op)
         return true;
     case SHAPE_TEXT:
         return next_word(line, op->text, sizeof(op->text));
+    case SHAPE_MAY_TEXT:
+        return (*line)[strspn(*line, " \t")] == 0 || next_word(line, op->text, sizeof(op->text));
     case SHAPE_SIZE:
-        return next_number(line, &op->bytes) && parse_prealloc(line, op);
+        return next_number(line, &op->bytes) && (op->kind == OP_EXTEND || parse_prealloc(line, op));
     }
     return false;
 }
@@ -176,7 +179,8 @@ void op_print(struct strbuf *out, const struct op *op)
         }
         break;
     case SHAPE_TEXT:
-        strbuf_printf(out, " %s", op->text);
+    case SHAPE_MAY_TEXT:
+        strbuf_printf(out, "%s%s", op->text[0] ? " " : "", op->text);
         break;
     case SHAPE_SIZE:
         strbuf_printf(out, " %lld", (long long)op->bytes);
@@ -272,7 +276,7 @@ static int parse_line(char *line, struct program *p, struct error **err)
             return ret;
         }
         op.beside = n++ > 0;
-        bool alone = op.kind == OP_OVERLAY || op.kind == OP_REOPEN;
+        bool alone = op.kind == OP_OVERLAY || (op.kind == OP_REOPEN && !op.text[0]);
         commits |= op.kind == OP_COMMIT;
         changes |= op.kind != OP_COMMIT && op.kind != OP_READ && op.kind != OP_FLUSH;
         if ((op.beside || end) && (alone || (commits && changes))) {

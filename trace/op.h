@@ -14,7 +14,8 @@
  *   amend KEY=VALUE[,...]
  *   overlay                       a new image on top, backed by the current one
  *   commit                        the top image into its backing file
- *   reopen
+ *   reopen [KEY=VALUE[,...]]      closed and opened; with options: those are changed in place
+ *   extend SIZE                   the file below becomes longer, as a device may be from the start
  *   check                         and repair all that is found
  *   vmsave OFF LEN SEED | vmload OFF LEN   VM state
  *
@@ -23,10 +24,10 @@
  *
  *   write 0 4k 1 || write 2k 4k 2 || flush
  *
- * What opens an image (overlay, reopen) cannot stand in such a line, and beside a commit there can
- * only be reads and flushes.  In which order they take turns is the schedule's choice
- * (harness/schedule_explore.h); who cannot run several at a time runs them from left to right,
- * which is one of the lawful schedules.
+ * What opens an image (overlay, reopen without options) cannot stand in such a line, and beside a
+ * commit there can only be reads and flushes.  In which order they take turns is the schedule's
+ * choice (harness/schedule_explore.h); who cannot run several at a time runs them from left to
+ * right, which is one of the lawful schedules.
  *
  * Leaves out: who runs them (harness/subject.h).
  */
@@ -56,6 +57,7 @@ enum op_kind {
     OP_CHECK,
     OP_VMSAVE,
     OP_VMLOAD,
+    OP_EXTEND,
     OP_KINDS,
 };
 
@@ -64,10 +66,10 @@ enum op_flag { OP_FUA = 1, OP_UNMAP = 2, OP_NO_FALLBACK = 4 };
 struct op {
     enum op_kind kind;
     unsigned flags;        /* enum op_flag */
-    int64_t offset, bytes; /* resize: bytes is the new size */
+    int64_t offset, bytes; /* resize, extend: bytes is the new size */
     uint32_t seed;         /* content of a write, 1..255 */
     enum prealloc prealloc;
-    char text[48]; /* snapshot name, amend options */
+    char text[48]; /* snapshot name, options */
     bool beside;   /* begins together with the operation before it ("||") */
 };
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include "harness/oracle.h"
 
@@ -166,6 +167,25 @@ static void test_snapshots(void **state)
     oracle_free(&o);
 }
 
+/* Of two snapshots of one name the older is meant, until it is deleted. */
+static void test_snapshots_of_one_name(void **state)
+{
+    struct oracle o = start("image qcow2 1M cluster_size=4k");
+    for (uint32_t seed = 1; seed <= 3; seed++) {
+        char write[32];
+        snprintf(write, sizeof(write), "write 0 4096 %u", seed);
+        done(&o, write, 0);
+        done(&o, "snapshot s", 0);
+    }
+    done(&o, "apply s", 0);
+    assert_true(lawful(&o, ORACLE_LIVE, 0, 4096, 1));
+    done(&o, "delsnap s", 0);
+    done(&o, "apply s", 0);
+    assert_true(lawful(&o, ORACLE_LIVE, 0, 4096, 2));
+    assert_false(lawful(&o, ORACLE_LIVE, 0, 4096, 3));
+    oracle_free(&o);
+}
+
 static void test_says_why(void **state)
 {
     struct oracle o = start("image raw 1M");
@@ -227,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_snapshots),
         cmocka_unit_test(test_closed_without_a_flush),
         cmocka_unit_test(test_luks_is_noise_at_first),
+        cmocka_unit_test(test_snapshots_of_one_name),
         cmocka_unit_test(test_says_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

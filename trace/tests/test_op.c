@@ -26,14 +26,16 @@ static const char whole_program[] = "image qcow2 1048576 backing cluster_size=40
                                     "amend compat=0.10\n"
                                     "overlay\n"
                                     "commit\n"
-                                    "reopen\n";
+                                    "reopen\n"
+                                    "reopen lazy-refcounts=on,file.locking=off\n"
+                                    "extend 4194304\n";
 
 static void test_program_round_trip(void **state)
 {
     struct program p;
     struct strbuf text = STRBUF_INIT;
     assert_int_equal(program_parse(whole_program, &p, NULL), 0);
-    assert_int_equal(p.n_ops, 14);
+    assert_int_equal(p.n_ops, 16);
     assert_int_equal(p.ops[0].flags, OP_FUA);
     assert_int_equal(p.ops[0].seed, 7);
     assert_int_equal(p.ops[9].prealloc, PREALLOC_METADATA);
@@ -58,6 +60,9 @@ static void test_bad_operations(void **state)
         "write 0 512 256",
         "write 0 512 1 unmap",
         "read 0 512 1",
+        "extend",
+        "extend 1M falloc",
+        "reopen a=b c=d",
         "flush now",
         "snapshot",
         "resize",
