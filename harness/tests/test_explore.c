@@ -102,6 +102,8 @@ static void test_reference_keeps_its_promise(void **state)
         "s\ndelsnap s\n",
         "image qcow2 1M backing cluster_size=4k\nwrite 0 8k 1\nflush\nresize 4k\nresize 2M\nwrite "
         "1M 4k 2\n",
+        /* what a commit empties is given back behind the references to it, in a data file, too */
+        "image qcow2 64k backing cluster_size=4k,data_file=data\nwrite 0 16k 1\nflush\ncommit\n",
     };
     const struct profile *const profiles[] = {&profile_reference, &profile_optimized};
     uint64_t count;
@@ -233,6 +235,10 @@ static void test_failed_steps_that_once_lost_data(void **state)
          "error,label=none,nth=7"},
         {"image qcow2 1M cluster_size=4k,preallocation=metadata\nsnapshot s\nsnapshot s\n",
          "error,label=l1_update,nth=2"},
+        /* The snapshot's L1 table was on disk, the old one was used on. */
+        {"image qcow2 1M cluster_size=4k\nwrite 0 16k 1\nsnapshot s\nwrite 0 4k 2\napply s\nwrite "
+         "8k 4k 3\nflush\n",
+         "short:512,label=l1_update,nth=5"},
     };
     uint64_t count;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

@@ -38,10 +38,7 @@ static int check_refs(struct qcow2 *s, struct check_result *res, unsigned fix)
 static int settle(struct qcow2 *s)
 {
     int ret = qcow2_cache_is_dirty(s->l2_cache) ? qcow2_cache_flush(s->l2_cache, NULL) : 0;
-    if (ret == 0 && s->l1_unsure) {
-        ret = qcow2_write_l1_table(s, s->l1_offset, s->l1, s->l1_size, OL_ACTIVE_L1);
-        s->l1_unsure = ret < 0;
-    }
+    ret = ret < 0 ? ret : qcow2_settle_l1(s);
     if (ret == 0 && !s->n->read_only && qcow2_need_accurate_refcounts(s) &&
         qcow2_cache_is_dirty(s->refblock_cache)) {
         ret = qcow2_cache_flush(s->refblock_cache, NULL);

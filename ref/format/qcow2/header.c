@@ -570,7 +570,8 @@ int qcow2_settle_header(struct qcow2 *s)
 
 int qcow2_may_change(struct qcow2 *s)
 {
-    return s->dead ? -ENOMEDIUM : qcow2_settle_header(s);
+    int ret = s->dead ? -ENOMEDIUM : qcow2_settle_header(s);
+    return ret < 0 ? ret : qcow2_settle_l1(s);
 }
 
 /* Changes the incompatible feature bits on disk, between two flushes. */

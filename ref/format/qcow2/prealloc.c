@@ -147,7 +147,8 @@ static int64_t take_run(struct qcow2 *s, uint64_t *nb)
     return (int64_t)(first << s->cluster_bits);
 }
 
-/* The file up to the run's end, the run itself in one piece. */
+/* The file up to the run's end, the run itself in one piece.  Where tables behind the run made the
+ * file longer it is not cut: that part of the run is written. */
 static int allocate_run(struct qcow2 *s, uint64_t host, uint64_t bytes, enum prealloc mode,
                         struct error **err)
 {
@@ -162,7 +163,13 @@ static int allocate_run(struct qcow2 *s, uint64_t host, uint64_t bytes, enum pre
         ret = node_flush_now(s->n->file->node);
         ret = ret < 0 ? error_set_errno(err, -ret, "Could not flush the file") : 0;
     }
-    if (ret == 0) {
+    if (ret == 0 && (uint64_t)have > host) {
+        ret = child_pwrite_zeroes(s->n->file, (int64_t)host,
+                                  (int64_t)(MIN((uint64_t)have, host + bytes) - host), 0,
+                                  LABEL_PREALLOCATE, NULL);
+        ret = ret < 0 ? error_set_errno(err, -ret, "Could not write the new clusters") : 0;
+    }
+    if (ret == 0 && (uint64_t)have < host + bytes) {
         ret = child_truncate(s->n->file, (int64_t)(host + bytes), false, mode, 0, err);
     }
     return ret;

@@ -137,6 +137,7 @@ struct qcow2_discard {
     struct list link;
     uint64_t offset, bytes;
     bool after_flush; /* only when no reference is left on stable storage */
+    bool data_file;   /* of the external data file */
 };
 
 /* One part to copy before (or behind) the guest's data, relative to the allocation's guest offset.
@@ -211,7 +212,7 @@ struct qcow2 {
 
     /* active L1 table, host byte order; NULL when empty */
     uint64_t *l1;
-    bool l1_unsure;     /* a write of it failed: old or new entries may be there (check.c) */
+    bool l1_unsure; /* a write of it failed: old or new entries may be there (qcow2_may_change) */
     bool header_unsure; /* a header write failed: old or new may be there (qcow2_may_change) */
     uint64_t l1_offset;
     uint32_t l1_size;           /* entries */
@@ -631,6 +632,9 @@ int qcow2_update_l1_references(struct qcow2 *s, uint64_t *l1, uint32_t entries, 
 int qcow2_read_l1_table(struct qcow2 *s, uint64_t offset, uint32_t entries, uint64_t **l1);
 int qcow2_write_l1_table(struct qcow2 *s, uint64_t offset, const uint64_t *l1, uint32_t entries,
                          unsigned ignore);
+/* The active L1 table written anew, where a write of it failed: the disk then has what memory has.
+ * (lock held) */
+int qcow2_settle_l1(struct qcow2 *s);
 int qcow2_amend(struct node *n, struct value *opts, amend_progress_fn *progress, void *opaque,
                 bool force, struct error **err);
 int qcow2_amend_json(struct node *n, struct value *opts, bool force, struct error **err);

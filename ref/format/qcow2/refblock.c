@@ -128,6 +128,11 @@ int qcow2_move_reftable(struct qcow2 *s, uint64_t entries)
                                 "Preventing invalid allocation of refcount table at offset 0");
         return -EIO;
     }
+    if (s->reftable_size > bytes / 8) {
+        /* Allocating made the table larger than was asked for, far out on a long device. */
+        qcow2_free_clusters(s, (uint64_t)offset, bytes, DISCARD_OTHER);
+        return 0;
+    }
     uint64_t *table = mem_try_zalloc(bytes);
     int ret = table ? qcow2_cache_flush(s->refblock_cache, NULL) : -ENOMEM;
     if (ret == 0) {

@@ -86,6 +86,29 @@ int qcow2_get_refcount(struct qcow2 *s, uint64_t cluster_index, uint64_t *refcou
     return 0;
 }
 
+/* A cluster whose place on the host may go, in the image or its data file. */
+static void queue_discard(struct qcow2 *s, uint64_t offset, enum qcow2_discard_type type,
+                          bool data_file)
+{
+    bool after_flush = type != DISCARD_REQUEST;
+    if (!s->discard_passthrough[type]) {
+        return;
+    }
+    struct qcow2_discard *d =
+        list_empty(&s->discards) ? NULL : LIST_ENTRY(s->discards.prev, struct qcow2_discard, link);
+    if (d && d->offset + d->bytes == offset && d->after_flush == after_flush &&
+        d->data_file == data_file) {
+        d->bytes += s->cluster_size;
+        return;
+    }
+    d = mem_zalloc(sizeof(*d));
+    *d = (struct qcow2_discard){.offset = offset,
+                                .bytes = s->cluster_size,
+                                .after_flush = after_flush,
+                                .data_file = data_file};
+    list_push(&s->discards, &d->link);
+}
+
 /* The cluster lost its last reference. */
 static void cluster_freed(struct qcow2 *s, uint64_t index, enum qcow2_discard_type type)
 {
@@ -100,20 +123,7 @@ static void cluster_freed(struct qcow2 *s, uint64_t index, enum qcow2_discard_ty
     }
     s->freed_lo = MIN(s->freed_lo, offset);
     s->freed_hi = MAX(s->freed_hi, offset + s->cluster_size);
-    if (!s->discard_passthrough[type]) {
-        return;
-    }
-    struct qcow2_discard *d =
-        list_empty(&s->discards) ? NULL : LIST_ENTRY(s->discards.prev, struct qcow2_discard, link);
-    if (d && d->offset + d->bytes == offset && d->after_flush == (type != DISCARD_REQUEST)) {
-        d->bytes += s->cluster_size;
-        return;
-    }
-    d = mem_zalloc(sizeof(*d));
-    d->offset = offset;
-    d->bytes = s->cluster_size;
-    d->after_flush = type != DISCARD_REQUEST;
-    list_push(&s->discards, &d->link);
+    queue_discard(s, offset, type, false);
 }
 
 void qcow2_process_discards(struct qcow2 *s, int ret)
@@ -128,9 +138,9 @@ void qcow2_process_discards(struct qcow2 *s, int ret)
             ret = qcow2_cache_flush(s->l2_cache, NULL);
             flushed = true;
         }
-        if (ret >= 0 && !qcow2_io_busy(s, d->offset, d->bytes)) {
-            (void)child_discard(s->n->file, (int64_t)d->offset, (int64_t)d->bytes, LABEL_DISCARD,
-                                NULL);
+        if (ret >= 0 && (d->data_file || !qcow2_io_busy(s, d->offset, d->bytes))) {
+            (void)child_discard(d->data_file ? s->data_file : s->n->file, (int64_t)d->offset,
+                                (int64_t)d->bytes, LABEL_DISCARD, NULL);
         }
         mem_free(d);
     }
@@ -141,7 +151,7 @@ static void cancel_discards(struct qcow2 *s, uint64_t offset, uint64_t bytes)
 {
     struct qcow2_discard *d, *tmp;
     LIST_FOREACH_SAFE (d, tmp, &s->discards, link) {
-        if (d->offset < offset + bytes && offset < d->offset + d->bytes) {
+        if (!d->data_file && d->offset < offset + bytes && offset < d->offset + d->bytes) {
             list_remove(&d->link);
             mem_free(d);
         }
@@ -419,9 +429,8 @@ void qcow2_free_any_cluster(struct qcow2 *s, uint64_t l2_entry, enum qcow2_disca
     enum cluster_type t = qcow2_cluster_type(s, l2_entry);
     uint64_t offset = l2_entry & L2_OFFSET_MASK;
     if (has_data_file(s)) {
-        if (s->discard_passthrough[type] && (t == CLUSTER_NORMAL || t == CLUSTER_ZERO_ALLOC)) {
-            (void)child_discard(s->data_file, (int64_t)offset, (int64_t)s->cluster_size,
-                                LABEL_DISCARD, NULL);
+        if (t == CLUSTER_NORMAL || t == CLUSTER_ZERO_ALLOC) {
+            queue_discard(s, offset, type, true);
         }
         return;
     }

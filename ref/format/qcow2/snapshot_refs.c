@@ -148,9 +148,17 @@ int qcow2_write_l1_table(struct qcow2 *s, uint64_t offset, const uint64_t *l1, u
     }
     ret = child_pwrite_sync(s->n->file, (int64_t)offset, buf, (int64_t)entries * 8, LABEL_L1_UPDATE,
                             NULL);
-    s->l1_unsure |= ret < 0 && offset == s->l1_offset;
+    if (offset == s->l1_offset) {
+        s->l1_unsure = ret < 0;
+    }
     mem_free(buf);
     return ret;
+}
+
+int qcow2_settle_l1(struct qcow2 *s)
+{
+    return s->l1_unsure ? qcow2_write_l1_table(s, s->l1_offset, s->l1, s->l1_size, OL_ACTIVE_L1)
+                        : 0;
 }
 
 /* Takes the flags of a table's entries off. */
