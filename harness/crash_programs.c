@@ -28,6 +28,9 @@ static const struct {
     {"image qcow2 1M cluster_size=4k,refcount_bits=1", 4096},
     {"image qcow2 1M cluster_size=4k,compression_type=zstd", 4096},
     {"image qcow2 1M cluster_size=4k,preallocation=metadata", 4096},
+    {"image qcow2 1M backing compat=0.10,cluster_size=4k", 4096},
+    {"image qcow2 1M backing cluster_size=4k,lazy_refcounts=on", 4096},
+    {"image qcow2 1M backing cluster_size=16k,extended_l2=on", 16384},
     {"image raw 1M", 4096},
     {"image vmdk 1M", 65536},
     {"image vmdk 1M zeroed_grain=on", 65536},
@@ -116,6 +119,23 @@ static const char *const specials[] = {
     "64M\nreopen\namend refcount_bits=16\namend compat=0.10\nread 0 64k\nflush\n",
     "image qcow2 1M cluster_size=4k,data_file=data\nwrite 512 700 1\nwrite 8k 64k 2\ndiscard 8k "
     "8k\nzero 16k 4k\nreopen\nread 0 128k\nflush\n",
+    /* emptied one by one, and with a data file */
+    "image qcow2 1M backing compat=0.10,cluster_size=4k\nwrite 0 16k 1\nflush\ncommit\nread 0 "
+    "64k\nflush\n",
+    "image qcow2 1M backing cluster_size=4k,data_file=data\nwrite 0 16k 1\nflush\ncommit\nwrite "
+    "1000 512 2\nread 0 64k\nflush\n",
+    "image qcow2 1M cluster_size=4k,data_file=data,preallocation=metadata\nwrite 8k 8k 1\nread 0 "
+    "1M\nflush\n",
+    /* parts of clusters where only data are ordered */
+    "image qcow2 1M backing cluster_size=4k,lazy_refcounts=on\nwrite 1000 512 1\nflush\nwrite 6000 "
+    "700 2\nflush\n",
+    /* options changed in place; one of a lower node cannot be changed, so none is */
+    "image qcow2 1M cluster_size=512\nwrite 0 64k 1\nreopen "
+    "l2-cache-size=1k,refcount-cache-size=2k\ndiscard 0 8k\nreopen "
+    "lazy-refcounts=on,pass-discard-other=on\nwrite 4k 64k 2\nreopen "
+    "overlap-check=none,file.none=1\nread 0 128k\nflush\n",
+    "image raw 1M\nwrite 0 8k 1\nwrite 8k 8k 2\nreopen offset=8k,file.none=1\nread 0 "
+    "16k\nwrite 0 4k 3\nreopen\nread 0 16k\nflush\n",
     "image vmdk 1M backing\nwrite 1000 512 1\nread 0 128k\nflush\nreopen\nread 0 128k\nflush\n",
     "image vmdk 1M subformat=streamOptimized\nwritec 0 64k 1\nreopen\nread 0 128k\nflush\n",
     "image qed 1M cluster_size=4k,table_size=1\nwrite 64k 8k 1\nwrite 0 64k 2\nflush\nresize "

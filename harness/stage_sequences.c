@@ -5,11 +5,13 @@
  * No faults, no cuts: after each program what was written is there, check finds nothing, and the
  * image was closed and opened in between.  So each costs little, and all can be run.  Also a few
  * programs on disks larger than their backing file, or of several GiB, where a length in 32 bits
- * goes wrong.  One result a profile and image, or each finding with its reproducer.
+ * goes wrong, and seeded long ones (long_programs.h).  A small count takes only some of the pairs.
+ * One result a profile and image, or each finding with its reproducer.
  */
 #include "harness/campaign.h"
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
+#include "harness/long_programs.h"
 #include "harness/shrink.h"
 
 #include <assert.h>
@@ -18,6 +20,7 @@
 #include "ref/base/mem.h"
 
 #define SHRINK_ATTEMPTS 100
+#define PAIRS_A_COUNT   42 /* of all pairs on an image; a count of 20 takes all */
 
 static const char *const large[] = {
     "image qcow2 64k backing cluster_size=4k\nresize 256k\nwrite 128k 8k 1\nwrite 0 4k 2\ncommit\n"
@@ -29,6 +32,9 @@ static const char *const large[] = {
     "5G 4k\nread 0 4k\nflush\n",
     "image qcow2 6G cluster_size=2M\nwrite 4G 4k 1\ndiscard 0 6G\nread 4G 4k\nflush\n",
     "image qcow2 1M cluster_size=2M\nresize 6G metadata\nwrite 5G 4k 1\nread 5G 4k\nflush\n",
+    /* on a device of 2 GiB, more than 65536 refcount blocks away */
+    "image qcow2 1M cluster_size=512,refcount_bits=64\nwrite 0 768k 1\ndiscard 64k "
+    "640k\nflush\nextend 2G\nresize 1100k falloc\nread 0 1100k\nflush\n",
     "image raw 6G\nwrite 5G 4k 1\nzero 0 5G\nread 5G 4k\nflush\n",
 };
 
@@ -157,7 +163,13 @@ static void run_image(struct sequences *x, size_t image, unsigned three)
     struct program p;
     rng_seed(&rng, x->c->seed * 1000 + image);
     for (unsigned ops = 1; ops <= 2; ops++) {
-        for (size_t n = 0; n < crash_program_count(ops); n++) {
+        size_t all = crash_program_count(ops), some = MAX(PAIRS_A_COUNT * x->c->count, 1),
+               step = MAX(all / some, 1);
+        /* Not in step with the alphabet: each letter comes first, and second. */
+        while (step > 1 && (step % 2 == 0 || step % 5 == 0)) {
+            step++;
+        }
+        for (size_t n = 0; n < all; n += step) {
             crash_program(image, ops, n, &p);
             run_one(x, &p);
         }
@@ -180,6 +192,20 @@ static void run_large(struct sequences *x)
     close_image(x, "qcow2", "large disks");
 }
 
+static void run_long(struct sequences *x, size_t image)
+{
+    struct rng rng;
+    struct program p;
+    rng_seed(&rng, x->c->seed * 1000 + image);
+    for (unsigned n = 0; n < 20 * x->c->count; n++) {
+        long_program(image, &rng, &p);
+        run_one(x, &p);
+    }
+    char *name = str_fmt("long: %s", long_image(image));
+    close_image(x, "qcow2", name);
+    mem_free(name);
+}
+
 int stage_sequences(struct campaign *c, struct error **err)
 {
     size_t images = crash_image_count();
@@ -191,6 +217,9 @@ int stage_sequences(struct campaign *c, struct error **err)
         struct sequences x = {.c = c, .subject = c->subjects[i]};
         x.sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
         run_large(&x);
+        for (size_t k = 0; k < long_image_count(); k++) {
+            run_long(&x, k);
+        }
         for (size_t k = 0; k < images; k++) {
             campaign_progress(c, "sequences", k, images);
             run_image(&x, k, 10 * c->count);
