@@ -3,8 +3,8 @@
  * two profiles in process.
  *
  * One result a profile and image: how many schedules were run, or each finding, its program shrunk,
- * with its reproducer.  Of the pairs of the exhaustive set, and of seeded groups, as many as the
- * budget allows; some are looked at with more power cuts, and with faults.
+ * with its reproducer.  Of the pairs and triples of the exhaustive sets, and of seeded groups, as
+ * many as the budget allows; some are looked at with more power cuts, and with faults.
  */
 #include "harness/campaign.h"
 #include "harness/explore_stages.h"
@@ -136,21 +136,53 @@ static void close_image(struct schedule_stage *x, const char *line)
     x->reported = false;
 }
 
+/* Few schedules of a program, many programs: most of what goes wrong does so with one preemption.
+ */
+static void draw(struct schedule_stage *x, size_t image, unsigned n, struct rng *rng,
+                 struct program *p)
+{
+    x->options.cuts = n % 16 == 4 ? 4 : 0;
+    x->options.fail_max = n % 32 == 14 ? 1 : 0;
+    x->options.max = x->options.fail_max ? 20 : 100;
+    x->options.pct = x->options.fail_max ? 5 : 15;
+    switch (n % 4) {
+    case 1:
+        schedule_close(image, rng_below(rng, schedule_close_count()), p);
+        break;
+    case 2:
+        schedule_random(image, rng, p);
+        break;
+    case 3:
+        if (n % 8 == 7) {
+            schedule_drain(image, rng_below(rng, schedule_drain_count()), p);
+        } else {
+            schedule_reuse(image, rng_below(rng, schedule_reuse_count()), p);
+        }
+        break;
+    default:
+        schedule_pair(image, rng_below(rng, schedule_pair_count()), p);
+        break;
+    }
+}
+
 static void run_image(struct schedule_stage *x, size_t image, unsigned programs)
 {
     struct rng rng;
     struct program p;
+    bool raw = strstr(schedule_image(image), "image raw") != NULL;
     rng_seed(&rng, x->c->seed * 1000 + image);
     for (unsigned n = 0; n < programs; n++) {
-        x->options.cuts = n % 8 == 1 ? 4 : 0;
-        x->options.fail_max = n % 16 == 2 ? 1 : 0;
-        x->options.max = x->options.fail_max ? 20 : 200;
-        x->options.pct = x->options.fail_max ? 5 : 30;
-        if (n % 3 == 2) {
-            schedule_random(image, &rng, &p);
-        } else {
-            schedule_pair(image, rng_below(&rng, schedule_pair_count()), &p);
+        draw(x, image, n, &rng, &p);
+        run_one(x, &p);
+    }
+    /* Where requests meet nothing but each other, and on the first image: all of them. */
+    x->options.max = 20;
+    x->options.pct = raw ? 5 : 0;
+    for (size_t n = 0; (raw || image == 0) && n < schedule_close_count(); n++) {
+        if (raw && n % 4 > 1) {
+            continue; /* it has nothing that a prelude could make cold or zeroed */
         }
+        schedule_close(image, n, &p);
         run_one(x, &p);
     }
     close_image(x, schedule_image(image));
@@ -170,7 +202,7 @@ int stage_schedules(struct campaign *c, struct error **err)
         x.sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
         for (size_t k = 0; k < images; k++) {
             campaign_progress(c, "schedules", k, images);
-            run_image(&x, k, MAX(c->count / 4, 1));
+            run_image(&x, k, MAX(c->count / 2, 1));
         }
         campaign_progress(c, "schedules", images, images);
         sandbox_free(x.sb);

@@ -433,7 +433,22 @@ static void test_every_program_can_be_made(void **state)
         struct program p;
         for (size_t n = 0; n < schedule_pair_count(); n += 7) {
             schedule_pair(i, n, &p);
-            assert_true(p.n_ops >= 3 && p.ops[p.n_ops - 2].beside);
+            assert_true(p.n_ops >= 4 && p.ops[p.n_ops - 3].beside); /* then read, flush */
+            program_free(&p);
+        }
+        for (size_t n = 0; n < schedule_close_count(); n += 5) {
+            schedule_close(i, n, &p);
+            assert_true(p.ops[p.n_ops - 3].beside && !p.ops[p.n_ops - 4].beside);
+            program_free(&p);
+        }
+        for (size_t n = 0; n < schedule_reuse_count(); n++) {
+            schedule_reuse(i, n, &p);
+            assert_int_equal(program_group(&p, p.n_ops - 5), 3);
+            program_free(&p);
+        }
+        for (size_t n = 0; n < schedule_drain_count(); n++) {
+            schedule_drain(i, n, &p);
+            assert_int_equal(program_group(&p, p.n_ops - 4), 2);
             program_free(&p);
         }
         schedule_random(i, &rng, &p);
