@@ -17,14 +17,16 @@ enum {
     PIECE = 16 * 1024, /* bytes read of each */
     SPOT = 4096,       /* bytes written at a time */
     RESIZED = 4 << 20, /* disks up to this size are resized: work goes with it */
+    MEMORY = 32 << 20, /* bytes in one piece: an L1 table takes no more, nor does anything else */
 };
 
 struct iteration {
     struct fuzz *f;
     struct world *w;
-    struct disk_log *log;
+    struct disk_log *log, *unguarded; /* the second: of the same image, overlap checks off */
     struct disk *past; /* what the disk held before the operations that were not judged yet */
     size_t seen;       /* operations of the log that were judged */
+    int64_t aligned;   /* what is being written begins at a start of a cluster of that size; or 0 */
     struct error *err;
     uint8_t buf[PIECE];
 };
@@ -48,25 +50,51 @@ static void judge_names(struct iteration *it)
     }
 }
 
-static struct blk *open_image(struct iteration *it, unsigned flags)
+/* No number in an image makes it ask for more memory than the largest table takes. */
+static bool too_much(size_t size, void *opaque)
+{
+    if (size > MEMORY) {
+        broken(opaque, "more memory than the format's limits allow is asked for", (int64_t)size);
+    }
+    return size > MEMORY;
+}
+
+static struct blk *open_disk(struct iteration *it, const char *name, const char *checks,
+                             unsigned flags)
 {
     struct value *opts = value_dict();
     dict_put_str(opts, "driver", "qcow2");
-    struct blk *b = blk_open(it->w, "sim:fuzz", NULL, opts, flags, NULL);
+    if (checks) {
+        dict_put_str(opts, "overlap-check", checks);
+    }
+    struct blk *b = blk_open(it->w, name, NULL, opts, flags, NULL);
     judge_names(it);
     return b;
 }
 
-/* Guest data that went out since the last look went over nothing that the image needed then. */
+static struct blk *open_image(struct iteration *it, unsigned flags)
+{
+    return open_disk(it, "sim:fuzz", NULL, flags);
+}
+
+static bool is_data(const struct disk_op *op)
+{
+    return (op->label == LABEL_WRITE_AIO || op->label == LABEL_COW_WRITE ||
+            op->label == LABEL_WRITE_COMPRESSED) &&
+           op->kind == DISK_OP_WRITE && !(op->flags & DISK_OP_FAILED);
+}
+
+/* Guest data that went out since the last look went over nothing that the image needed then, and to
+ * whole clusters. */
 static void judge_places(struct iteration *it)
 {
     for (; it->seen < disk_log_len(it->log); it->seen++) {
         const struct disk_op *op = disk_log_op(it->log, it->seen);
-        bool data = op->label == LABEL_WRITE_AIO || op->label == LABEL_COW_WRITE ||
-                    op->label == LABEL_WRITE_COMPRESSED;
-        const char *what = data && op->kind == DISK_OP_WRITE && !(op->flags & DISK_OP_FAILED)
-                               ? fuzz_metadata_at(it->past, op->offset, op->bytes)
-                               : NULL;
+        bool data = is_data(op);
+        const char *what = data ? fuzz_metadata_at(it->past, op->offset, op->bytes) : NULL;
+        if (data && op->label == LABEL_WRITE_AIO && it->aligned && op->offset % it->aligned) {
+            broken(it, "a cluster that lies across two was written", op->offset);
+        }
         if (what && !it->err) {
             error_set(&it->err, EILSEQ, "guest data was written over %s at %lld", what,
                       (long long)op->offset);
@@ -101,6 +129,12 @@ static void walk(struct iteration *it, struct blk *b)
     }
 }
 
+static int64_t cluster_of(struct blk *b)
+{
+    struct image_info info = {0};
+    return node_info(blk_node(b), &info) < 0 ? 0 : info.cluster_size;
+}
+
 /* Writes and reads back; trusted: an image without damage must give the same bytes. */
 static void write_spot(struct iteration *it, struct blk *b, int64_t offset, bool trusted)
 {
@@ -110,11 +144,16 @@ static void write_spot(struct iteration *it, struct blk *b, int64_t offset, bool
         return;
     }
     memset(out, 0x5a, sizeof(out));
-    if (blk_pwrite(b, offset, out, SPOT, 0) < 0) {
+    int64_t cluster = cluster_of(b);
+    judge_places(it);
+    int written = blk_pwrite(b, offset, out, SPOT, 0);
+    it->aligned = cluster > 0 && offset % cluster == 0 ? cluster : 0;
+    judge_places(it);
+    it->aligned = 0;
+    if (written < 0) {
         return;
     }
     it->f->wrote++;
-    judge_places(it);
     int ret = read_some(it, b, offset, SPOT);
     if (trusted && !it->err && (ret < 0 || memcmp(out, it->buf, SPOT))) {
         error_set(&it->err, EILSEQ, "what was written at %lld does not read back (%d)",
@@ -143,17 +182,14 @@ static void write_compressed(struct iteration *it, struct blk *b, int64_t offset
 
 static void compress_some(struct iteration *it, struct blk *b, bool trusted)
 {
-    struct image_info info = {0};
-    int64_t length = blk_length(b);
-    if (node_info(blk_node(b), &info) < 0 || info.cluster_size <= 0 || info.cluster_size > 65536 ||
-        length < 8 * info.cluster_size) {
+    int64_t length = blk_length(b), cluster = cluster_of(b);
+    if (cluster <= 0 || cluster > 65536 || length < 8 * cluster) {
         return;
     }
     for (int i = 0; i < 3; i++) {
-        int64_t at =
-            ROUND_DOWN(length / 4 * 3, (int64_t)info.cluster_size) + (int64_t)i * info.cluster_size;
-        if (at + info.cluster_size <= length) {
-            write_compressed(it, b, at, info.cluster_size, i == 1, trusted);
+        int64_t at = ROUND_DOWN(length / 4 * 3, cluster) + i * cluster;
+        if (at + cluster <= length) {
+            write_compressed(it, b, at, cluster, i == 1, trusted);
         }
     }
 }
@@ -199,6 +235,25 @@ static void change(struct iteration *it, struct blk *b, bool trusted)
     blk_flush(b, NULL);
 }
 
+/* Also without overlap checks, which an option switches off, nothing new (as compressed data always
+ * is) is put over the header. */
+static void change_unguarded(struct iteration *it, const struct disk_log *log)
+{
+    struct blk *b = open_disk(it, "sim:unguarded", "none", OPEN_RDWR | OPEN_RESIZE);
+    if (!b) {
+        return;
+    }
+    int64_t cluster = cluster_of(b);
+    compress_some(it, b, false);
+    blk_unref(b);
+    for (size_t i = 0; i < disk_log_len(log); i++) {
+        const struct disk_op *op = disk_log_op(log, i);
+        if (is_data(op) && op->label == LABEL_WRITE_COMPRESSED && op->offset < cluster) {
+            broken(it, "compressed data was written over the header", op->offset);
+        }
+    }
+}
+
 static void iterate(void *arg)
 {
     struct iteration *it = arg;
@@ -224,6 +279,7 @@ static void iterate(void *arg)
         walk(it, b);
         blk_unref(b);
     }
+    change_unguarded(it, it->unguarded);
 }
 
 int fuzz_qcow2(struct fuzz *f, const uint8_t *data, size_t len, struct error **err)
@@ -239,20 +295,27 @@ int fuzz_qcow2(struct fuzz *f, const uint8_t *data, size_t len, struct error **e
     struct iteration *it = mem_zalloc(sizeof(*it));
     struct sim_disk d = {.disk = disk_new(pool, 0), .log = disk_log_new(pool)};
     disk_write(d.disk, 0, data, MIN(len, (size_t)FUZZ_MAX_INPUT));
+    struct sim_disk u = {.disk = disk_clone(d.disk), .log = disk_log_new(pool)};
     it->f = f;
     it->past = disk_clone(d.disk);
     it->log = d.log;
+    it->unguarded = u.log;
     it->w = world_new(f->process, &cfg);
     block_set_drivers(it->w, &all_drivers);
     sim_register(it->w, "fuzz", &d);
+    sim_register(it->w, "unguarded", &u);
     f->runs++;
+    mem_set_fail_hook(too_much, it);
     if (world_exec(it->w, iterate, it) < 0 && !it->err) {
         error_set(&it->err, EILSEQ, "a request waits for one that never comes");
     }
     world_free(it->w);
+    mem_set_fail_hook(NULL, NULL);
     disk_free(d.disk);
+    disk_free(u.disk);
     disk_free(it->past);
     disk_log_free(d.log);
+    disk_log_free(u.log);
     disk_pool_free(pool);
     int ret = it->err ? -EILSEQ : 0;
     error_propagate(err, it->err);

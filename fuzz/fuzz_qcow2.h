@@ -3,8 +3,9 @@
  *
  * An iteration opens bytes as a qcow2 image on a simulated disk in a world of its own, checks,
  * walks, reads, writes, compresses, takes and deletes snapshots, resizes, closes, opens again with
- * repair. Names found in images open nothing; memory and work are bounded. Leaves out: who makes
- * the bytes (fuzz/main: AFL++; fuzz_mutate(): a seeded mutator for `make check`).
+ * repair; then a copy without overlap checks. Names found in images open nothing; memory and work
+ * are bounded. Leaves out: who makes the bytes (fuzz/main: AFL++; fuzz_mutate(): a seeded mutator
+ * for `make check`).
  */
 #ifndef BLKREF_FUZZ_QCOW2_H
 #define BLKREF_FUZZ_QCOW2_H
@@ -28,8 +29,8 @@ struct fuzz {
 /*
  * One iteration.  0, or -EILSEQ with err when the block layer broke its word: it hung; an image
  * that check had found clean did not give back what was just written; guest data went over
- * metadata; a name found in the image was opened.  Crashes are not survived:
- * that is what a fuzzer looks for.
+ * metadata, or to a place that is no cluster; memory beyond the format's limits was asked for; a
+ * name found in the image was opened.  Crashes are not survived: that is what a fuzzer looks for.
  */
 int fuzz_qcow2(struct fuzz *f, const uint8_t *data, size_t len, struct error **err);
 

@@ -39,6 +39,9 @@ static void mutate_field(struct rng *rng, const char *structure, uint8_t *data, 
 {
     const struct spec_structure *h = spec_structure_find(spec_qcow2(), structure);
     const struct spec_field *f = &h->fields[rng_below(rng, h->nr_fields)];
+    for (unsigned tries = 0; tries < 8 && (f->bytes || f->width > 8); tries++) {
+        f = &h->fields[rng_below(rng, h->nr_fields)]; /* numbers */
+    }
     if (f->bytes || f->width == 0 || f->width > 8 || at + f->offset + f->width > len) {
         return;
     }
@@ -84,25 +87,61 @@ static void mutate_entry(struct rng *rng, uint8_t *data, size_t len)
     }
 }
 
+/* An entry near the start of the table at `at`, one in use as long as there is any. */
+static uint64_t in_use(struct rng *rng, const uint8_t *data, uint64_t at, size_t len)
+{
+    uint64_t place = at + rng_below(rng, 16) * 8;
+    for (unsigned tries = 0; tries < 16 && at <= len && place + 8 <= len; tries++) {
+        if (load_be64(data + place)) {
+            return place;
+        }
+        place = at + rng_below(rng, 16) * 8;
+    }
+    return place;
+}
+
+/* Where the header leads: an entry of the L1 table, of the refcount table, or of an L2 table. */
+static void mutate_mapping(struct rng *rng, uint8_t *data, size_t len)
+{
+    if (len < QCOW2_HEADER_V2_SIZE) {
+        return;
+    }
+    uint64_t which = rng_below(rng, 4), limit = len;
+    uint64_t at = in_use(rng, data,
+                         MIN(which ? qcow2_header_get_l1_table_offset(data)
+                                   : qcow2_header_get_refcount_table_offset(data),
+                             limit),
+                         len);
+    if (which > 1 && at + 8 <= len) {
+        at = in_use(rng, data, MIN(load_be64(data + at) & 0x00fffffffffffe00, limit), len);
+    }
+    if (at + 8 <= len) {
+        store_be64(data + at, interesting(rng, load_be64(data + at), len));
+    }
+}
+
 size_t fuzz_mutate(struct rng *rng, uint8_t *data, size_t len)
 {
     for (uint64_t n = 1 + rng_below(rng, 4); n > 0 && len > 8; n--) {
-        switch (rng_below(rng, 10)) {
+        switch (rng_below(rng, 12)) {
         case 0:
         case 1:
             mutate_field(rng, "header", data, 0, len);
             break;
+        case 3:
         case 9:
             mutate_snapshot(rng, data, len);
             break;
         case 2:
-            data[rng_below(rng, len)] ^= (uint8_t)(1u << rng_below(rng, 8));
-            break;
-        case 3:
-            data[rng_below(rng, len)] = (uint8_t)rng_next(rng);
+            data[rng_below(rng, len)] ^=
+                rng_below(rng, 2) ? (uint8_t)(1u << rng_below(rng, 8)) : (uint8_t)rng_next(rng);
             break;
         case 8:
             clear(rng, data, len);
+            break;
+        case 10:
+        case 11:
+            mutate_mapping(rng, data, len);
             break;
         case 4:
             len = rng_below(rng, 8) ? len : rng_below(rng, len) + 1;

@@ -29,6 +29,7 @@ static const struct {
     {"zstd", "cluster_size=512,compression_type=zstd", COMPRESSED},
     {"refcount1", "cluster_size=512,refcount_bits=1", 0},
     {"refcount64", "cluster_size=512,refcount_bits=64", SNAPSHOT},
+    {"4k", "cluster_size=4k", 0},
     {"extended", "cluster_size=16k,extended_l2=on", 0},
     {"backing", "cluster_size=512", UNTOUCHED | BACKING},
     {"itself", "cluster_size=512", UNTOUCHED | BACKING},

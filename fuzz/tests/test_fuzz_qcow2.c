@@ -11,7 +11,7 @@
 #include "fuzz/fuzz_qcow2.h"
 #include "ref/base/mem.h"
 
-enum { ROUNDS = 200 };
+enum { ROUNDS = 120 };
 
 struct fixture {
     struct process *process;
