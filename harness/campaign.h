@@ -53,6 +53,7 @@ int stage_schedules(struct campaign *c, struct error **err);
 int stage_crash(struct campaign *c, struct error **err);
 int stage_qemu_crash(struct campaign *c, struct error **err);
 int stage_trace(struct campaign *c, struct error **err);
+int stage_probing(struct campaign *c, struct error **err);
 int stage_hostile(struct campaign *c, struct error **err);
 int stage_sequences(struct campaign *c, struct error **err);
 int stage_fuzz(struct campaign *c, struct error **err);

@@ -27,6 +27,7 @@ int repro_qemu_crash(struct campaign *c, const char *subject, const char *text, 
 int repro_faults(struct campaign *c, const char *subject, const char *text, struct error **err);
 int repro_schedules(struct campaign *c, const char *subject, const char *text, struct error **err);
 int repro_sequences(struct campaign *c, const char *subject, const char *text, struct error **err);
+int repro_probing(struct campaign *c, const char *subject, const char *text, struct error **err);
 int repro_fuzz(struct campaign *c, const char *subject, const char *text, struct error **err);
 
 /* `blkref crash PROGRAM`, `faults` and `schedules`: exit status 0 nothing found, 1 findings, 2

@@ -21,6 +21,8 @@ const struct stage campaign_stages[] = {
     {"qemu-crash", "every state a power cut may leave of an unmodified QEMU's images",
      stage_qemu_crash, repro_qemu_crash},
     {"trace", "fio iologs replayed on each subject", stage_trace, programs_repro},
+    {"probing", "headers that a guest writes to a raw disk whose format was guessed", stage_probing,
+     repro_probing},
     {"hostile", "seeded damage to qcow2 images", stage_hostile, repro_fuzz},
     {"fuzz", "60 seconds of AFL++ on qcow2 images", stage_fuzz, repro_fuzz},
     {NULL, NULL, NULL, NULL},

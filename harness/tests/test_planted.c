@@ -90,6 +90,13 @@ static void test_trace(void **state)
     assert_true(failures(stage_trace, PLANT_LEAK_CLUSTER) > 0);
 }
 
+/* Planted: the guest's disk is opened by its format's name, so nothing guards its first sector. */
+static void test_probing(void **state)
+{
+    assert_int_equal(failures(stage_probing, PLANT_NONE), 0);
+    assert_true(failures(stage_probing, PLANT_FLIP_BYTE) > 0);
+}
+
 /* One image is enough: through the stage's reproducer. */
 static int one_image(const char *stage, const char *subject, enum planted planted, const char *text)
 {
@@ -149,11 +156,9 @@ static void test_skipped_without_qemu(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_programs),
-        cmocka_unit_test(test_trace),
-        cmocka_unit_test(test_read_and_write),
-        cmocka_unit_test(test_qemu_crash),
-        cmocka_unit_test(test_skipped_without_qemu),
+        cmocka_unit_test(test_programs),   cmocka_unit_test(test_trace),
+        cmocka_unit_test(test_probing),    cmocka_unit_test(test_read_and_write),
+        cmocka_unit_test(test_qemu_crash), cmocka_unit_test(test_skipped_without_qemu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
