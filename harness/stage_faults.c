@@ -8,6 +8,7 @@
 #include "harness/campaign.h"
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
+#include "harness/fault_programs.h"
 #include "harness/label_cover.h"
 
 #include <errno.h>
@@ -138,10 +139,24 @@ static void run_specials(struct fault_stage *x)
     }
 }
 
+static void run_followed(struct fault_stage *x)
+{
+    struct program p;
+    x->options.modes = fault_modes_parse("EIO,EIO+,ENOSPC,short,short+");
+    x->options.kmax = 8;
+    x->options.pairs = 20;
+    for (size_t i = 0; i < fault_program_count(); i++) {
+        fault_program(i, &p);
+        run_one(x, &p);
+    }
+    close_image(x, "qcow2", "one fault and what follows it");
+}
+
 static void run_subject(struct fault_stage *x)
 {
     size_t images = crash_image_count();
     unsigned each = MAX(x->c->count / 16, 1);
+    run_followed(x);
     run_specials(x);
     x->options.modes = FAULT_MODES_ALL;
     x->options.kmax = 4;
