@@ -30,8 +30,9 @@ def test_applies(patch, tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-# One for each of four explorers, found within a second or two.
-SAMPLE = {"backing-tail-not-zeroed": "programs", "data-linked-before-refcount": "crash",
+# Some for each of the cheap explorers, found within a second or two.
+SAMPLE = {"raw-probing-unguarded": "probing", "compressed-at-offset-0": "hostile", "lookup-without-lock": "schedules",
+          "backing-tail-not-zeroed": "programs", "data-linked-before-refcount": "crash",
           "l2-at-offset-0": "hostile", "flush-queue-not-woken": "schedules"}
 BUILD = Path(os.environ.get("BLKREF_BUILD", ROOT / "build")).resolve()
 
