@@ -39,13 +39,25 @@ static int read_disk(void *opaque, uint64_t offset, void *buf, size_t len)
 }
 
 /* The disk that the spec checker judges: where extents have files of their own, the extent's; NULL:
- * flat ones have no structure. */
+ * flat ones have no structure, and what was made damaged breaks its clauses from the start. */
 static struct disk *judged(const struct view *v)
 {
     const char *o = v->p->options;
     bool apart = strstr(o, "=twoGbMaxExtentSparse") || strstr(o, "made=cowd");
     bool flat = strstr(o, "=monolithicFlat") || strstr(o, "=twoGbMaxExtentFlat");
-    return flat ? NULL : v->set->disk[apart];
+    bool damaged = strstr(o, "made=shared") || strstr(o, "made=extension");
+    return flat || damaged ? NULL : v->set->disk[apart];
+}
+
+/* A QED image that was shrunk leaks what it cannot cut off its file: the format has no list of free
+ * clusters. */
+static bool may_leak(const struct program *p)
+{
+    bool resized = false;
+    for (size_t i = 0; i < p->n_ops; i++) {
+        resized = resized || p->ops[i].kind == OP_RESIZE;
+    }
+    return resized && !strcmp(p->format, "qed");
 }
 
 /* True when the image has nothing that the promise does not allow; nothing at all where no cut
@@ -59,7 +71,8 @@ static bool spec_judge(struct view *v)
     const char *clause = NULL;
     int ret = spec_checker_find(v->p->format)->check(&image, &limits, r, &clause);
     bool ok = ret == 0 && !clause;
-    if (ok && v->look & LOOK_CLEAN && (r->count[SPEC_CORRUPTION] || r->count[SPEC_LEAK])) {
+    bool leaks = r->count[SPEC_LEAK] && !may_leak(v->p);
+    if (ok && v->look & LOOK_CLEAN && (r->count[SPEC_CORRUPTION] || leaks)) {
         ok = false;
         clause = r->nr_findings ? r->findings[0].clause : "?";
     }
@@ -82,17 +95,6 @@ static bool spec_judge(struct view *v)
 static bool has_spec(const struct view *v)
 {
     return spec_checker_find(v->p->format) && judged(v);
-}
-
-/* A QED image that was shrunk leaks what it cannot cut off its file: the format has no list of free
- * clusters. */
-static bool may_leak(const struct program *p)
-{
-    bool resized = false;
-    for (size_t i = 0; i < p->n_ops; i++) {
-        resized = resized || p->ops[i].kind == OP_RESIZE;
-    }
-    return resized && !strcmp(p->format, "qed");
 }
 
 static bool check_image(struct view *v, struct blk *b)

@@ -489,7 +489,20 @@ static void end_delete(struct oracle *o, const struct op *op, int status)
     }
 }
 
-/* What snapshots take from the backing file was changed below them. */
+/* What a snapshot takes from the backing file, or may, was changed below it. */
+static void change_below(struct oracle *o, struct oracle_run *r)
+{
+    bool shared = false;
+    r->live.any |= r->live.backing;
+    for (size_t i = 0; i < ARRAY_SIZE(r->live.byte); i++) {
+        shared |= (r->live.byte[i] & r->under.byte[i]) != 0;
+    }
+    struct oracle_span s = oracle_span(o, r->start, shared ? r->end : r->start);
+    for (size_t i = s.first; i < s.end; i++) {
+        lawful_add(&r->live, &o->runs[i].live);
+    }
+}
+
 static void end_commit(struct oracle *o, int status)
 {
     for (size_t i = 0; i < o->n_runs && status == 0; i++) {
@@ -497,8 +510,7 @@ static void end_commit(struct oracle *o, int status)
     }
     for (unsigned k = 0; k < o->n_snapshots; k++) {
         for (size_t i = 0; i < o->snapshots[k].n_runs; i++) {
-            struct lawful *l = &o->snapshots[k].runs[i].live;
-            l->any |= l->backing;
+            change_below(o, &o->snapshots[k].runs[i]);
         }
     }
     o->freed = true;

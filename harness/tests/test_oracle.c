@@ -167,6 +167,26 @@ static void test_snapshots(void **state)
     oracle_free(&o);
 }
 
+/* A snapshot of an emptied image shows what is committed below it later; one with data of its own
+ * keeps them. */
+static void test_committed_below_a_snapshot(void **state)
+{
+    struct oracle o = start("image qcow2 1M backing cluster_size=4k");
+    done(&o, "write 0 4096 5", 0);
+    done(&o, "write 4096 4096 5", 0);
+    done(&o, "commit", 0);
+    done(&o, "write 4096 4096 7", 0);
+    done(&o, "snapshot s", 0);
+    done(&o, "write 0 8192 6", 0);
+    done(&o, "commit", 0);
+    done(&o, "apply s", 0);
+    assert_true(lawful(&o, ORACLE_LIVE, 0, 4096, 6));
+    assert_false(lawful(&o, ORACLE_LIVE, 0, 4096, 7));
+    assert_true(lawful(&o, ORACLE_LIVE, 4096, 4096, 7));
+    assert_false(lawful(&o, ORACLE_LIVE, 4096, 4096, 6));
+    oracle_free(&o);
+}
+
 /* Of two snapshots of one name the older is meant, until it is deleted. */
 static void test_snapshots_of_one_name(void **state)
 {
@@ -247,6 +267,7 @@ int main(void)
         cmocka_unit_test(test_snapshots),
         cmocka_unit_test(test_closed_without_a_flush),
         cmocka_unit_test(test_luks_is_noise_at_first),
+        cmocka_unit_test(test_committed_below_a_snapshot),
         cmocka_unit_test(test_snapshots_of_one_name),
         cmocka_unit_test(test_says_why),
     };
