@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Mutants: builds historical bugs put back into the reference and hunts them with the explorers.
 
-Usage: blkref mutants [NAME...] [--sample N] [--json] [--list] [--jobs N] [--seed N] [--keep-going]
+Usage: blkref mutants [NAME...] [--sample N] [--json] [--list] [--jobs N] [--seed N]
 
 Each patch of harness/mutants is applied to scratch copies of the sources it touches; the objects go in front of libblkref.a, and
 the program so made, build/mutants/NAME/blkref, hunts itself: `blkref campaign --in-process --first` with one stage at a time, small counts
