@@ -42,6 +42,7 @@ size_t fuzz_seed_count(void);
 /* It names a file, which is refused: such an image does not open. */
 bool fuzz_seed_names(size_t i);
 const char *fuzz_seed_name(size_t i);
+bool fuzz_seed_snapshot(size_t i); /* It has one. */
 /* Makes seed image i; *out by mem_free().  Its length, or -errno with err. */
 int64_t fuzz_seed(struct process *p, size_t i, uint8_t **out, struct error **err);
 /* AFL++ dictionary of the values that the spec's fields may have. */
@@ -49,5 +50,8 @@ void fuzz_dictionary(struct strbuf *out);
 /* Changes 1 to 4 places: fields of the header by their spec, table entries, single bits, the
  * length.  New length. */
 size_t fuzz_mutate(struct rng *rng, uint8_t *data, size_t len);
+/* The n-th of a walk: one number of the header, or of the first "snapshot", at one of its extremes.
+ * False behind the last one; an image without that structure stays as it is. */
+bool fuzz_extreme(const char *structure, unsigned n, uint8_t *data, size_t len);
 
 #endif

@@ -61,11 +61,58 @@ static void mutate_field(struct rng *rng, const char *structure, uint8_t *data, 
     store_uint(data + f->offset, f->width, f->big_endian, v);
 }
 
+/* Where the first snapshot's entry is; 0: there is none. */
+static size_t snapshot_at(const uint8_t *data, size_t len)
+{
+    uint64_t at = len >= QCOW2_HEADER_V2_SIZE ? qcow2_header_get_snapshots_offset(data) : 0;
+    return at < len ? (size_t)at : 0;
+}
+
 /* The first snapshot's entry, where there is one; else the header. */
 static void mutate_snapshot(struct rng *rng, uint8_t *data, size_t len)
 {
-    uint64_t at = len >= QCOW2_HEADER_V2_SIZE ? qcow2_header_get_snapshots_offset(data) : 0;
-    mutate_field(rng, at && at < len ? "snapshot" : "header", data, at < len ? (size_t)at : 0, len);
+    size_t at = snapshot_at(data, len);
+    mutate_field(rng, at ? "snapshot" : "header", data, at, len);
+}
+
+/* What programs trip over: just outside the lawful, far out in each size of number, twice as much.
+ */
+static uint64_t extreme(const struct spec_field *f, unsigned which, uint64_t old)
+{
+    const unsigned bits = f->width * 8;
+    switch (which) {
+    case 0:
+        return f->min - 1;
+    case 1:
+        return f->max + 1;
+    case 2:
+        return UINT64_C(1) << (bits - 1);
+    case 3:
+        return UINT64_C(1) << (bits - 1 - bits / 8);
+    case 4:
+        return UINT64_C(1) << (bits / 2 + bits / 8);
+    default:
+        return old * 2;
+    }
+}
+
+bool fuzz_extreme(const char *structure, unsigned n, uint8_t *data, size_t len)
+{
+    enum { EACH = 6 };
+    const struct spec_structure *h = spec_structure_find(spec_qcow2(), structure);
+    bool header = !strcmp(structure, "header");
+    size_t at = header ? 0 : snapshot_at(data, len);
+    if (n >= h->nr_fields * EACH) {
+        return false;
+    }
+    const struct spec_field *f = &h->fields[n / EACH];
+    bool number = !f->bytes && f->width > 0 && f->width <= 8;
+    if (number && (header || at) && at + f->offset + f->width <= len) {
+        uint8_t *p = data + at + f->offset;
+        uint64_t old = load_uint(p, f->width, f->big_endian);
+        store_uint(p, f->width, f->big_endian, extreme(f, n % EACH, old));
+    }
+    return true;
 }
 
 /* Nothing where something was: entries of tables, refcounts. */

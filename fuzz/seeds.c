@@ -46,6 +46,11 @@ const char *fuzz_seed_name(size_t i)
     return seeds[i].name;
 }
 
+bool fuzz_seed_snapshot(size_t i)
+{
+    return seeds[i].how & SNAPSHOT;
+}
+
 bool fuzz_seed_names(size_t i)
 {
     return seeds[i].how & (BACKING | DATA_FILE);

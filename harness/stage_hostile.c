@@ -38,17 +38,35 @@ struct hostile {
     const struct profile *profile;
     struct shared *shared;
     size_t seed;
+    const char *walk;  /* the structure whose numbers go to their extremes, or NULL */
+    unsigned extremes; /* images of that walk */
     uint8_t *image, *copy;
     size_t len;
 };
 
-/* Image n of the seed image: damaged by a generator of its own, so that each can be made alone. */
+/*
+ * Image n of the seed image: at first itself, then numbers at their extremes, then damaged by a
+ * generator of its own, so that each can be made alone.
+ */
 static size_t damage(struct hostile *x, unsigned n)
 {
     struct rng rng;
-    rng_seed(&rng, (x->c->seed * 1000 + x->seed) * 1000003 + n);
     memcpy(x->copy, x->image, x->len);
-    return n ? fuzz_mutate(&rng, x->copy, x->len) : x->len;
+    if (n <= x->extremes) {
+        (void)(n && fuzz_extreme(x->walk, n - 1, x->copy, x->len));
+        return x->len;
+    }
+    rng_seed(&rng, (x->c->seed * 1000 + x->seed) * 1000003 + n - x->extremes);
+    return fuzz_mutate(&rng, x->copy, x->len);
+}
+
+static unsigned count_extremes(struct hostile *x)
+{
+    unsigned n = 0;
+    while (x->walk && fuzz_extreme(x->walk, n, x->copy, x->len)) {
+        n++;
+    }
+    return n;
 }
 
 static long memory_kib(void)
@@ -130,6 +148,16 @@ static bool batch(struct hostile *x, unsigned from, unsigned to, struct error **
     return false;
 }
 
+/* Each walk is taken once: on the first image, and on the first that has a snapshot. */
+static const char *walk_of(size_t seed)
+{
+    size_t first = 0;
+    while (!fuzz_seed_snapshot(first)) {
+        first++;
+    }
+    return seed == 0 ? "header" : seed == first ? "snapshot" : NULL;
+}
+
 static int run_seed(struct hostile *x, unsigned images, struct error **err)
 {
     unsigned findings = 0;
@@ -139,6 +167,9 @@ static int run_seed(struct hostile *x, unsigned images, struct error **err)
     }
     x->len = (size_t)len;
     x->copy = mem_alloc(x->len);
+    x->walk = walk_of(x->seed);
+    x->extremes = count_extremes(x);
+    images += x->extremes;
     for (unsigned from = 0; from < images && findings < FINDINGS && !*err;) {
         bool found = batch(x, from, images, err);
         findings += found;

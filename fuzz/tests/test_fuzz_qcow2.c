@@ -9,7 +9,9 @@
 #include <cmocka.h>
 #include <string.h>
 #include "fuzz/fuzz_qcow2.h"
+#include "ref/base/bytes.h"
 #include "ref/base/mem.h"
+#include "specs/qcow2_layout.h"
 
 enum { ROUNDS = 120 };
 
@@ -113,6 +115,29 @@ static void test_mutations_are_the_same_each_time(void **state)
     assert_memory_equal(a, b, sizeof(a));
 }
 
+/* The walk meets a snapshot's number of L1 entries at 2^20 and at 2^31, and ends. */
+static void test_extremes(void **state)
+{
+    struct fixture x = {.process = process_new()};
+    size_t i = 0;
+    while (!fuzz_seed_snapshot(i)) {
+        i++;
+    }
+    take_seed(&x, i);
+    uint64_t at = qcow2_header_get_snapshots_offset(x.image);
+    unsigned n = 0, met = 0;
+    for (bool more = true; more; n++) {
+        memcpy(x.copy, x.image, (size_t)x.len);
+        more = fuzz_extreme("snapshot", n, x.copy, (size_t)x.len);
+        uint32_t entries = load_be32(x.copy + at + 8);
+        met |= entries == 1u << 20 ? 1u : entries == 1u << 31 ? 2u : 0;
+    }
+    assert_memory_equal(x.copy, x.image, (size_t)x.len);
+    assert_true(n > 50 && met == 3);
+    drop_seed(&x);
+    process_free(x.process);
+}
+
 static void test_dictionary_has_the_magic(void **state)
 {
     struct strbuf d = STRBUF_INIT;
@@ -129,6 +154,7 @@ int main(void)
         cmocka_unit_test(test_mutations_optimized),
         cmocka_unit_test(test_planted_defect_is_found),
         cmocka_unit_test(test_mutations_are_the_same_each_time),
+        cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_dictionary_has_the_magic),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
