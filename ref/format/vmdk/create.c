@@ -171,7 +171,7 @@ static int write_markers(struct blk *b, const struct layout *l)
 static int make_sparse(struct blk *b, const struct params *p, uint64_t size, struct error **err)
 {
     uint8_t h[VMDK_HEADER_SIZE];
-    struct layout l;
+    struct layout l = {0};
     int ret = plan(p, size, &l, err);
     if (ret < 0) {
         return ret;
