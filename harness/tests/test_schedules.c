@@ -456,9 +456,28 @@ static void test_every_program_can_be_made(void **state)
     }
 }
 
+/* A write goes on to a cluster that the snapshot shares by now; a snapshot is deleted while it is
+ * applied. */
+static void test_snapshots_beside_others(void **state)
+{
+    static const char *const texts[] = {
+        IMAGE "write 0 128 1\nzero 0 6144\nwrite 0 64 4 || snapshot t\n",
+        "image qcow2 1M extended_l2=on\nwrite 0 256 1\nzero 0 3072\nsnapshot t || write 0 6 8\n",
+        "image qcow2 128k\nwrite 0 16 1\nsnapshot s\napply s || delsnap s\n"};
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        struct schedule_counts n;
+        struct outcome out = explore(texts[i], &schedule_options_default, PLANT_NONE, &n);
+        if (out.n) {
+            fail_msg("%s: %s", out.schedule, out.why);
+        }
+        assert_true(n.schedules > 10);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_snapshots_beside_others),
         cmocka_unit_test(test_lines_of_operations),
         cmocka_unit_test(test_lines_that_are_refused),
         cmocka_unit_test(test_overlapping_writes_have_either_order),

@@ -44,7 +44,15 @@ int snapshot_create(struct node *n, struct snapshot_info *sn)
         return -ENOMEDIUM;
     }
     struct node *layer = snapshot_layer(n);
-    return layer && layer->drv->snapshot_create ? layer->drv->snapshot_create(layer, sn) : -ENOTSUP;
+    if (!layer || !layer->drv->snapshot_create) {
+        return -ENOTSUP;
+    }
+    /* A write under way to a cluster that was its image's alone must not go to one that is shared
+     * by now. */
+    node_drain_begin(n);
+    int ret = layer->drv->snapshot_create(layer, sn);
+    node_drain_end(n);
+    return ret;
 }
 
 /* What lies above the layer sees another length now. */

@@ -187,8 +187,9 @@ static int switch_l1(struct qcow2 *s, const struct qcow2_snapshot *sn)
     return ret < 0 ? ret : qcow2_update_snapshot_refcount(s, s->l1_offset, s->l1_size, 0);
 }
 
-/* Truncating drops the lock, but nothing else runs: the node is drained. */
-static int apply(struct node *n, uint32_t i)
+/* Truncating drops the lock.  The node is drained, yet who drained it as well may delete the
+ * snapshot: it is looked up anew. */
+static int apply(struct node *n, uint32_t i, const char *id)
 {
     struct qcow2 *s = qcow2_state(n);
     struct error *local = NULL;
@@ -207,7 +208,12 @@ static int apply(struct node *n, uint32_t i)
         return ret;
     }
     co_lock(s->w, &s->lock);
-    const struct qcow2_snapshot *sn = &s->snapshots[i];
+    int64_t now = find_id_or_name(s, id);
+    if (now < 0 || validate_l1(s, &s->snapshots[now], NULL) < 0) {
+        co_unlock(s->w, &s->lock);
+        return -ENOENT;
+    }
+    const struct qcow2_snapshot *sn = &s->snapshots[now];
     ret = qcow2_may_change(s);
     ret = ret < 0 ? ret : qcow2_grow_l1(s, sn->l1_size, true);
     ret = ret < 0 ? ret : qcow2_update_snapshot_refcount(s, sn->l1_offset, sn->l1_size, 1);
@@ -227,7 +233,7 @@ int qcow2_snapshot_goto(struct node *n, const char *id)
         return -ENOTSUP;
     }
     int64_t i = find_id_or_name(s, id);
-    return i < 0 ? -ENOENT : apply(n, (uint32_t)i);
+    return i < 0 ? -ENOENT : apply(n, (uint32_t)i, id);
 }
 
 static int remove_from_list(struct qcow2 *s, uint32_t i, struct qcow2_snapshot *out)
