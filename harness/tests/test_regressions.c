@@ -29,6 +29,9 @@ static const struct {
      "458752 65536 11\n"},
     {"version 2 refuses zeroes without fallback as a whole",
      "image qcow2 1M compat=0.10\nwrite 0 64k 1\nzero 0 64k nofallback\nzero 0 64k\n"},
+    {"a refcount block in a place that was free is not given back to the host any more",
+     "image qcow2 1M cluster_size=512,refcount_bits=64\nresize 2M metadata\nzero 3425 77\nresize "
+     "1M\nwritec 3584 512 6\nresize 2M metadata\ndiscard 48128 512\n"},
     {"growth of a raw data file",
      "image qcow2 1M data_file=data,data_file_raw=on\nresize 2M\nwrite 1M 512 1\n"},
     {"a resize down and up again under snapshots",

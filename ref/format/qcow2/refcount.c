@@ -294,6 +294,8 @@ int64_t qcow2_find_free(struct qcow2 *s, uint64_t bytes)
     }
     s->free_cluster_index = i;
     uint64_t offset = (i - nb) << s->cluster_bits;
+    /* Refcount structures count themselves, so it is done here. */
+    cancel_discards(s, offset, nb << s->cluster_bits);
     int ret = settle_freed(s, offset, nb << s->cluster_bits);
     return ret < 0 ? ret : (int64_t)offset;
 }
