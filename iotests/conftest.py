@@ -74,6 +74,15 @@ def subjects(request):
 
 
 @pytest.fixture
+def ours(subjects):
+    """Our programs, for tests of what they alone write or show."""
+    found = [s for s in subjects if s.name == "blkref"]
+    if not found:
+        pytest.skip("only what our programs write or show is judged here")
+    return found[0]
+
+
+@pytest.fixture
 def folder():
     """A folder in memory where there is one: programs that flush would wait for the disk otherwise."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

@@ -22,14 +22,6 @@ def module(name, package):
         pytest.skip("Python module %s is not installed (package %s)" % (name, package))
 
 
-def ours(subjects):
-    """Our programs, for tests of what they write alone."""
-    found = [s for s in subjects if s.name == "blkref"]
-    if not found:
-        pytest.skip("only what our programs write is judged here")
-    return found[0]
-
-
 def run(*words):
     """A reader's output; bytes."""
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False)

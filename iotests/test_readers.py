@@ -29,11 +29,6 @@ WRITTEN = {
 
 
 @pytest.fixture
-def ours(subjects):
-    return readers.ours(subjects)
-
-
-@pytest.fixture
 def source(folder):
     return readers.source(folder, SIZE)
 

@@ -19,11 +19,6 @@ SIZE = 40 << 20
 
 
 @pytest.fixture
-def ours(subjects):
-    return readers.ours(subjects)
-
-
-@pytest.fixture
 def source(folder):
     return readers.source(folder, SIZE)
 

@@ -52,14 +52,6 @@ def tree(folder):
     return root
 
 
-@pytest.fixture
-def ours(subjects):
-    found = [s for s in subjects if s.name == "blkref"]
-    if not found:
-        pytest.skip("only what our programs show is judged here")
-    return found[0]
-
-
 @pytest.fixture(scope="session")
 def sorted_readdir(tmp_path_factory):
     library = str(tmp_path_factory.mktemp("preload") / "sorted_readdir.so")
