@@ -235,8 +235,9 @@ static void change(struct iteration *it, struct blk *b, bool trusted)
     blk_flush(b, NULL);
 }
 
-/* Also without overlap checks, which an option switches off, nothing new (as compressed data always
- * is) is put over the header. */
+/* Also without overlap checks, which an option switches off and which end most damaged images
+ * before much happens: nothing new (as compressed data always is) is put over the header, and
+ * snapshots are applied and deleted. */
 static void change_unguarded(struct iteration *it, const struct disk_log *log)
 {
     struct blk *b = open_disk(it, "sim:unguarded", "none", OPEN_RDWR | OPEN_RESIZE);
@@ -245,6 +246,7 @@ static void change_unguarded(struct iteration *it, const struct disk_log *log)
     }
     int64_t cluster = cluster_of(b);
     compress_some(it, b, false);
+    go_back(it, b, false);
     blk_unref(b);
     for (size_t i = 0; i < disk_log_len(log); i++) {
         const struct disk_op *op = disk_log_op(log, i);
