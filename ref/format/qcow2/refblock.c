@@ -153,8 +153,8 @@ int qcow2_move_reftable(struct qcow2 *s, uint64_t entries)
     return 0;
 }
 
-/* A larger table, in which block `index` is at new_block; the new area starts behind all that is
- * covered. */
+/* A larger table, in which block `index` is at new_block.  The new area starts behind all that is
+ * covered, so nothing of it was freed and waits to be discarded. */
 static int grow_table(struct qcow2 *s, uint64_t cluster_index, uint64_t new_block)
 {
     uint64_t high = MAX(cluster_index + 1, new_block >> s->cluster_bits);

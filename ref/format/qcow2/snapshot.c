@@ -187,20 +187,54 @@ static int switch_l1(struct qcow2 *s, const struct qcow2_snapshot *sn)
     return ret < 0 ? ret : qcow2_update_snapshot_refcount(s, s->l1_offset, s->l1_size, 0);
 }
 
-/* Truncating drops the lock.  The node is drained, yet who drained it as well may delete the
- * snapshot: it is looked up anew. */
-static int apply(struct node *n, uint32_t i, const char *id)
+/* The snapshot of that id or name, whose L1 table is within the format's limits. */
+static int lookup(struct qcow2 *s, const char *id, const struct qcow2_snapshot **sn,
+                  struct error **err)
+{
+    int64_t i = find_id_or_name(s, id);
+    if (i < 0) {
+        return -ENOENT;
+    }
+    *sn = &s->snapshots[i];
+    return validate_l1(s, *sn, err);
+}
+
+/* Gives the disk the size that it had in the snapshot. */
+static int resize_to(struct node *n, const struct qcow2_snapshot *sn, struct error **err)
 {
     struct qcow2 *s = qcow2_state(n);
-    struct error *local = NULL;
-    int ret = validate_l1(s, &s->snapshots[i], &local);
-    if (ret == 0 && s->snapshots[i].disk_size != s->virtual_size) {
-        ret = s->snapshots[i].disk_size > INT64_MAX ? -EFBIG : 0;
-        if (ret == 0) {
-            ret = qcow2_truncate(n, (int64_t)s->snapshots[i].disk_size, true, PREALLOC_OFF, 0,
-                                 &local);
-        }
+    if (sn->disk_size == s->virtual_size) {
+        return 0;
     }
+    return sn->disk_size > INT64_MAX
+               ? -EFBIG
+               : qcow2_truncate(n, (int64_t)sn->disk_size, true, PREALLOC_OFF, 0, err);
+}
+
+static int apply(struct qcow2 *s, const struct qcow2_snapshot *sn)
+{
+    int ret = qcow2_may_change(s);
+    ret = ret < 0 ? ret : qcow2_grow_l1(s, sn->l1_size, true);
+    ret = ret < 0 ? ret : qcow2_update_snapshot_refcount(s, sn->l1_offset, sn->l1_size, 1);
+    ret = ret < 0 ? ret : switch_l1(s, sn);
+    return MIN(ret, qcow2_writethrough(s, NULL));
+}
+
+/* Truncating drops the lock.  The node is drained, yet who drained it as well may delete the
+ * snapshot: it is looked up anew. */
+int qcow2_snapshot_goto(struct node *n, const char *id)
+{
+    struct qcow2 *s = qcow2_state(n);
+    const struct qcow2_snapshot *sn;
+    struct error *local = NULL;
+    if (s->dead) {
+        return -ENOMEDIUM;
+    }
+    if (has_data_file(s)) {
+        return -ENOTSUP;
+    }
+    int ret = lookup(s, id, &sn, &local);
+    ret = ret < 0 ? ret : resize_to(n, sn, &local);
     if (local) {
         world_report_error(s->w, local);
     }
@@ -208,32 +242,10 @@ static int apply(struct node *n, uint32_t i, const char *id)
         return ret;
     }
     co_lock(s->w, &s->lock);
-    int64_t now = find_id_or_name(s, id);
-    if (now < 0 || validate_l1(s, &s->snapshots[now], NULL) < 0) {
-        co_unlock(s->w, &s->lock);
-        return -ENOENT;
-    }
-    const struct qcow2_snapshot *sn = &s->snapshots[now];
-    ret = qcow2_may_change(s);
-    ret = ret < 0 ? ret : qcow2_grow_l1(s, sn->l1_size, true);
-    ret = ret < 0 ? ret : qcow2_update_snapshot_refcount(s, sn->l1_offset, sn->l1_size, 1);
-    ret = ret < 0 ? ret : switch_l1(s, sn);
-    ret = MIN(ret, qcow2_writethrough(s, NULL));
+    ret = lookup(s, id, &sn, NULL);
+    ret = ret < 0 ? ret : apply(s, sn);
     co_unlock(s->w, &s->lock);
     return ret;
-}
-
-int qcow2_snapshot_goto(struct node *n, const char *id)
-{
-    struct qcow2 *s = qcow2_state(n);
-    if (s->dead) {
-        return -ENOMEDIUM;
-    }
-    if (has_data_file(s)) {
-        return -ENOTSUP;
-    }
-    int64_t i = find_id_or_name(s, id);
-    return i < 0 ? -ENOENT : apply(n, (uint32_t)i, id);
 }
 
 static int remove_from_list(struct qcow2 *s, uint32_t i, struct qcow2_snapshot *out)
