@@ -56,6 +56,8 @@ GEN_H    := $(SPECS:specs/%.yaml=$(B)/gen/specs/%_layout.h)
 PROGRAMS := $(patsubst ref/tools/main/%.c,$(B)/bin/%,$(wildcard ref/tools/main/*.c)) \
             $(patsubst harness/main/%.c,$(B)/bin/%,$(wildcard harness/main/*.c))
 
+PRELOADS := $(patsubst harness/preload/%.c,$(B)/lib/blkref-%.so,$(wildcard harness/preload/*.c))
+
 .DEFAULT_GOAL := all
 .SECONDARY:
 .DELETE_ON_ERROR:
@@ -65,7 +67,7 @@ ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc)
 endif
 
-all: $(PROGRAMS) $(B)/lib/blkref-forkserver.so drop-in ## build every program and the drop-in links
+all: $(PROGRAMS) $(PRELOADS) drop-in ## build every program and the drop-in links
 
 # Links under the names that scripts and upstream's test suite call.
 DROP_IN := qemu-img:blkref-img qemu-io:blkref-io qemu-nbd:blkref-nbd \
@@ -97,7 +99,7 @@ check: deps ## build everything and run all tests
 	$(MAKE) all unit-tests
 	$(PYTHON) harness/check.py --build $(B)
 
-unit-tests: $(TEST_BIN) $(B)/lib/blkref-forkserver.so
+unit-tests: $(TEST_BIN) $(PRELOADS)
 
 # Wrapped runs: every test program under another tool.
 VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
@@ -159,7 +161,7 @@ install: all ## programs and man pages under PREFIX
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 share/blkref/iotests)
 	install $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
 	install -d $(DESTDIR)$(PREFIX)/lib
-	install $(B)/lib/blkref-forkserver.so $(DESTDIR)$(PREFIX)/lib
+	install $(PRELOADS) $(DESTDIR)$(PREFIX)/lib
 	install -m 644 docs/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 reports/html.py reports/timeline.py reports/report.html.j2 $(DESTDIR)$(PREFIX)/share/blkref
 	install -m 644 iotests/runner.py $(DESTDIR)$(PREFIX)/share/blkref/iotests
@@ -179,8 +181,8 @@ $(B)/obj/%.o: %.c | $(GEN_H)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
-# Preloaded into QEMU's programs where they are run by the thousand; never sanitized itself.
-$(B)/lib/blkref-forkserver.so: harness/preload/forkserver.c
+# Preloaded into QEMU's programs where they are run by the thousand; never sanitized themselves.
+$(B)/lib/blkref-%.so: harness/preload/%.c
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 -O2 $(WARN) -shared -fPIC $< -ldl -o $@

@@ -15,10 +15,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "harness/pipe.h"
+#include "harness/preload.h"
 #include "ref/base/mem.h"
 
 #define CONTROL_FD 198 /* in the server */
-#define UP         4   /* folders above the program in which lib/ is looked for */
 
 struct forkserver {
     char *program;
@@ -26,47 +26,11 @@ struct forkserver {
     int control, output;
 };
 
-/* ".../lib/blkref-forkserver.so" beside or above our own program; mem_free(). */
-static char *library(void)
-{
-    char self[4096];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    self[MAX(n, 0)] = 0;
-    for (int i = 0; i < UP; i++) {
-        char *slash = strrchr(self, '/');
-        if (!slash) {
-            break;
-        }
-        *slash = 0;
-        char *name = str_fmt("%s/lib/blkref-forkserver.so", self);
-        if (access(name, R_OK) == 0) {
-            return name;
-        }
-        mem_free(name);
-    }
-    return NULL;
-}
-
-/* The environment with two more variables. */
-static char **environment(const char *lib)
-{
-    size_t n = 0;
-    while (environ[n]) {
-        n++;
-    }
-    char **env = mem_array(n + 3, sizeof(*env));
-    memcpy(env, environ, n * sizeof(*env));
-    env[n] = str_fmt("LD_PRELOAD=%s", lib);
-    env[n + 1] = str_fmt("BLKREF_FORKSERVER=%d", CONTROL_FD);
-    env[n + 2] = NULL;
-    return env;
-}
-
 static int spawn(struct forkserver *f, const char *lib, int control, int output)
 {
     posix_spawn_file_actions_t files;
-    char *argv[] = {f->program, NULL}, **env = environment(lib);
-    size_t n = 0;
+    char *argv[] = {f->program, NULL}, *fd = str_fmt("BLKREF_FORKSERVER=%d", CONTROL_FD);
+    char **env = preload_environment(lib, fd);
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&files, output, 1);
@@ -74,19 +38,15 @@ static int spawn(struct forkserver *f, const char *lib, int control, int output)
     posix_spawn_file_actions_adddup2(&files, control, CONTROL_FD);
     int ret = posix_spawnp(&f->pid, f->program, &files, NULL, argv, env);
     posix_spawn_file_actions_destroy(&files);
-    while (env[n]) {
-        n++;
-    }
-    mem_free(env[n - 1]);
-    mem_free(env[n - 2]);
-    mem_free(env);
+    preload_environment_free(env);
+    mem_free(fd);
     f->pid = ret ? 0 : f->pid;
     return -ret;
 }
 
 static void start(struct forkserver *f)
 {
-    char *lib = library();
+    char *lib = preload_library("forkserver");
     int control[2] = {-1, -1}, output[2] = {-1, -1};
     if (lib && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) == 0 &&
         pipe2(output, O_CLOEXEC) == 0 && spawn(f, lib, control[1], output[1]) == 0) {
@@ -195,7 +155,7 @@ int forkserver_run(struct forkserver *f, char *const argv[], struct strbuf *out)
 {
     int32_t pid = 0, status = 0;
     if (!f->pid) {
-        return pipe_run(argv, out);
+        return pipe_run(argv, NULL, out);
     }
     int ret = send_line(f, argv);
     if (ret == 0) {

@@ -1,7 +1,7 @@
 /*
  * A program under test that is run often: started once, forked for each command line.
  *
- * Uses the preloaded forkserver.so that stands beside our programs (lib/); without it each run is
+ * Uses the preloaded blkref-forkserver.so (preload.h); without it each run is
  * an ordinary one, only slower.  One command at a time.
  */
 #ifndef BLKREF_HARNESS_FORKSERVER_H

@@ -15,7 +15,7 @@
 
 extern char **environ;
 
-static int spawn(struct pipe *p, char *const argv[], int in, int out)
+static int spawn(struct pipe *p, char *const argv[], char *const env[], int in, int out)
 {
     posix_spawn_file_actions_t files;
     posix_spawnattr_t attr;
@@ -29,13 +29,13 @@ static int spawn(struct pipe *p, char *const argv[], int in, int out)
     posix_spawnattr_init(&attr);
     posix_spawnattr_setsigdefault(&attr, &defaults);
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
-    int ret = posix_spawnp(&p->pid, argv[0], &files, &attr, argv, environ);
+    int ret = posix_spawnp(&p->pid, argv[0], &files, &attr, argv, env ? env : environ);
     posix_spawn_file_actions_destroy(&files);
     posix_spawnattr_destroy(&attr);
     return -ret;
 }
 
-int pipe_start(struct pipe *p, char *const argv[])
+int pipe_start(struct pipe *p, char *const argv[], char *const env[])
 {
     int in[2], out[2];
     memset(p, 0, sizeof(*p));
@@ -48,7 +48,7 @@ int pipe_start(struct pipe *p, char *const argv[])
         close(in[1]);
         return ret;
     }
-    int ret = spawn(p, argv, in[0], out[1]);
+    int ret = spawn(p, argv, env, in[0], out[1]);
     close(in[0]);
     close(out[1]);
     p->in = in[1];
@@ -146,10 +146,10 @@ void pipe_kill(struct pipe *p)
     strbuf_free(&p->answer);
 }
 
-int pipe_run(char *const argv[], struct strbuf *output)
+int pipe_run(char *const argv[], char *const env[], struct strbuf *output)
 {
     struct pipe p;
-    int ret = pipe_start(&p, argv);
+    int ret = pipe_start(&p, argv, env);
     if (ret == 0) {
         ret = pipe_finish(&p);
     }

@@ -20,8 +20,8 @@ struct pipe {
     struct strbuf answer;
 };
 
-/* argv ends with NULL; argv[0] is looked for in PATH.  0 or -errno. */
-int pipe_start(struct pipe *p, char *const argv[]);
+/* argv ends with NULL; argv[0] is looked for in PATH.  env: NULL for ours.  0 or -errno. */
+int pipe_start(struct pipe *p, char *const argv[], char *const env[]);
 int pipe_send(struct pipe *p, const char *text);
 /* Reads until the output ends with `marker`; p->answer is what stood before it.  0, or < 0 when it
  * ended or hung. */
@@ -31,6 +31,6 @@ int pipe_answer(struct pipe *p, const char *marker);
 int pipe_finish(struct pipe *p);
 void pipe_kill(struct pipe *p);
 /* One-shot: exit status or < 0; output (may be NULL) is filled. */
-int pipe_run(char *const argv[], struct strbuf *output);
+int pipe_run(char *const argv[], char *const env[], struct strbuf *output);
 
 #endif

@@ -3,13 +3,15 @@
  *
  * Models: one qemu-io session for each stretch between reopens; what image tools do needs the image
  * closed.  The guest's bytes are compared by `read -P` over runs of equal bytes; map, check and
- * info come from qemu-img's JSON. Statuses are read off messages.  Leaves out: a running emulator.
+ * info come from qemu-img's JSON. Statuses are read off messages.  LUKS key derivations are
+ * measured on a CPU clock of ours (preload/clock.c).  Leaves out: a running emulator.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include "harness/pipe.h"
+#include "harness/preload.h"
 #include "harness/shadow.h"
 #include "harness/subject.h"
 #include "ref/base/json.h"
@@ -20,6 +22,7 @@
 
 struct qemu {
     char *programs, *img, *io;
+    char **env; /* of both programs */
     struct program p;
     unsigned layers;
     bool have_image;
@@ -71,7 +74,7 @@ static int img_output(struct subject *s, struct strbuf *output, const char *cons
     for (int i = 0; args[i] && i < MAX_ARGS; i++) {
         argv[i + 1] = (char *)args[i];
     }
-    int status = pipe_run(argv, &text);
+    int status = pipe_run(argv, q->env, &text);
     if (status < 0) {
         strbuf_free(&text);
         return misbehaved(s, err, args[0]);
@@ -176,7 +179,7 @@ static int session_start(struct subject *s, struct error **err)
         argv[5 + i] = (char *)t.args[i];
     }
     argv[5 + t.n] = t.name;
-    int ret = pipe_start(&q->session, argv);
+    int ret = pipe_start(&q->session, argv, q->env);
     if (ret == 0 && pipe_answer(&q->session, PROMPT) < 0) {
         char *said = str_dup(q->session.answer.s ? q->session.answer.s : "");
         ret = pipe_finish(&q->session) == 1 ? SUBJECT_FAILED : SUBJECT_ERROR;
@@ -549,7 +552,7 @@ static int qemu_check(struct subject *s, struct subject_check *out, struct error
     }
     argv[3 + t.n] = t.name;
     int ret = session_end(s, err);
-    int status = ret < 0 ? -1 : pipe_run(argv, &text);
+    int status = ret < 0 ? -1 : pipe_run(argv, q->env, &text);
     memset(out, 0, sizeof(*out));
     if (status == 63) {
         ret = -ENOTSUP;
@@ -590,6 +593,7 @@ static void qemu_free(struct subject *s)
     mem_free(q->programs);
     mem_free(q->img);
     mem_free(q->io);
+    preload_environment_free(q->env);
     mem_free(q);
 }
 
@@ -611,7 +615,7 @@ static char *program_version(char *program, const char *word)
 {
     char *argv[] = {program, "--version", NULL}, *version = NULL;
     struct strbuf text = STRBUF_INIT;
-    if (pipe_run(argv, &text) == 0) {
+    if (pipe_run(argv, NULL, &text) == 0) {
         const char *at = strstr(text.s, word);
         at = at ? at + strlen(word) : NULL;
         version = at ? str_ndup(at, strcspn(at, " \n")) : NULL;
@@ -628,6 +632,9 @@ struct subject *subject_qemu_new(const char *name, const char *programs, const c
     q->programs = str_dup(programs);
     q->img = programs ? str_fmt("%s/qemu-img", programs) : str_dup("qemu-img");
     q->io = programs ? str_fmt("%s/qemu-io", programs) : str_dup("qemu-io");
+    char *clock = preload_library("clock");
+    q->env = preload_environment(clock, NULL);
+    mem_free(clock);
     s->ops = &qemu_ops;
     s->state = q;
     s->dir = str_dup(dir);
