@@ -363,10 +363,25 @@ static bool is_settled(const struct op *op)
     return op->kind >= OP_FLUSH;
 }
 
+/* Notes the first map that differs, and goes on: what follows from it are no other bytes. */
+static bool maps_at_odds(struct compare *c)
+{
+    if (c->map.kind != DIFF_NONE || !compare_maps(c)) {
+        return false;
+    }
+    if (c->out->kind != DIFF_MAP) {
+        return true;
+    }
+    c->map = *c->out;
+    memset(c->out, 0, sizeof(*c->out));
+    return false;
+}
+
 bool compare_program(struct compare *c)
 {
     struct error *err = NULL;
     memset(c->out, 0, sizeof(*c->out));
+    memset(&c->map, 0, sizeof(c->map));
     c->at = -1;
     if (shadow_init(&c->shadow, c->p, &err) < 0) {
         return found_error(c, DIFF_ORACLE, err);
@@ -376,13 +391,18 @@ bool compare_program(struct compare *c)
         const struct op *op = &c->p->ops[i];
         c->at = (int)i;
         c->committed = c->committed || op->kind == OP_COMMIT;
-        bad = compare_apply(c, op) || compare_bytes(c) || (is_settled(op) && compare_maps(c));
+        bad = compare_apply(c, op) || compare_bytes(c) || (is_settled(op) && maps_at_odds(c));
     }
     if (bad || !c->created) {
         return bad;
     }
     c->at = (int)c->p->n_ops;
-    return compare_maps(c) || compare_bytes(c) || compare_checks(c) || compare_infos(c);
+    if (maps_at_odds(c) || compare_bytes(c) || compare_checks(c) || compare_infos(c)) {
+        return true;
+    }
+    *c->out = c->map;
+    memset(&c->map, 0, sizeof(c->map));
+    return c->out->kind != DIFF_NONE;
 }
 
 void compare_end(struct compare *c)
@@ -392,6 +412,7 @@ void compare_end(struct compare *c)
         c->subject->ops->close(c->subject);
     }
     shadow_free(&c->shadow);
+    finding_free(&c->map);
     mem_free(c->rounded);
 }
 

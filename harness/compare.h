@@ -2,8 +2,9 @@
  * One program on the oracle and on a subject, in lockstep, with the shadow beside both.
  *
  * After every operation statuses and guest bytes must agree; maps where metadata is settled (after
- * flush, reopen and what closes the image); check and info at the end.  Leaves out: what a
- * difference means (divergence.h).
+ * flush, reopen and what closes the image); check and info at the end.  The first difference ends
+ * it, but for one of maps: that is told when nothing else is found.  Leaves out: what a difference
+ * means (divergence.h).
  */
 #ifndef BLKREF_HARNESS_COMPARE_H
 #define BLKREF_HARNESS_COMPARE_H
@@ -41,9 +42,10 @@ struct compare {
     const struct program *p;
     struct shadow shadow;
     struct finding *out;
-    int at;         /* current operation */
-    bool created;   /* the image exists on both */
-    bool committed; /* a commit was among the operations */
+    struct finding map; /* the first map that differed, while nothing else has */
+    int at;             /* current operation */
+    bool created;       /* the image exists on both */
+    bool committed;     /* a commit was among the operations */
     /* Places where a cluster was zeroed in part: whether it became a zero cluster is a choice. */
     struct rounded {
         int64_t offset, bytes; /* whole clusters */
