@@ -34,6 +34,12 @@ static const struct {
      "1M\nwritec 3584 512 6\nresize 2M metadata\ndiscard 48128 512\n"},
     {"growth of a raw data file",
      "image qcow2 1M data_file=data,data_file_raw=on\nresize 2M\nwrite 1M 512 1\n"},
+    {"an encrypted data file that is cut and grows: holes are no zeroes",
+     "image qcow2 1M data_file=data,encrypt.format=aes\nwrite 0 1M 1\nresize 520192\nresize 1M\n"},
+    {"the same in subclusters, in steps",
+     "image qcow2 1M cluster_size=512k,extended_l2=on,data_file=data,encrypt.format=aes\nwrite 0 "
+     "400k "
+     "1\nresize 10k\nresize 50k\nresize 300k\nresize 1M\n"},
     {"a resize down and up again under snapshots",
      "image qcow2 1M cluster_size=4k\nwrite 0 1M 1\nsnapshot a\nresize 512k\nwrite 0 4k 2\nresize "
      "2M\napply a\n"},

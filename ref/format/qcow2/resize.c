@@ -145,6 +145,28 @@ static int zero_new_part(struct qcow2 *s, uint64_t old, uint64_t size, struct er
     return ret < 0 ? error_set_errno(err, -ret, "Failed to zero out new image area") : 0;
 }
 
+/*
+ * An encrypted data file ends where the old disk did: behind that the last cluster's data are
+ * holes, which nobody encrypted.  They are written, stable before the size, as encrypted zeroes.
+ */
+static int encrypt_last_cluster(struct qcow2 *s, uint64_t old, uint64_t size)
+{
+    uint64_t at = ROUND_UP(old, 512), end = MIN(size, ROUND_UP(old, s->cluster_size));
+    bool wrote = false;
+    int ret = 0;
+    while (ret == 0 && at < end) {
+        enum subcluster_type type;
+        uint64_t bytes = end - at, host;
+        ret = qcow2_get_host(s, at, &bytes, &host, &type, NULL);
+        if (ret == 0 && type == SUBCLUSTER_NORMAL) {
+            ret = write_zero_data(s, at, bytes);
+            wrote = true;
+        }
+        at += bytes;
+    }
+    return ret == 0 && wrote ? child_flush(s->data_file, NULL) : ret;
+}
+
 static int grow(struct qcow2 *s, uint64_t size, enum prealloc prealloc, unsigned flags,
                 struct error **err)
 {
@@ -155,6 +177,12 @@ static int grow(struct qcow2 *s, uint64_t size, enum prealloc prealloc, unsigned
     ret = grow_data(s, size, prealloc, err);
     if (ret == 0 && (flags & REQ_ZERO_GROWN)) {
         ret = zero_new_part(s, s->virtual_size, size, err);
+    }
+    if (ret == 0 && s->crypt && has_data_file(s)) {
+        ret = encrypt_last_cluster(s, s->virtual_size, size);
+        if (ret < 0) {
+            error_set_errno(err, -ret, "Failed to zero out new image area");
+        }
     }
     if (ret == 0 && !s->writeback) {
         ret = qcow2_write_caches(s, NULL);
