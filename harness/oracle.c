@@ -99,6 +99,11 @@ struct oracle_span oracle_span(struct oracle *o, int64_t start, int64_t end)
 
 /* ---- life ---- */
 
+int64_t oracle_length(int64_t bytes)
+{
+    return ROUND_UP(MIN(bytes, INT64_MAX - ORACLE_SECTOR), ORACLE_SECTOR);
+}
+
 /* The number behind "key=" in an option text, or def. */
 static int64_t option_size(const char *options, const char *key, int64_t def)
 {
@@ -169,13 +174,14 @@ void oracle_init(struct oracle *o, const struct program *p)
     o->cap = 16;
     o->runs = mem_array(o->cap, sizeof(*o->runs));
     o->n_runs = 1;
-    o->size = o->sizes[0] = p->size;
+    o->size = o->sizes[0] = oracle_length(p->size);
     o->n_sizes = 1;
     o->granule = o->cluster = granule_of(p);
     if (strstr(p->options, "extended_l2=on")) {
         o->granule /= 32;
     }
     o->in_place = is_in_place(p);
+    o->as_file = !strcmp(p->format, "raw") || !strcmp(p->format, "luks");
     o->compressing = strstr(p->options, "subformat=streamOptimized");
     o->scrambled = subject_encrypted(p);
     struct oracle_run *r = &o->runs[0];
@@ -276,9 +282,26 @@ void oracle_side_effects(const struct oracle *o, const struct op *op, struct ora
     }
 }
 
+/*
+ * Where growth is not stable yet, a write behind the old end makes the file as long as it needs.
+ * Also where no size is so long yet: a resize that runs beside the write may let it in.
+ */
+static void may_lengthen(struct oracle *o, const struct op *op)
+{
+    int64_t end = oracle_length(op->offset + op->bytes);
+    bool longer = false;
+    for (unsigned i = 0; i < o->n_sizes; i++) {
+        longer |= o->sizes[i] < end;
+    }
+    if (o->as_file && longer) {
+        lawful_size(o, end);
+    }
+}
+
 static void begin_change(struct oracle *o, const struct op *op)
 {
     struct oracle_span s = oracle_span(o, op->offset, MIN(op->offset + op->bytes, FAR_END));
+    may_lengthen(o, op);
     for (size_t i = s.first; i < s.end; i++) {
         struct oracle_run *r = &o->runs[i];
         struct lawful l = content_of(o, op, r);
@@ -291,7 +314,7 @@ static void begin_change(struct oracle *o, const struct op *op)
 static void begin_resize(struct oracle *o, const struct op *op)
 {
     struct oracle_span s = oracle_span(o, MIN(op->bytes, o->size), FAR_END);
-    lawful_size(o, op->bytes);
+    lawful_size(o, oracle_length(op->bytes));
     for (size_t i = s.first; i < s.end; i++) {
         struct oracle_run *r = &o->runs[i];
         lawful_add_byte(&r->crash, 0);
@@ -403,7 +426,7 @@ static void end_resize(struct oracle *o, const struct op *op, int status)
         r->live.any |= o->scrambled && o->in_place;
     }
     o->freed = true;
-    o->size = status == 0 ? op->bytes : o->size;
+    o->size = status == 0 ? oracle_length(op->bytes) : o->size;
     o->size_open |= status < 0;
 }
 

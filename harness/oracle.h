@@ -54,6 +54,7 @@ struct oracle {
     int64_t cluster;  /* bytes: what is copied as a whole when it is shared */
     int64_t granule;  /* bytes: what the format allocates at once; 1: never allocates (raw) */
     bool in_place;    /* data never moves (raw, raw external data file) */
+    bool as_file;     /* the disk is as long as its file, which a write may make longer */
     bool committed;   /* the backing file is no longer the pattern */
     bool freed;       /* clusters were freed before: new ones may hold stale bytes */
     bool scrambled;   /* deciphered, what was never written is noise */
@@ -85,6 +86,9 @@ void oracle_distrust(struct oracle *o, const struct op *op);
 /* The image was closed, and what was kept in memory could not be written, which the guest was told:
  * whatever is not durable may be there or not. */
 void oracle_close_unflushed(struct oracle *o);
+
+/* As the guest sees a disk's length: whole sectors. */
+int64_t oracle_length(int64_t bytes);
 
 enum oracle_view { ORACLE_LIVE, ORACLE_CRASH };
 

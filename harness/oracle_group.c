@@ -246,7 +246,9 @@ static void go_on_size(struct oracle_group *g)
         const struct oracle_member *m = &g->m[i];
         const struct oracle_snapshot *sn =
             m->op->kind == OP_APPLY ? oracle_snapshot_named(g->o, m->op->text) : NULL;
-        int64_t size = m->op->kind == OP_RESIZE ? m->op->bytes : sn ? sn->size : g->base.size;
+        int64_t size = m->op->kind == OP_RESIZE ? oracle_length(m->op->bytes)
+                       : sn                     ? sn->size
+                                                : g->base.size;
         bool maybe = (m->op->kind == OP_RESIZE || sn) && m->status < 0;
         n += size != g->base.size;
         g->o->size_open |= maybe || size < 0;

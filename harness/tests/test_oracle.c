@@ -149,6 +149,31 @@ static void test_sizes(void **state)
     oracle_free(&o);
 }
 
+/* The guest sees whole sectors; a write may come without the growth that made room for it. */
+static void test_sizes_of_files(void **state)
+{
+    struct oracle o = start("image raw 1M");
+    done(&o, "resize 1", 0);
+    done(&o, "flush", 0);
+    assert_true(oracle_size_lawful(&o, ORACLE_LIVE, 512));
+    assert_true(oracle_size_lawful(&o, ORACLE_CRASH, 512));
+    assert_false(oracle_size_lawful(&o, ORACLE_LIVE, 1));
+    assert_false(oracle_size_lawful(&o, ORACLE_CRASH, 1024));
+    done(&o, "resize 64k", 0);
+    done(&o, "write 4k 100 1", 0);
+    assert_true(oracle_size_lawful(&o, ORACLE_CRASH, 512));
+    assert_true(oracle_size_lawful(&o, ORACLE_CRASH, 64 << 10));
+    assert_true(oracle_size_lawful(&o, ORACLE_CRASH, 4096 + 512));
+    assert_false(oracle_size_lawful(&o, ORACLE_CRASH, 4096));
+    assert_false(oracle_size_lawful(&o, ORACLE_LIVE, 4096 + 512));
+    oracle_free(&o);
+    o = start("image qcow2 1M");
+    done(&o, "resize 2M", 0);
+    done(&o, "write 1536k 64k 1", 0);
+    assert_false(oracle_size_lawful(&o, ORACLE_CRASH, 1600 << 10)); /* the header says it */
+    oracle_free(&o);
+}
+
 static void test_snapshots(void **state)
 {
     struct oracle o = start("image qcow2 1M cluster_size=4k");
@@ -264,6 +289,7 @@ int main(void)
         cmocka_unit_test(test_allocating_write_may_show_zeroes),
         cmocka_unit_test(test_discard_keeps_or_clears),
         cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_sizes_of_files),
         cmocka_unit_test(test_snapshots),
         cmocka_unit_test(test_closed_without_a_flush),
         cmocka_unit_test(test_luks_is_noise_at_first),
