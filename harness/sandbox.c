@@ -534,7 +534,7 @@ int sandbox_carry_out(struct run *r, const struct op *op)
     case OP_DELSNAP:
         return snapshot(r, op);
     case OP_RESIZE:
-        return blk_truncate(r->b, op->bytes, true, op->prealloc, 0, NULL);
+        return blk_resize(r->b, op->bytes, true, op->prealloc, NULL);
     case OP_FLUSH:
         return flush(r);
     case OP_REOPEN:

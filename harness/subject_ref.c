@@ -478,7 +478,7 @@ static int apply_call(struct call *c)
     case OP_DELSNAP:
         return snapshot_op(r, op, c->err);
     case OP_RESIZE:
-        return blk_truncate(r->b, op->bytes, false, op->prealloc, 0, c->err);
+        return blk_resize(r->b, op->bytes, false, op->prealloc, c->err);
     case OP_AMEND:
         return amend_op(r, op, c->err);
     case OP_OVERLAY:

@@ -474,9 +474,32 @@ static void test_snapshots_beside_others(void **state)
     }
 }
 
+/* Nothing is written behind the end that a resize beside it sets, and no length is a third one. */
+static void test_resizes_beside_others(void **state)
+{
+    static const char *const texts[] = {
+        "image raw 256k\nwrite 0 16k 1\nflush\nread 0 8k || resize 4k || write 24k 8k 5\nflush\n",
+        "image raw 256k\nresize 4k || resize 8k || resize 300k || write 250k 10k 5\nflush\n",
+        "image raw 256k\nresize 1 || write 0 4k 1\nread 0 512\nflush\n",
+        "image raw 256k\nresize 300k\nwrite 250k 10k 3 || flush\n"};
+    struct schedule_options o = schedule_options_default;
+    o.max = 100;
+    o.pct = 20;
+    o.cuts = 8;
+    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+        struct schedule_counts n;
+        struct outcome out = explore(texts[i], &o, PLANT_NONE, &n);
+        if (out.n) {
+            fail_msg("%s: %s: %s", texts[i], out.schedule, out.why);
+        }
+        assert_true(n.schedules > 10);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_resizes_beside_others),
         cmocka_unit_test(test_snapshots_beside_others),
         cmocka_unit_test(test_lines_of_operations),
         cmocka_unit_test(test_lines_that_are_refused),

@@ -20,6 +20,7 @@ struct blk {
     bool write_cache, beyond_eof, no_queuing;
     unsigned in_flight, quiesce;
     struct waitq resumed, idle;
+    struct co_mutex resizing; /* one change of length at a time */
 };
 
 /* ---- the edge ---- */
@@ -400,6 +401,25 @@ int blk_truncate(struct blk *b, int64_t size, bool exact, enum prealloc prealloc
         return error_set(err, -r, "No medium inserted");
     }
     return end(b, child_truncate(b->root, size, exact, prealloc, flags, err));
+}
+
+int blk_resize(struct blk *b, int64_t size, bool exact, enum prealloc prealloc, struct error **err)
+{
+    int ret = begin(b, 0, 0, false);
+    if (ret < 0) {
+        return error_set(err, -ret, "No medium inserted");
+    }
+    end(b, 0); /* a drain waits for all that is counted */
+    struct node *n = b->root->node;
+    node_ref(n);
+    co_lock(b->w, &b->resizing);
+    node_drain_begin(n);
+    ret = b->root ? child_truncate(b->root, size, exact, prealloc, 0, err)
+                  : error_set(err, ENOMEDIUM, "No medium inserted");
+    node_drain_end(n);
+    co_unlock(b->w, &b->resizing);
+    node_unref(n);
+    return ret;
 }
 
 int64_t blk_length(struct blk *b)

@@ -49,6 +49,12 @@ int blk_discard(struct blk *b, int64_t offset, int64_t bytes, const char *tag);
 int blk_flush(struct blk *b, const char *tag);
 int blk_truncate(struct blk *b, int64_t size, bool exact, enum prealloc prealloc, unsigned flags,
                  struct error **err);
+/*
+ * As a user asks for it, who may have requests under way; never from within a job.  It has the node
+ * alone: what was let in before ends before, and who comes meanwhile meets the new end.  Else a
+ * write could make a file longer again behind the cut.
+ */
+int blk_resize(struct blk *b, int64_t size, bool exact, enum prealloc prealloc, struct error **err);
 int64_t blk_length(struct blk *b);
 void blk_drain(struct blk *b);
 unsigned blk_in_flight(const struct blk *b);

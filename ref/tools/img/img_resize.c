@@ -134,7 +134,7 @@ int img_resize(struct tool *t, int argc, char **argv)
     if (size < 0) {
         goto out;
     }
-    if (blk_truncate(b, size, false, r.prealloc, 0, &err) < 0) {
+    if (blk_resize(b, size, false, r.prealloc, &err) < 0) {
         tool_report(t, err);
         goto out;
     }
