@@ -6,6 +6,7 @@
  * every state; the spec checker decides whether what was found is lawful by the promise, and judges
  * for itself where asked to.
  */
+#include "harness/promise.h"
 #include "harness/sandbox_int.h"
 
 #include <errno.h>
@@ -32,12 +33,6 @@ static bool wrong(struct view *v, const char *what)
     return false;
 }
 
-static int read_disk(void *opaque, uint64_t offset, void *buf, size_t len)
-{
-    disk_read(opaque, (int64_t)offset, buf, len);
-    return 0;
-}
-
 /* The disk that the spec checker judges: where extents have files of their own, the extent's; NULL:
  * flat ones have no structure, and what was made damaged breaks its clauses from the start. */
 static struct disk *judged(const struct view *v)
@@ -49,29 +44,17 @@ static struct disk *judged(const struct view *v)
     return flat || damaged ? NULL : v->set->disk[apart];
 }
 
-/* A QED image that was shrunk leaks what it cannot cut off its file: the format has no list of free
- * clusters. */
-static bool may_leak(const struct program *p)
-{
-    bool resized = false;
-    for (size_t i = 0; i < p->n_ops; i++) {
-        resized = resized || p->ops[i].kind == OP_RESIZE;
-    }
-    return resized && !strcmp(p->format, "qed");
-}
-
 /* True when the image has nothing that the promise does not allow; nothing at all where no cut
  * happened. */
 static bool spec_judge(struct view *v)
 {
     const struct spec_limits limits = {.clusters = 1 << 20, .work = 1 << 28};
-    struct disk *d = judged(v);
-    struct spec_image image = {.read = read_disk, .opaque = d, .size = (uint64_t)disk_size(d)};
+    struct spec_image image = promise_image(judged(v));
     struct spec_report *r = mem_zalloc(sizeof(*r));
     const char *clause = NULL;
     int ret = spec_checker_find(v->p->format)->check(&image, &limits, r, &clause);
     bool ok = ret == 0 && !clause;
-    bool leaks = r->count[SPEC_LEAK] && !may_leak(v->p);
+    bool leaks = r->count[SPEC_LEAK] && !promise_leaks(v->p);
     if (ok && v->look & LOOK_CLEAN && (r->count[SPEC_CORRUPTION] || leaks)) {
         ok = false;
         clause = r->nr_findings ? r->findings[0].clause : "?";
@@ -110,7 +93,7 @@ static bool check_image(struct view *v, struct blk *b)
     if (ret < 0 || res->check_errors) {
         return wrong(v, "check fails");
     }
-    bool leaks = v->look & LOOK_CLEAN && res->leaks && !may_leak(v->p);
+    bool leaks = v->look & LOOK_CLEAN && res->leaks && !promise_leaks(v->p);
     bool clean = !res->corruptions && !leaks;
     if (clean && !(v->look & LOOK_SPEC)) {
         return true;

@@ -101,14 +101,6 @@ struct world *sandbox_world(struct sandbox *sb, const struct program *p, const s
     return w;
 }
 
-enum sandbox_repair sandbox_repair_of(const struct program *p)
-{
-    bool opening = !strcmp(p->format, "qed") || !strcmp(p->format, "vhdx");
-    return opening                           ? REPAIR_BY_OPENING
-           : !strcmp(p->format, "parallels") ? REPAIR_BY_CHECK
-                                             : REPAIR_NONE;
-}
-
 /* Options that begin so are for opening, not for create. */
 #define OPEN_PREFIX "open."
 

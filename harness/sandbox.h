@@ -91,13 +91,13 @@ enum look {
     LOOK_UNCHECKED = 8, /* what check says is not judged: only what opens and is read */
     LOOK_SPEC = 4, /* the spec checker judges, too; always when the driver's check finds errors */
 };
-/* How a format asks for what a power cut left to be put in order. */
+/* How a format asks for what a power cut left to be put in order (promise: before_use). */
 enum sandbox_repair {
     REPAIR_NONE,       /* what is there may be read at once */
     REPAIR_BY_OPENING, /* opening for writing does it: QED's need-check bit, VHDX' log */
     REPAIR_BY_CHECK,   /* it opens for writing only behind a check that repairs */
 };
-enum sandbox_repair sandbox_repair_of(const struct program *p);
+enum sandbox_repair sandbox_repair_of(const struct program *p); /* promise.c */
 
 struct looked {
     bool ok;

@@ -7,9 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <string.h>
-#include "harness/sandbox.h"
+#include "harness/fault_explore_int.h"
+#include "harness/promise.h"
 #include "ref/base/bytes.h"
+#include "ref/base/mem.h"
 
 struct state {
     const char *program;
@@ -53,15 +56,21 @@ static void damage(struct disk *d, const struct state *s)
     }
 }
 
+static void record(struct sandbox *sb, const char *text, struct program *p, struct disk_set *fresh,
+                   struct recording *rec)
+{
+    assert_int_equal(program_parse(text, p, NULL), 0);
+    assert_int_equal(sandbox_create(sb, p, fresh, NULL), 0);
+    assert_int_equal(sandbox_record(sb, p, fresh, NULL, true, rec, NULL), 0);
+}
+
 static void judge(struct sandbox *sb, const struct state *s)
 {
     struct program p;
     struct disk_set fresh = {0};
     struct recording rec;
     struct looked l = {0};
-    assert_int_equal(program_parse(s->program, &p, NULL), 0);
-    assert_int_equal(sandbox_create(sb, &p, &fresh, NULL), 0);
-    assert_int_equal(sandbox_record(sb, &p, &fresh, NULL, true, &rec, NULL), 0);
+    record(sb, s->program, &p, &fresh, &rec);
     damage(rec.end.disk[0], s);
     bool ok = sandbox_look(sb, &p, &rec.end, &rec.oracle, ORACLE_CRASH, LOOK_SPEC, &l);
     if (ok != !s->clause || (s->clause && !strstr(l.why.s, s->clause))) {
@@ -86,8 +95,127 @@ static void test_promises(void **state)
     process_free(process);
 }
 
+/* ---- questions to the promise ---- */
+
+static bool leaks(const char *text)
+{
+    struct program p;
+    assert_int_equal(program_parse(text, &p, NULL), 0);
+    bool found = promise_leaks(&p);
+    program_free(&p);
+    return found;
+}
+
+static void test_who_leaks(void **state)
+{
+    assert_true(leaks(QED "resize 64k\n"));
+    assert_false(leaks(QED));
+    assert_false(leaks("image qcow2 1M\nresize 64k\n"));
+    assert_false(leaks("image raw 1M\nresize 64k\n"));
+}
+
+static void test_what_comes_first(void **state)
+{
+    static const struct {
+        const char *format;
+        enum sandbox_repair repair;
+    } all[] = {{"qed", REPAIR_BY_OPENING},
+               {"vhdx", REPAIR_BY_OPENING},
+               {"parallels", REPAIR_BY_CHECK},
+               {"qcow2", REPAIR_NONE},
+               {"raw", REPAIR_NONE}};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        struct program p = {.size = 1 << 20};
+        strcpy(p.format, all[i].format);
+        assert_int_equal(sandbox_repair_of(&p), all[i].repair);
+    }
+}
+
+static void count(void *opaque, const struct fault_finding *f)
+{
+    ++*(unsigned *)opaque;
+}
+
+/* What a run is told that met an error, and whose second operation ended with `status`. */
+static unsigned told(struct sandbox *sb, const struct program *p, struct recording *rec, int status)
+{
+    int undisturbed[4] = {0};
+    unsigned n = 0;
+    struct fault_counts *counts = mem_zalloc(sizeof(*counts));
+    struct faulting x = {.sb = sb,
+                         .p = p,
+                         .o = &fault_options_default,
+                         .found = count,
+                         .opaque = &n,
+                         .counts = counts,
+                         .status = undisturbed};
+    struct fault_plan plan;
+    struct fault_entry e = {.kind = FAULT_ERROR, .error = EIO, .label = -1, .nth = 1};
+    fault_plan_init(&plan);
+    fault_plan_add(&plan, &e);
+    plan.entries[0].fired = 1;
+    rec->status[1] = status;
+    fault_judge(&x, &plan, rec);
+    fault_plan_destroy(&plan);
+    strbuf_free(&x.looked.why);
+    mem_free(counts);
+    return n;
+}
+
+/* Who may refuse to open what was not closed, and with which error. */
+static void test_refusals(void **state)
+{
+    const struct state mark = {PARALLELS, NULL, 44, 4, false, 0x746f6e59, 0};
+    struct process *process = process_new();
+    struct sandbox *sb = sandbox_new(process, &profile_reference, PLANT_NONE);
+    struct program p;
+    struct disk_set fresh = {0};
+    struct recording rec;
+    record(sb, PARALLELS "reopen\n", &p, &fresh, &rec);
+    p.ops[1] = p.ops[2]; /* the second operation is the one that may be refused */
+    assert_false(promise_refuses(&p, &rec.end));
+    assert_int_equal(told(sb, &p, &rec, -EIO), 0);
+    assert_int_equal(told(sb, &p, &rec, -EACCES), 1);
+    damage(rec.end.disk[0], &mark);
+    assert_true(promise_refuses(&p, &rec.end));
+    assert_int_equal(told(sb, &p, &rec, -EACCES), 0);
+    assert_int_equal(told(sb, &p, &rec, -EINVAL), 1);
+    p.ops[1].kind = OP_FLUSH;
+    assert_int_equal(told(sb, &p, &rec, -EACCES), 1);
+    recording_free(&rec);
+    disk_set_free(&fresh);
+    program_free(&p);
+    sandbox_free(sb);
+    process_free(process);
+}
+
+/* The whole campaign met it: the mark could not be taken away. */
+static void test_a_mark_that_stays(void **state)
+{
+    struct process *process = process_new();
+    struct sandbox *sb = sandbox_new(process, &profile_optimized, PLANT_NONE);
+    struct fault_options o = fault_options_default;
+    struct fault_counts *counts = mem_zalloc(sizeof(*counts));
+    struct program p;
+    unsigned n = 0;
+    o.only = "error,label=dirty_flag_clear";
+    assert_int_equal(
+        program_parse("image parallels 1M cluster_size=64k\nreopen\nflush\n", &p, NULL), 0);
+    assert_int_equal(fault_explore(sb, &p, &o, count, &n, counts, NULL), 0);
+    assert_int_equal(counts->fired, 1);
+    assert_int_equal(n, 0);
+    mem_free(counts);
+    program_free(&p);
+    sandbox_free(sb);
+    process_free(process);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_promises)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_promises),          cmocka_unit_test(test_who_leaks),
+        cmocka_unit_test(test_what_comes_first),  cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_a_mark_that_stays),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

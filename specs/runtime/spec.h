@@ -107,6 +107,21 @@ struct spec_after_cut {
     const char *text;
 };
 
+/* Lost space that an operation leaves without any cut, and nothing can prevent. */
+struct spec_leaves {
+    const char *id, *after;     /* after: an operation's name (trace/op.h) */
+    const char *const *clauses; /* that may be violated then; ends with NULL */
+    const char *text;
+};
+
+/* What must come first where the last user could not close the image. */
+struct spec_before_use {
+    enum spec_repair
+        repair;          /* NONE: nothing; OPEN: opening for writing does it; ALL: check -r all */
+    const char *refused; /* clause: while it is violated opening for writing is refused; or NULL */
+    const char *text;
+};
+
 struct spec_promise {
     unsigned atomic_unit;                   /* bytes that a power cut leaves old or new */
     unsigned flushed;                       /* enum spec_content */
@@ -114,6 +129,8 @@ struct spec_promise {
     const struct spec_atomic *atomic;
     const struct spec_order *ordering;
     const struct spec_after_cut *after_cut;
+    const struct spec_leaves *leaves;
+    const struct spec_before_use *before_use; /* never NULL */
 };
 
 struct spec_format {

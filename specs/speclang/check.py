@@ -180,17 +180,21 @@ def check_promise(spec, found):
     pr = spec["promise"]
     known = {c[0] for c in clauses(spec)}
     names = {s["name"] for s in spec["structures"]}
-    for part in ("unflushed", "atomic", "ordering", "after_cut"):
-        ids = [x["id"] for x in pr[part]]
+    for part in ("unflushed", "atomic", "ordering", "after_cut", "leaves"):
+        ids = [x["id"] for x in pr.get(part, [])]
         if len(set(ids)) != len(ids):
             found.append("promise.%s: an id twice" % part)
     for a in pr["atomic"]:
         if a["object"] not in names:
             found.append("promise.atomic.%s: no structure %s" % (a["id"], a["object"]))
-    for a in pr["after_cut"]:
-        for c in a["clauses"]:
-            if c not in known:
-                found.append("promise.after_cut.%s: no clause %s" % (a["id"], c))
+    for part in ("after_cut", "leaves"):
+        for a in pr.get(part, []):
+            for c in a["clauses"]:
+                if c not in known:
+                    found.append("promise.%s.%s: no clause %s" % (part, a["id"], c))
+    refused = pr.get("before_use", {}).get("refused")
+    if refused and refused not in known:
+        found.append("promise.before_use: no clause %s" % refused)
 
 
 def check(spec, runtime=os.path.join(SPECS, "runtime")):

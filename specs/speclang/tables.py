@@ -89,6 +89,26 @@ def contents_c(names):
     return " | ".join("SPEC_" + n.upper() for n in names)
 
 
+def emit_clause_lists(fmt, part, entries, out):
+    for a in entries:
+        out.append("static const char *const %s_%s_%s[] = {%s, NULL};"
+                   % (fmt, part, a["id"], ", ".join(c_str(c) for c in a["clauses"])))
+
+
+def emit_use(fmt, pr, out):
+    """What the next user must do first, and what operations leave."""
+    use, leaves = pr.get("before_use", {}), pr.get("leaves", [])
+    emit_clause_lists(fmt, "leaves", leaves, out)
+    out.append("static const struct spec_leaves %s_leaves[] = {" % fmt)
+    for a in leaves:
+        out.append("    {%s, %s, %s_leaves_%s, %s},"
+                   % (c_str(a["id"]), c_str(a["after"]), fmt, a["id"], c_str(a["text"])))
+    out.append("    {0},\n};\nstatic const struct spec_before_use %s_before_use = {" % fmt)
+    out.append("    SPEC_REPAIR_%s, %s, %s,\n};"
+               % (use.get("repair", "none").upper(), c_str(use.get("refused")),
+                  c_str(use.get("text"))))
+
+
 def emit_promise(spec, out):
     fmt, pr = spec["format"], spec["promise"]
     out.append("static const struct spec_unflushed %s_unflushed[] = {" % fmt)
@@ -103,17 +123,19 @@ def emit_promise(spec, out):
         parts = [c_str(o.get(k)) for k in ("id", "first", "then", "unless", "text")]
         out.append("    {%s}," % ", ".join(parts))
     out.append("    {0},\n};")
-    for a in pr["after_cut"]:
-        out.append("static const char *const %s_after_%s[] = {%s, NULL};"
-                   % (fmt, a["id"], ", ".join(c_str(c) for c in a["clauses"])))
+    emit_clause_lists(fmt, "after", pr["after_cut"], out)
     out.append("static const struct spec_after_cut %s_after_cut[] = {" % fmt)
     for a in pr["after_cut"]:
         out.append("    {%s, %s, %s_after_%s, SPEC_REPAIR_%s, %s},"
                    % (c_str(a["id"]), c_str(a.get("when")), fmt, a["id"], a["repair"].upper(),
                       c_str(a["text"])))
-    out.append("    {0},\n};\nstatic const struct spec_promise %s_promise = {" % fmt)
-    out.append("    %d, %s, %s_unflushed, %s_atomic, %s_ordering, %s_after_cut,\n};"
-               % (pr["atomic_unit"], contents_c(pr["flushed"]["contents"]), fmt, fmt, fmt, fmt))
+    out.append("    {0},\n};")
+    emit_use(fmt, pr, out)
+    out.append("static const struct spec_promise %s_promise = {" % fmt)
+    out.append("    %d, %s, " % (pr["atomic_unit"], contents_c(pr["flushed"]["contents"]))
+               + ", ".join("%s_%s" % (fmt, part) for part in (
+                   "unflushed", "atomic", "ordering", "after_cut", "leaves"))
+               + ", &%s_before_use,\n};" % fmt)
 
 
 def emit_tables(spec, out):

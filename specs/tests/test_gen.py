@@ -150,6 +150,14 @@ def promise_of_unknown_clause(s):
     s["promise"]["after_cut"][0]["clauses"] = ["RC-99"]
 
 
+def promise_leaves_unknown_clause(s):
+    s["promise"]["leaves"] = [{"id": "x", "after": "resize", "clauses": ["RC-99"], "text": "t"}]
+
+
+def promise_refuses_unknown_clause(s):
+    s["promise"]["before_use"] = {"repair": "all", "refused": "RC-99", "text": "t"}
+
+
 def promise_of_unknown_content(s):
     s["promise"]["unflushed"][0]["contents"] = ["anything"]
 
@@ -194,7 +202,10 @@ MISTAKES = [
     (a_float, "not in the language"), (clause_twice, "twice"), (clause_missing, "not numbered"),
     (clause_without_check, "nothing checks it"),
     (clause_called_unchecked, "called unchecked"), (clause_of_two_classes, "valid under"),
-    (rule_dropped, "XL2-8: nothing checks it"), (promise_of_unknown_clause, "no clause RC-99"),
+    (rule_dropped, "XL2-8: nothing checks it"),
+    (promise_of_unknown_clause, "after_cut.leaks: no clause RC-99"),
+    (promise_leaves_unknown_clause, "leaves.x: no clause RC-99"),
+    (promise_refuses_unknown_clause, "before_use: no clause RC-99"),
     (promise_of_unknown_content, "anything"), (promise_twice, "an id twice"),
     (no_promise, "promise"),
     (unknown_key, "maximum"), (flag_outside, "not in the field"), (flag_of_no_field, "no field"),

@@ -1,0 +1,62 @@
+/*
+ * Questions to a format's promise.  See promise.h.
+ */
+#include "harness/promise.h"
+
+#include <string.h>
+#include "ref/base/mem.h"
+#include "specs/runtime/checkers.h"
+
+/* NULL: the format has no specification (raw). */
+static const struct spec_promise *promise_of(const struct program *p)
+{
+    const struct spec_checker *c = spec_checker_find(p->format);
+    return c ? c->spec()->promise : NULL;
+}
+
+enum sandbox_repair sandbox_repair_of(const struct program *p)
+{
+    const struct spec_promise *promise = promise_of(p);
+    enum spec_repair repair = promise ? promise->before_use->repair : SPEC_REPAIR_NONE;
+    return repair == SPEC_REPAIR_OPEN  ? REPAIR_BY_OPENING
+           : repair == SPEC_REPAIR_ALL ? REPAIR_BY_CHECK
+                                       : REPAIR_NONE;
+}
+
+bool promise_leaks(const struct program *p)
+{
+    const struct spec_promise *promise = promise_of(p);
+    bool found = false;
+    for (const struct spec_leaves *l = promise ? promise->leaves : NULL; l && l->id; l++) {
+        for (size_t i = 0; i < p->n_ops; i++) {
+            found |= !strcmp(op_kind_name(p->ops[i].kind), l->after);
+        }
+    }
+    return found;
+}
+
+static int read_disk(void *opaque, uint64_t offset, void *buf, size_t len)
+{
+    disk_read(opaque, (int64_t)offset, buf, len);
+    return 0;
+}
+
+struct spec_image promise_image(struct disk *d)
+{
+    return (struct spec_image){.read = read_disk, .opaque = d, .size = (uint64_t)disk_size(d)};
+}
+
+bool promise_refuses(const struct program *p, const struct disk_set *set)
+{
+    const struct spec_promise *promise = promise_of(p);
+    const char *refused = promise ? promise->before_use->refused : NULL, *clause;
+    if (!refused) {
+        return false;
+    }
+    struct spec_image image = promise_image(set->disk[0]);
+    struct spec_report *r = mem_zalloc(sizeof(*r));
+    spec_checker_find(p->format)->check(&image, NULL, r, &clause);
+    bool found = spec_report_count(r, refused) > 0;
+    mem_free(r);
+    return found;
+}
