@@ -54,6 +54,9 @@ static bool enough(const struct exploring *x)
 static void report(struct exploring *x, const char *id, const char *why, const char *description,
                    const char *timeline)
 {
+    if (!failure_again(x->o->alike, why, id[0] == 'c')) {
+        return;
+    }
     struct crash_finding f = {
         .id = id, .why = why, .description = description, .timeline = timeline};
     x->findings++;

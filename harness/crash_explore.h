@@ -4,6 +4,7 @@
 #ifndef BLKREF_HARNESS_CRASH_EXPLORE_H
 #define BLKREF_HARNESS_CRASH_EXPLORE_H
 
+#include "harness/failure_class.h"
 #include "harness/sandbox.h"
 
 struct crash_finding {
@@ -24,6 +25,7 @@ struct crash_options {
                               repaired; 0: never */
     unsigned max_findings; /* of one program; 0: no limit */
     const char *only;      /* just this state, or NULL; "A/B": B of the repair of A */
+    const struct failure *alike; /* just findings of that class; NULL: all */
 };
 extern const struct crash_options crash_options_default;
 

@@ -145,7 +145,8 @@ static void judge_state(struct share *s, const struct crash_iter *it, const stru
 {
     struct strbuf why = STRBUF_INIT, id = STRBUF_INIT, text = STRBUF_INIT;
     const struct oracle *o = recording_oracle(&s->c->rec, st->cut);
-    if (!outside_look(s->eye, s->c, st->set, o, ORACLE_CRASH, flags_of(s, n), &why)) {
+    if (!outside_look(s->eye, s->c, st->set, o, ORACLE_CRASH, flags_of(s, n), &why) &&
+        failure_again(s->o->crash.alike, why.s, true)) {
         crash_iter_id(it, &id);
         crash_iter_describe(it, &text);
         send_finding(s, n, id.s, why.s ? why.s : "?", text.s);
@@ -319,6 +320,7 @@ static int explore_cuts(struct share *s, const char *dir, crash_found *found, vo
 /* ---- one state, and the end ---- */
 
 struct reporter {
+    const struct failure *alike;
     crash_found *found;
     void *opaque;
     struct crash_counts *counts;
@@ -328,6 +330,9 @@ struct reporter {
 static void report(struct reporter *r, const char *id, const char *why)
 {
     struct crash_finding f = {id, why ? why : "?", "", ""};
+    if (!failure_again(r->alike, f.why, id[0] == 'c')) {
+        return;
+    }
     r->n++;
     r->counts->findings++;
     r->found(r->opaque, &f);
@@ -382,7 +387,7 @@ int outside_crash(struct outside *x, const struct capture *c, const struct outsi
                   struct error **err)
 {
     struct share s = {.x = x, .c = c, .o = o, .me = o->workers};
-    struct reporter r = {.found = found, .opaque = opaque, .counts = &counts->crash};
+    struct reporter r = {o->crash.alike, found, opaque, &counts->crash, 0};
     assert(o->workers >= 1 && o->workers <= MAX_WORKERS);
     char *dir = outside_scratch(x);
     int ret = dir && open_eye(&s, dir, err) ? 0 : -EIO;
@@ -444,25 +449,41 @@ int outside_crash_program(struct outside *x, const struct program *p,
 struct shrinking {
     struct outside *x;
     struct outside_options o;
+    char *why; /* of the first finding */
+    bool cut;
 };
 
-static void ignore(void *opaque, const struct crash_finding *f) {}
+static void remember(void *opaque, const struct crash_finding *f)
+{
+    struct shrinking *s = opaque;
+    if (!s->why) {
+        s->why = str_dup(f->why);
+        s->cut = f->id[0] == 'c';
+    }
+}
 
 static bool still_fails(const struct program *p, void *opaque)
 {
     struct shrinking *s = opaque;
     struct outside_counts n = {0};
-    int ret = outside_crash_program(s->x, p, &s->o, ignore, NULL, &n, NULL, NULL);
+    int ret = outside_crash_program(s->x, p, &s->o, remember, s, &n, NULL, NULL);
     return ret == 0 && n.crash.findings > 0;
 }
 
 unsigned outside_shrink(struct outside *x, struct program *p, const struct outside_options *o,
                         unsigned max_attempts)
 {
-    struct shrinking s = {x, *o};
+    struct shrinking s = {.x = x, .o = *o};
+    unsigned attempts = 0;
     s.o.crash.max_findings = 1;
     s.o.crash.only = NULL;
-    return shrink_program(p, still_fails, &s, max_attempts);
+    if (still_fails(p, &s)) {
+        struct failure first = {s.why, s.cut};
+        s.o.crash.alike = &first;
+        attempts = shrink_program(p, still_fails, &s, max_attempts);
+    }
+    mem_free(s.why);
+    return attempts;
 }
 
 char *outside_repro(const struct program *p, const struct outside_options *o, const char *id,

@@ -40,7 +40,8 @@ int outside_crash(struct outside *x, const struct capture *c, const struct outsi
 int outside_crash_program(struct outside *x, const struct program *p,
                           const struct outside_options *o, crash_found *found, void *opaque,
                           struct outside_counts *counts, char **text, struct error **err);
-/* Makes *p smaller as long as anything is found; returns the number of programs tried. */
+/* Makes *p smaller as long as what is found first is found again; returns the number of programs
+ * tried. */
 unsigned outside_shrink(struct outside *x, struct program *p, const struct outside_options *o,
                         unsigned max_attempts);
 /* Writes the disks of one crash state into the folder, under their names. */

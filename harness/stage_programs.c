@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include "harness/failure_class.h"
 #include "harness/generate.h"
 #include "harness/shrink.h"
 #include "ref/base/mem.h"
@@ -20,7 +21,7 @@ struct shrinking {
     struct campaign *c;
     struct subject *s;
     program_run *run;
-    struct finding first;
+    const char *first; /* what the finding says */
 };
 
 static bool fails_alike(const struct program *p, void *opaque)
@@ -28,7 +29,7 @@ static bool fails_alike(const struct program *p, void *opaque)
     struct shrinking *sh = opaque;
     struct finding f;
     bool bad = sh->run(sh->c, sh->s, p, &f);
-    bool alike = bad && f.kind == sh->first.kind;
+    bool alike = bad && failure_alike(f.detail, sh->first);
     finding_free(&f);
     return alike;
 }
@@ -36,7 +37,7 @@ static bool fails_alike(const struct program *p, void *opaque)
 static void shrink(struct campaign *c, struct subject *s, struct program *p, program_run *run,
                    struct finding *f)
 {
-    struct shrinking sh = {.c = c, .s = s, .run = run, .first = *f};
+    struct shrinking sh = {.c = c, .s = s, .run = run, .first = f->detail};
     if (f->kind == DIFF_SUBJECT || c->shrunk >= SHRINKS_A_STAGE) {
         return;
     }

@@ -8,6 +8,7 @@
  */
 #include "harness/campaign.h"
 #include "harness/explore_stages.h"
+#include "harness/failure_class.h"
 #include "harness/schedule_programs.h"
 #include "harness/shrink.h"
 
@@ -72,6 +73,7 @@ static bool explore(struct schedule_stage *x, const struct program *p, struct ke
 struct shrinking {
     struct schedule_stage *x;
     bool fault, state;
+    const char *why;
 };
 
 static bool fails_alike(const struct program *p, void *opaque)
@@ -80,7 +82,7 @@ static bool fails_alike(const struct program *p, void *opaque)
     struct schedule_counts counts = sh->x->counts;
     struct kept k;
     bool bad = explore(sh->x, p, &k);
-    bad = bad && !k.fault == !sh->fault && !k.state == !sh->state;
+    bad = bad && !k.fault == !sh->fault && !k.state == !sh->state && failure_alike(k.why, sh->why);
     forget(&k);
     sh->x->counts = counts;
     return bad;
@@ -101,7 +103,7 @@ static void run_one(struct schedule_stage *x, struct program *p)
     struct kept k;
     if (explore(x, p, &k)) {
         struct program small = program_clone(p);
-        struct shrinking sh = {.x = x, .fault = k.fault, .state = k.state};
+        struct shrinking sh = {.x = x, .fault = k.fault, .state = k.state, .why = k.why};
         if (!x->c->failed) {
             shrink_program(&small, fails_alike, &sh, SHRINK_ATTEMPTS);
         }

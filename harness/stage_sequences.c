@@ -11,6 +11,7 @@
 #include "harness/campaign.h"
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
+#include "harness/failure_class.h"
 #include "harness/long_programs.h"
 #include "harness/shrink.h"
 
@@ -46,6 +47,7 @@ struct sequences {
     struct disk_set base; /* fresh image of `made`, for the programs that begin with it */
     struct program made;
     unsigned programs, findings; /* of the image at hand */
+    const char *first;           /* what is made smaller fails like this */
 };
 
 /* Where the disk is healthy, what a guest asks within its bounds succeeds. */
@@ -116,12 +118,13 @@ static char *run(struct sequences *x, const struct program *p)
     return why;
 }
 
-static bool fails(const struct program *p, void *opaque)
+static bool fails_alike(const struct program *p, void *opaque)
 {
+    const struct sequences *x = opaque;
     char *why = run(opaque, p);
-    bool bad = why != NULL;
+    bool alike = why && failure_alike(why, x->first);
     mem_free(why);
-    return bad;
+    return alike;
 }
 
 static void run_one(struct sequences *x, struct program *p)
@@ -131,7 +134,8 @@ static void run_one(struct sequences *x, struct program *p)
     if (why && x->findings < 3) {
         struct strbuf text = STRBUF_INIT;
         if (!x->c->failed) {
-            shrink_program(p, fails, x, SHRINK_ATTEMPTS);
+            x->first = why;
+            shrink_program(p, fails_alike, x, SHRINK_ATTEMPTS);
         }
         char *name = program_title(p, "end"), *again = run(x, p);
         program_print(&text, p);
