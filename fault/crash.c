@@ -525,55 +525,6 @@ void crash_iter_describe(const struct crash_iter *it, struct strbuf *out)
     }
 }
 
-/* The fate of an op that was issued before the cut; true when it was open. */
-static bool fate_of(const struct crash_iter *it, size_t op, struct strbuf *out)
-{
-    static const char *const words[] = {
-        [CHOICE_FULL] = "there",  [CHOICE_ABSENT] = "absent", [CHOICE_PREFIX] = "before",
-        [CHOICE_SUFFIX] = "from", [CHOICE_HOLE] = "without",  [CHOICE_SIZE] = "size",
-    };
-    const struct cut *c = &it->cut;
-    const struct disk_op *o = disk_log_op(c->log, op);
-    for (size_t k = 0; k < it->n_open; k++) {
-        const struct choice *ch = &c->choice[it->open[k]];
-        if (c->items[it->open[k]].op != op) {
-            continue;
-        }
-        strbuf_puts(out, words[ch->kind]);
-        if (ch->kind >= CHOICE_PREFIX && ch->kind <= CHOICE_HOLE) {
-            strbuf_printf(out, " %" PRId64, ch->sector);
-        }
-        return true;
-    }
-    strbuf_puts(out, o->kind == DISK_OP_FLUSH    ? o->completed < c->t ? "done" : "cut"
-                     : o->flags & DISK_OP_FAILED ? "failed"
-                                                 : "durable");
-    return false;
-}
-
-void crash_iter_timeline(const struct crash_iter *it, const char *prefix, struct strbuf *out)
-{
-    const struct disk_log *log = it->cut.log;
-    struct strbuf fate = STRBUF_INIT;
-    size_t issued = 0, n = disk_log_len(log);
-    strbuf_printf(out, "%scut %" PRIu64 "\n", prefix, it->cut.t);
-    while (issued < n && disk_log_op(log, issued)->issued < it->cut.t) {
-        issued++;
-    }
-    for (size_t i = 0; i < issued; i++) {
-        const struct disk_op *op = disk_log_op(log, i);
-        strbuf_reset(&fate);
-        if (op->kind == DISK_OP_MARK || (!fate_of(it, i, &fate) && i + CRASH_TIMELINE < issued)) {
-            continue;
-        }
-        strbuf_printf(out, "%shost %zu %" PRIu64 " %" PRIu64 " %s %d %" PRId64 " %" PRId64, prefix,
-                      i, op->issued, op->completed == DISK_OP_IN_FLIGHT ? 0 : op->completed,
-                      disk_op_kind_name(op->kind), op->disk, op->offset, op->bytes);
-        strbuf_printf(out, " %s %s\n", label_name(op->label), fate.s);
-    }
-    strbuf_free(&fate);
-}
-
 /* ---- from an id ---- */
 
 static int bad_id(const char *id, const char *why, struct error **err)
@@ -685,6 +636,53 @@ int crash_state_build(const struct disk_set *base, const struct disk_log *log, u
         }
         cut_build(&c, out);
     }
+    cut_destroy(&c);
+    return ret;
+}
+
+/* True when the state decided it. */
+static bool fate_of(const struct cut *c, size_t op, struct strbuf *out)
+{
+    static const char *const words[] = {
+        [CHOICE_FULL] = "there",  [CHOICE_ABSENT] = "absent", [CHOICE_PREFIX] = "before",
+        [CHOICE_SUFFIX] = "from", [CHOICE_HOLE] = "without",  [CHOICE_SIZE] = "size",
+    };
+    const struct disk_op *o = disk_log_op(c->log, op);
+    size_t i;
+    if (find_item(c, op, &i) && !c->items[i].forced) {
+        const struct choice *ch = &c->choice[i];
+        strbuf_puts(out, words[ch->kind]);
+        if (ch->kind >= CHOICE_PREFIX && ch->kind <= CHOICE_HOLE) {
+            strbuf_printf(out, " %" PRId64, ch->sector);
+        }
+        return true;
+    }
+    strbuf_puts(out, o->kind == DISK_OP_FLUSH    ? o->completed < c->t ? "done" : "cut"
+                     : o->flags & DISK_OP_FAILED ? "failed"
+                                                 : "durable");
+    return false;
+}
+
+int crash_state_fates(const struct disk_set *base, const struct disk_log *log, unsigned sector,
+                      const char *id, crash_fate *told, void *opaque, struct error **err)
+{
+    struct crash_bounds bounds = crash_bounds_default;
+    struct strbuf fate = STRBUF_INIT;
+    struct cut c;
+
+    bounds.sector = sector;
+    bounds.torn = 0;
+    cut_init(&c, base, log, &bounds);
+    int ret = take_id(&c, id, err);
+    for (size_t i = 0; ret == 0 && i < disk_log_len(log); i++) {
+        const struct disk_op *op = disk_log_op(log, i);
+        if (op->issued < c.t && op->kind != DISK_OP_MARK) {
+            strbuf_reset(&fate);
+            bool open = fate_of(&c, i, &fate);
+            told(opaque, i, fate.s, open);
+        }
+    }
+    strbuf_free(&fate);
     cut_destroy(&c);
     return ret;
 }

@@ -71,20 +71,19 @@ bool crash_iter_done(const struct crash_iter *it);
  * there. */
 void crash_iter_id(const struct crash_iter *it, struct strbuf *out);
 void crash_iter_describe(const struct crash_iter *it, struct strbuf *out);
-/*
- * The same as a time line, each line behind `prefix`: "cut T", then a line for each of the last
- * CRASH_TIMELINE ops that were issued before the cut, and for every older one that was open:
- *   host NUMBER ISSUED COMPLETED KIND DISK OFFSET BYTES LABEL FATE
- * COMPLETED is 0 when it was in flight; FATE is "durable", "there", "absent", "before K", "from K",
- * "without K" (sectors), "size" (only the new size), "failed", and of a flush "done" or "cut".
- */
-#define CRASH_TIMELINE 48
-void crash_iter_timeline(const struct crash_iter *it, const char *prefix, struct strbuf *out);
-
 /* Rebuilds the state named id into fresh disks of out (caller frees them).  0 or -EINVAL with err.
  */
 int crash_state_build(const struct disk_set *base, const struct disk_log *log, unsigned sector,
                       const char *id, struct disk_set *out, struct error **err);
+/*
+ * What became of each op (marks left out) that was issued before the cut of the state named id, in
+ * the log's order.  fate: "durable", "there", "absent", "before K", "from K", "without K"
+ * (sectors), "size" (only the new size), "failed", and of a flush "done" or "cut"; open: the state
+ * decides.
+ */
+typedef void crash_fate(void *opaque, size_t op, const char *fate, bool open);
+int crash_state_fates(const struct disk_set *base, const struct disk_log *log, unsigned sector,
+                      const char *id, crash_fate *told, void *opaque, struct error **err);
 void disk_set_free(struct disk_set *s);
 
 #endif

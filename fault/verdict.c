@@ -131,8 +131,17 @@ static bool count(struct fault_entry *e)
     return e->sticky ? e->seen >= e->nth : e->seen == e->nth;
 }
 
+static void tell(const struct fault_plan *p, const struct fault_event *ev,
+                 const struct fault_entry *e)
+{
+    if (p->watch) {
+        p->watch->fires(p->watch, ev, e);
+    }
+}
+
 bool fault_plan_nomem(struct fault_plan *p)
 {
+    static const struct fault_event allocation = {.label = LABEL_NONE};
     bool fails = false;
     p->allocations++;
     for (int i = 0; i < p->n; i++) {
@@ -140,6 +149,7 @@ bool fault_plan_nomem(struct fault_plan *p)
         if (e->kind == FAULT_NOMEM && count(e)) {
             e->fired++;
             fails = true;
+            tell(p, &allocation, e);
         }
     }
     p->fired[LABEL_NONE] += fails;
@@ -162,6 +172,7 @@ struct fault_verdict fault_plan_decide(struct fault_plan *p, const struct fault_
             v = (struct fault_verdict){e->kind, e->error, e->arg, i};
             e->fired++;
             p->fired[ev->label]++;
+            tell(p, ev, e);
         }
     }
     return v;

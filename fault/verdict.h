@@ -64,6 +64,11 @@ struct fault_entry {
     uint64_t seen, fired;
 };
 
+/* Told of each fault that fires, before it does. */
+struct fault_watch {
+    void (*fires)(struct fault_watch *w, const struct fault_event *ev, const struct fault_entry *e);
+};
+
 struct fault_plan {
     struct fault_entry *entries;
     int n, cap;
@@ -72,7 +77,8 @@ struct fault_plan {
     uint32_t iotypes[LABEL_COUNT]; /* what was done under the label: 1 << enum fault_iotype */
     /* Labels that drivers announced on the disk, also those that go with no I/O of their own. */
     uint64_t announced[LABEL_COUNT];
-    uint64_t allocations; /* that might fail */
+    uint64_t allocations;      /* that might fail */
+    struct fault_watch *watch; /* NULL: nobody */
 };
 
 void fault_plan_init(struct fault_plan *p);

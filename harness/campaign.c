@@ -10,6 +10,7 @@
 #include <time.h>
 #include "harness/divergence.h"
 #include "harness/repro.h"
+#include "harness/timeline.h"
 #include "ref/base/mem.h"
 
 struct subject *campaign_subject(struct campaign *c, const char *name)
@@ -42,9 +43,11 @@ void campaign_report(struct campaign *c, const char *stage, const struct subject
                        .detail = detail};
     char *id = NULL, *text = NULL;
     if (verdict == VERDICT_FAIL) {
+        char *program = repro ? str_ndup(repro, timeline_start(repro)) : NULL;
         struct difference_facts facts = {stage,  subject, s ? s->version : NULL,
-                                         format, detail,  repro};
+                                         format, detail,  program};
         const struct divergence *known = divergences_match(c->divergences, &facts);
+        mem_free(program);
         r.verdict = known ? VERDICT_DIVERGENCE : VERDICT_FAIL;
         r.divergence = known ? known->id : NULL;
     }

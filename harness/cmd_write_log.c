@@ -106,7 +106,7 @@ static int look_by_reference(const struct args *a, const struct capture *c, stru
             struct strbuf id = STRBUF_INIT, text = STRBUF_INIT;
             crash_iter_id(it, &id);
             crash_iter_describe(it, &text);
-            struct crash_finding f = {id.s, l.why.s, text.s, ""};
+            struct crash_finding f = {.id = id.s, .why = l.why.s, .description = text.s};
             print_finding(NULL, &f);
             n->crash.findings++;
             strbuf_free(&id);

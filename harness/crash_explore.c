@@ -51,41 +51,22 @@ static bool enough(const struct exploring *x)
     return x->o->max_findings && x->findings >= x->o->max_findings;
 }
 
-static void report(struct exploring *x, const char *id, const char *why, const char *description,
-                   const char *timeline)
+static void report(struct exploring *x, const char *id, const char *why, const char *description)
 {
     if (!failure_again(x->o->alike, why, id[0] == 'c')) {
         return;
     }
-    struct crash_finding f = {
-        .id = id, .why = why, .description = description, .timeline = timeline};
+    struct crash_finding f = {.id = id, .why = why, .description = description};
     x->findings++;
     x->counts->findings++;
     x->found(x->opaque, &f);
 }
 
-/* The operations, what the host did for them, and the image's map without the cut and behind it. */
-static void tell_timeline(struct exploring *x, const struct crash_iter *it,
-                          const struct disk_set *set, struct strbuf *out)
-{
-    const struct program *p = x->rec.program;
-    for (size_t i = 0; i < p->n_ops; i++) {
-        strbuf_printf(out, "# timeline: op %llu %llu ", (unsigned long long)x->rec.began[i],
-                      (unsigned long long)x->rec.ended[i]);
-        op_print(out, &p->ops[i]);
-        strbuf_putc(out, '\n');
-    }
-    crash_iter_timeline(it, "# timeline: ", out);
-    sandbox_map(x->sb, p, &x->rec.base, "# map fresh ", out);
-    sandbox_map(x->sb, p, &x->rec.end, "# map uncut ", out);
-    sandbox_map(x->sb, p, set, "# map left ", out);
-}
-
-/* inner: of the repair of that state; NULL: the state itself.  set: what the (outer) cut left. */
+/* inner: of the repair of that state; NULL: the state itself. */
 static void report_state(struct exploring *x, const struct crash_iter *it,
-                         const struct disk_set *set, const struct crash_iter *inner)
+                         const struct crash_iter *inner)
 {
-    struct strbuf id = STRBUF_INIT, text = STRBUF_INIT, line = STRBUF_INIT;
+    struct strbuf id = STRBUF_INIT, text = STRBUF_INIT;
     crash_iter_id(it, &id);
     crash_iter_describe(it, &text);
     if (inner) {
@@ -94,9 +75,7 @@ static void report_state(struct exploring *x, const struct crash_iter *it,
         strbuf_puts(&text, "and while that was repaired:\n");
         crash_iter_describe(inner, &text);
     }
-    tell_timeline(x, it, set, &line);
-    report(x, id.s, x->looked.why.s, text.s ? text.s : "", line.s ? line.s : "");
-    strbuf_free(&line);
+    report(x, id.s, x->looked.why.s, text.s ? text.s : "");
     strbuf_free(&id);
     strbuf_free(&text);
 }
@@ -132,7 +111,7 @@ static void explore_repair(struct exploring *x, const struct disk_set *set, cons
     struct crash_bounds bounds = inner_bounds(x);
     if (sandbox_repair(x->sb, x->rec.program, set, &rec, &err) < 0) {
         strbuf_puts(&x->looked.why, err->msg);
-        report_state(x, outer, set, NULL);
+        report_state(x, outer, NULL);
         error_free(err);
     } else if (disk_log_len(rec.log) > 0) {
         struct crash_iter *it = crash_iter_new(&rec.base, rec.log, &bounds);
@@ -140,7 +119,7 @@ static void explore_repair(struct exploring *x, const struct disk_set *set, cons
             x->counts->nested++;
             if (!sandbox_look(x->sb, x->rec.program, s.set, o, ORACLE_CRASH, LOOK_REPAIR,
                               &x->looked)) {
-                report_state(x, outer, set, it);
+                report_state(x, outer, it);
             }
         }
         crash_iter_free(it);
@@ -171,7 +150,7 @@ static void explore_cuts(struct exploring *x)
         x->counts->epoch[MIN(epoch, CRASH_EPOCHS - 1)]++;
         const struct oracle *o = recording_oracle(&x->rec, s.cut);
         if (!sandbox_look(x->sb, x->rec.program, s.set, o, ORACLE_CRASH, how(x, n), &x->looked)) {
-            report_state(x, it, s.set, NULL);
+            report_state(x, it, NULL);
         } else if (due(x->o->nested_every, n)) {
             explore_repair(x, s.set, o, it);
         }
@@ -222,7 +201,7 @@ static int explore_one(struct exploring *x, struct error **err)
     x->counts->distinct++;
     if (ret == 0 && !sandbox_look(x->sb, x->rec.program, &set, o, ORACLE_CRASH,
                                   LOOK_SPEC | LOOK_REPAIR, &x->looked)) {
-        report(x, x->o->only, x->looked.why.s, "", "");
+        report(x, x->o->only, x->looked.why.s, "");
     }
     disk_set_free(&set);
     return ret;
@@ -233,11 +212,11 @@ static void judge_end(struct exploring *x)
 {
     unsigned look = recording_may_leak(&x->rec) ? LOOK_SPEC : LOOK_CLEAN | LOOK_SPEC;
     if (x->rec.wrong) {
-        report(x, "run", x->rec.why.s, "", "");
+        report(x, "run", x->rec.why.s, "");
     }
     if (!sandbox_look(x->sb, x->rec.program, &x->rec.end, &x->rec.oracle, ORACLE_LIVE, look,
                       &x->looked)) {
-        report(x, "end", x->looked.why.s, "", "");
+        report(x, "end", x->looked.why.s, "");
     }
 }
 

@@ -12,8 +12,7 @@ struct crash_finding {
                        run itself */
     const char *why;
     const char *description; /* the state for a human; may be "" */
-    /* Lines "# timeline: ..." and "# map ..." for the report ; may be "". */
-    const char *timeline;
+    const char *timeline;    /* lines of timeline.h, of a run that cannot be repeated; else NULL */
 };
 typedef void crash_found(void *opaque, const struct crash_finding *f);
 

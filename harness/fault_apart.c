@@ -169,7 +169,10 @@ static void report_death(struct parent *p, int status)
     } else {
         snprintf(why, sizeof(why), "ends the process with status %d", WEXITSTATUS(status));
     }
-    struct fault_finding f = {.fault = p->plan ? p->plan : "none", .why = why};
+    struct fault_finding f = {.fault = p->plan ? p->plan : "none", .why = why, .died = true};
+    if (!failure_again(p->x->o->alike, why, false)) {
+        return;
+    }
     p->x->counts->findings++;
     p->x->found(p->x->opaque, &f);
 }

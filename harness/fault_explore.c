@@ -59,6 +59,24 @@ unsigned fault_modes_parse(const char *text)
     return modes;
 }
 
+unsigned fault_modes_like(const char *text)
+{
+    struct fault_plan plan;
+    unsigned modes = 0;
+    fault_plan_init(&plan);
+    bool one = fault_plan_parse(&plan, text, NULL) == 0 && plan.n == 1;
+    for (int i = 0; one && i < FAULT_MODES; i++) {
+        const struct fault_mode *m = &fault_modes[i];
+        const struct fault_entry *e = &plan.entries[0];
+        bool errs = m->kind == FAULT_ERROR || m->kind == FAULT_SHORT;
+        if (m->kind == e->kind && (!errs || m->error == (e->error ? e->error : EIO))) {
+            modes |= 1u << i;
+        }
+    }
+    fault_plan_destroy(&plan);
+    return modes;
+}
+
 void fault_counts_add(struct fault_counts *to, const struct fault_counts *n)
 {
     const uint64_t *from = (const uint64_t *)n;
@@ -78,6 +96,9 @@ void fault_report(struct faulting *x, const struct fault_plan *plan, const char 
                   const char *why)
 {
     struct strbuf text = STRBUF_INIT;
+    if (!failure_again(x->o->alike, why, state)) {
+        return;
+    }
     fault_plan_print(plan, &text);
     struct fault_finding f = {.fault = text.len ? text.s : "none", .state = state, .why = why};
     x->findings++;

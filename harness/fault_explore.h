@@ -28,11 +28,14 @@ struct fault_mode {
 extern const struct fault_mode fault_modes[FAULT_MODES];
 /* "EIO,lost,torn+" or "all" as a bit set; 0 when a name is unknown. */
 unsigned fault_modes_parse(const char *text);
+/* Those that a plan of one fault is an example of, once or sticky; 0 for other plans. */
+unsigned fault_modes_like(const char *plan);
 
 struct fault_finding {
     const char *fault; /* the plan's text (verdict.h), "none" for the undisturbed run */
     const char *state; /* crash state id when power was cut as well, or NULL */
     const char *why;
+    bool died; /* the process that ran it did */
 };
 typedef void fault_found(void *opaque, const struct fault_finding *f);
 
@@ -44,6 +47,7 @@ struct fault_options {
     unsigned max_findings; /* of one program; 0: no limit */
     bool apart;            /* in a process of its own: one that dies or never ends is a finding */
     const char *only;      /* just this plan, or NULL */
+    const struct failure *alike; /* just findings of that class; NULL: all */
 };
 extern const struct fault_options fault_options_default;
 

@@ -122,6 +122,8 @@ static void start_capture(struct capture *c, const struct program *p, struct dis
     c->rec.program = p;
     c->rec.log = disk_log_new(pool);
     c->rec.status = mem_array(p->n_ops + 1, sizeof(*c->rec.status));
+    c->rec.began = mem_array(p->n_ops + 1, sizeof(*c->rec.began));
+    c->rec.ended = mem_array(p->n_ops + 1, sizeof(*c->rec.ended));
     oracle_init(&c->rec.oracle, p);
     c->rec.oracle.reuses_at_once = true;
     recording_remember(&c->rec, disk_log_clock(c->rec.log));
@@ -206,9 +208,18 @@ static int flush(struct live *l)
     return fired && ret == 0 ? -EIO : ret;
 }
 
+static uint64_t now(struct live *l)
+{
+    sim_store_lock(l->x->store);
+    uint64_t stamp = disk_log_clock(l->c->rec.log);
+    sim_store_unlock(l->x->store);
+    return stamp;
+}
+
 static void run_op(struct live *l, size_t i)
 {
     const struct op *op = &l->c->rec.program->ops[i];
+    l->c->rec.began[i] = now(l);
     switch (op->kind) {
     case OP_FLUSH:
     case OP_REOPEN:
@@ -225,6 +236,7 @@ static void run_op(struct live *l, size_t i)
         event(l, EVENT_END, i, apply(l, op));
         break;
     }
+    l->c->rec.ended[i] = now(l);
 }
 
 static void run_program(struct live *l, bool close_flush)

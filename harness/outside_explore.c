@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "harness/outside_look.h"
 #include "harness/shrink.h"
+#include "harness/timeline.h"
 #include "ref/base/mem.h"
 
 #define MAX_WORKERS 16
@@ -282,18 +283,39 @@ static int by_number(const void *a, const void *b)
     return x->n < y->n ? -1 : x->n > y->n;
 }
 
-static void report_all(struct pool *w, const struct outside_options *o, crash_found *found,
-                       void *opaque, struct outside_counts *counts, unsigned before)
+/* Time line and maps (timeline.h) of a state, or of the end. */
+static char *draw(const struct share *s, const char *id)
 {
+    const struct recording *rec = &s->c->rec;
+    unsigned sector = s->o->crash.bounds.sector;
+    struct strbuf out = STRBUF_INIT;
+    struct disk_set left = {0};
+    bool cut = id[0] == 'c';
+    timeline_recorded(rec, id, sector, &out);
+    outside_eye_map(s->eye, s->c, &rec->base, "# map fresh ", &out);
+    outside_eye_map(s->eye, s->c, &rec->end, cut ? "# map uncut " : "# map end ", &out);
+    if (cut && crash_state_build(&rec->base, rec->log, sector, id, &left, NULL) == 0) {
+        outside_eye_map(s->eye, s->c, &left, "# map left ", &out);
+        disk_set_free(&left);
+    }
+    return strbuf_take(&out);
+}
+
+static void report_all(struct pool *w, struct share *s, crash_found *found, void *opaque,
+                       struct outside_counts *counts, unsigned before)
+{
+    const struct outside_options *o = s->o;
     if (w->n_found) {
         qsort(w->found, w->n_found, sizeof(*w->found), by_number);
     }
     for (size_t i = 0; i < w->n_found; i++) {
         struct finding *f = &w->found[i];
         if (f->text[2] && (!o->crash.max_findings || before + i < o->crash.max_findings)) {
-            struct crash_finding said = {f->text[0], f->text[1], f->text[2], ""};
+            char *timeline = draw(s, f->text[0]);
+            struct crash_finding said = {f->text[0], f->text[1], f->text[2], timeline};
             counts->crash.findings++;
             found(opaque, &said);
+            mem_free(timeline);
         }
         for (int k = 0; k < 3; k++) {
             mem_free(f->text[k]);
@@ -313,14 +335,14 @@ static int explore_cuts(struct share *s, const char *dir, crash_found *found, vo
         close(w.in[i]);
         waitpid(w.pid[i], NULL, 0);
     }
-    report_all(&w, s->o, found, opaque, counts, before);
+    report_all(&w, s, found, opaque, counts, before);
     return ret < 0 ? error_set(err, -ret, "a process that judges states ended") : 0;
 }
 
 /* ---- one state, and the end ---- */
 
 struct reporter {
-    const struct failure *alike;
+    const struct share *share;
     crash_found *found;
     void *opaque;
     struct crash_counts *counts;
@@ -329,13 +351,16 @@ struct reporter {
 
 static void report(struct reporter *r, const char *id, const char *why)
 {
-    struct crash_finding f = {id, why ? why : "?", "", ""};
-    if (!failure_again(r->alike, f.why, id[0] == 'c')) {
+    struct crash_finding f = {.id = id, .why = why ? why : "?", .description = ""};
+    if (!failure_again(r->share->o->crash.alike, f.why, id[0] == 'c')) {
         return;
     }
+    char *timeline = draw(r->share, id);
+    f.timeline = timeline;
     r->n++;
     r->counts->findings++;
     r->found(r->opaque, &f);
+    mem_free(timeline);
 }
 
 /* What was refused at once leaks nothing; what failed half way may. */
@@ -387,7 +412,7 @@ int outside_crash(struct outside *x, const struct capture *c, const struct outsi
                   struct error **err)
 {
     struct share s = {.x = x, .c = c, .o = o, .me = o->workers};
-    struct reporter r = {o->crash.alike, found, opaque, &counts->crash, 0};
+    struct reporter r = {&s, found, opaque, &counts->crash, 0};
     assert(o->workers >= 1 && o->workers <= MAX_WORKERS);
     char *dir = outside_scratch(x);
     int ret = dir && open_eye(&s, dir, err) ? 0 : -EIO;

@@ -659,6 +659,15 @@ static bool judge_by_reference(struct outside_eye *e, const struct capture *c,
     return ok;
 }
 
+void outside_eye_map(struct outside_eye *e, const struct capture *c, const struct disk_set *set,
+                     const char *prefix, struct strbuf *out)
+{
+    struct disk_set first = {.n = 1, .disk = {set->disk[0]}};
+    if (one_file(c) && !strstr(c->rec.program->options, "subformat=")) {
+        sandbox_map(e->sandbox, c->rec.program, &first, prefix, out);
+    }
+}
+
 static uint64_t content_hash(const struct disk_set *set)
 {
     uint64_t h = 0;

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include "harness/text_file.h"
+#include "harness/timeline.h"
 #include "ref/base/mem.h"
 #include "ref/base/rng.h"
 
@@ -15,7 +16,7 @@ char *repro_text(const char *stage, const char *subject, const char *detail, con
                  char **id)
 {
     struct strbuf text = STRBUF_INIT;
-    uint64_t hash = hash_bytes(body, strlen(body), 0);
+    uint64_t hash = hash_bytes(body, timeline_start(body), 0);
     *id = str_fmt("%s-%s-%012" PRIx64, stage, subject, hash & 0xffffffffffff);
     strbuf_printf(&text, "# blkref repro %s\n# stage %s\n# subject %s\n# detail %s\n%s", *id, stage,
                   subject, detail ? detail : "", body);

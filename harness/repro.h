@@ -2,8 +2,8 @@
  * Reproducers: text files that name stage, subject and the way to one failure.
  *
  * "# blkref repro ID", "# stage STAGE", "# subject SUBJECT", "# detail ...", then what the stage's
- * repro() takes.  The id is made of stage, subject and a hash of the text, so equal failures have
- * equal names.
+ * repro() takes, and last its time line (timeline.h).  The id is made of stage, subject and a hash
+ * of what stands before that, so equal failures have equal names.
  */
 #ifndef BLKREF_HARNESS_REPRO_H
 #define BLKREF_HARNESS_REPRO_H

@@ -571,6 +571,18 @@ static int apply(struct run *r, const struct op *op)
     return ret;
 }
 
+void recording_begin(struct recording *rec, size_t i, struct co *co)
+{
+    rec->runs[i] = co;
+    rec->began[i] = disk_log_clock(rec->log);
+}
+
+void recording_end(struct recording *rec, size_t i)
+{
+    rec->runs[i] = NULL;
+    rec->ended[i] = disk_log_clock(rec->log);
+}
+
 static void run_program(void *arg)
 {
     struct run *r = arg;
@@ -583,17 +595,14 @@ static void run_program(void *arg)
     r->flags = 0;
     r->rec->opened = ret;
     for (size_t i = 0, n; r->opened && i < p->n_ops; i += n) {
-        uint64_t began = disk_log_clock(r->rec->log);
         n = program_group(p, i);
         if (n > 1 && r->b) {
             sandbox_group(r, i, n);
         } else {
+            recording_begin(r->rec, i, co_self(r->w));
             r->rec->status[i] = apply(r, &p->ops[i]);
+            recording_end(r->rec, i);
             n = 1;
-        }
-        for (size_t k = i; k < i + n; k++) {
-            r->rec->began[k] = began;
-            r->rec->ended[k] = disk_log_clock(r->rec->log);
         }
     }
     if (r->close_flush && r->b) {
@@ -675,6 +684,7 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
     rec->status = mem_array(MAX(p->n_ops, 1), sizeof(*rec->status));
     rec->began = mem_array(MAX(p->n_ops, 1), sizeof(*rec->began));
     rec->ended = mem_array(MAX(p->n_ops, 1), sizeof(*rec->ended));
+    rec->runs = mem_array(MAX(p->n_ops, 1), sizeof(*rec->runs));
     oracle_init(&rec->oracle, p);
     struct run r = {.sb = sb, .rec = rec, .may_fail = plan != NULL, .close_flush = close_flush};
     r.plan = plan = plan ? plan : &own;
@@ -720,6 +730,7 @@ void recording_free(struct recording *rec)
     mem_free(rec->status);
     mem_free(rec->began);
     mem_free(rec->ended);
+    mem_free(rec->runs);
     strbuf_free(&rec->why);
     memset(rec, 0, sizeof(*rec));
 }

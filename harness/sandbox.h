@@ -18,6 +18,7 @@
 
 #define SANDBOX_DISKS 3
 
+struct co;
 struct sandbox;
 struct sandbox *sandbox_new(struct process *p, const struct profile *profile, enum planted planted);
 void sandbox_free(struct sandbox *sb); /* recordings first */
@@ -42,13 +43,15 @@ struct recording {
     struct disk_log *log;
     struct epoch *epochs;
     size_t n_epochs, cap_epochs;
-    struct oracle oracle;    /* at the end */
-    int opened;              /* 0, or -errno that the first opening ended with */
-    int *status;             /* of each operation */
-    uint64_t *began, *ended; /* the log's clock before and behind each operation */
-    bool flushed;            /* the last flush, behind the last operation, succeeded */
-    bool hung;               /* a request that a fault held was given up in the end */
-    bool wrong;              /* a read, or an image that did not open again, was unlawful: in why */
+    struct oracle oracle; /* at the end */
+    int opened;           /* 0, or -errno that the first opening ended with */
+    int *status;          /* of each operation */
+    /* The log's clock before and behind each operation; 0: it never began, or ended. */
+    uint64_t *began, *ended;
+    struct co **runs; /* who carries out each operation just now; NULL: nobody */
+    bool flushed;     /* the last flush, behind the last operation, succeeded */
+    bool hung;        /* a request that a fault held was given up in the end */
+    bool wrong;       /* a read, or an image that did not open again, was unlawful: in why */
     struct strbuf why;
 };
 

@@ -15,7 +15,7 @@ struct group;
 struct member {
     struct group *g;
     const struct op *op;
-    int *status;
+    size_t at; /* in the program */
 };
 
 struct group {
@@ -46,12 +46,14 @@ static void run_member(void *arg)
     struct run *r = g->r;
     uint8_t *data = NULL;
     unsigned i = oracle_group_begin(&g->oracle, m->op);
+    recording_begin(r->rec, m->at, co_self(r->w));
     sandbox_remember(r->rec);
     int ret = m->op->kind == OP_READ    ? read_bytes(r, m->op, &data)
               : m->op->kind == OP_FLUSH ? blk_flush(r->b, NULL)
                                         : sandbox_carry_out(r, m->op);
     oracle_group_end(&g->oracle, i, ret, data);
-    *m->status = ret;
+    r->rec->status[m->at] = ret;
+    recording_end(r->rec, m->at);
     if (ret == 0 &&
         (m->op->kind == OP_FLUSH || (m->op->kind == OP_WRITE && m->op->flags & OP_FUA))) {
         sandbox_acknowledge(r->rec, "flush");
@@ -70,7 +72,7 @@ void sandbox_group(struct run *r, size_t first, size_t n)
     oracle_group_init(&g->oracle, &rec->oracle);
     for (size_t i = 0; i < n; i++) {
         const struct op *op = &rec->program->ops[first + i];
-        g->m[i] = (struct member){.g = g, .op = op, .status = &rec->status[first + i]};
+        g->m[i] = (struct member){.g = g, .op = op, .at = first + i};
         co_spawn(r->w, op_kind_name(op->kind), run_member, &g->m[i]);
     }
     while (g->left) {

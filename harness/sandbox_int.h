@@ -40,6 +40,9 @@ struct run {
 void sandbox_remember(struct recording *rec);
 /* The guest was told that this much is durable: cuts from here on are judged so. */
 void sandbox_acknowledge(struct recording *rec, const char *what);
+/* Operation i begins in that coroutine, or ends. */
+void recording_begin(struct recording *rec, size_t i, struct co *co);
+void recording_end(struct recording *rec, size_t i);
 /* Does one operation; reads are judged beside the oracle. */
 int sandbox_carry_out(struct run *r, const struct op *op);
 /* Operations [first, first + n) of the program beside each other. */

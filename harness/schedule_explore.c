@@ -9,8 +9,6 @@
 #include "harness/schedule_policy.h"
 #include "ref/base/mem.h"
 
-#define BLOCK 512 /* so that requests finer than it must be kept apart */
-
 const struct schedule_options schedule_options_default = {
     .preemptions = 2,
     .max = 20000,
@@ -48,6 +46,9 @@ static bool enough(const struct exploring *x)
 static void report(struct exploring *x, const char *state, const char *why)
 {
     struct strbuf id = STRBUF_INIT;
+    if (!failure_again(x->o->alike, why, state)) {
+        return;
+    }
     schedule_policy_id(&x->policy, &id);
     struct schedule_finding f = {
         .schedule = id.s, .fault = x->plan_text, .state = state, .why = why};
@@ -320,29 +321,6 @@ static void explore_faults(struct exploring *x)
 
 /* ---- one schedule again ---- */
 
-static int parse_id(const char *id, uint8_t **script, size_t *len, struct error **err)
-{
-    *script = NULL;
-    *len = 0;
-    while (strcmp(id, "-") && *id) {
-        char *end;
-        unsigned long at = strtoul(id, &end, 10),
-                      choice = *end == ':' ? strtoul(end + 1, &end, 10) : SCHEDULE_CHOICES;
-        if (at >= SCHEDULE_STEPS || at < *len || choice >= SCHEDULE_CHOICES ||
-            (*end && *end != ',')) {
-            mem_free(*script);
-            *script = NULL;
-            return error_set(err, EINVAL, "no schedule: '%s'", id);
-        }
-        *script = mem_realloc(*script, at + 1);
-        memset(*script + *len, UINT8_MAX, at - *len); /* no choice: the first one */
-        (*script)[at] = (uint8_t)choice;
-        *len = at + 1;
-        id = *end ? end + 1 : end;
-    }
-    return 0;
-}
-
 static int run_only(struct exploring *x, struct error **err)
 {
     uint8_t *script;
@@ -351,7 +329,7 @@ static int run_only(struct exploring *x, struct error **err)
     fault_plan_init(&plan);
     int ret = x->o->fault ? fault_plan_parse(&plan, x->o->fault, err) : 0;
     fault_plan_destroy(&plan);
-    ret = ret < 0 ? ret : parse_id(x->o->only ? x->o->only : "-", &script, &len, err);
+    ret = ret < 0 ? ret : schedule_policy_parse(x->o->only ? x->o->only : "-", &script, &len, err);
     if (ret == 0) {
         x->plan_text = x->o->fault;
         schedule_policy_start(&x->policy, script, len);
@@ -378,7 +356,7 @@ int schedule_explore(struct sandbox *sb, const struct program *p, const struct s
         return ret;
     }
     schedule_policy_init(&x.policy);
-    sandbox_set_policy(sb, &x.policy.base, BLOCK);
+    sandbox_set_policy(sb, &x.policy.base, SCHEDULE_BLOCK);
     if (o->only || o->fault || o->state) {
         ret = run_only(&x, err);
     } else {

@@ -20,6 +20,7 @@
 #ifndef BLKREF_HARNESS_SCHEDULE_EXPLORE_H
 #define BLKREF_HARNESS_SCHEDULE_EXPLORE_H
 
+#include "harness/failure_class.h"
 #include "harness/sandbox.h"
 
 struct schedule_finding {
@@ -44,6 +45,7 @@ struct schedule_options {
     /* Told of each schedule that ran to its end; NULL: nobody. */
     void (*ran)(void *opaque, const struct recording *rec);
     const char *only, *fault, *state; /* just this schedule, fault plan, crash state, or NULL */
+    const struct failure *alike;      /* just findings of that class; NULL: all */
 };
 extern const struct schedule_options schedule_options_default;
 

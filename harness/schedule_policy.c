@@ -3,6 +3,9 @@
  */
 #include "harness/schedule_policy.h"
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include "ref/base/mem.h"
 
 static bool preempt(struct sched_policy *p, struct world *w, const struct point *pt)
@@ -157,4 +160,27 @@ void schedule_policy_id(const struct schedule_policy *s, struct strbuf *out)
         }
     }
     strbuf_puts(out, *sep ? "" : "-");
+}
+
+int schedule_policy_parse(const char *id, uint8_t **script, size_t *len, struct error **err)
+{
+    *script = NULL;
+    *len = 0;
+    while (strcmp(id, "-") && *id) {
+        char *end;
+        unsigned long at = strtoul(id, &end, 10),
+                      choice = *end == ':' ? strtoul(end + 1, &end, 10) : SCHEDULE_CHOICES;
+        if (at >= SCHEDULE_STEPS || at < *len || choice >= SCHEDULE_CHOICES ||
+            (*end && *end != ',')) {
+            mem_free(*script);
+            *script = NULL;
+            return error_set(err, EINVAL, "no schedule: '%s'", id);
+        }
+        *script = mem_realloc(*script, at + 1);
+        memset(*script + *len, UINT8_MAX, at - *len); /* no choice: the first one */
+        (*script)[at] = (uint8_t)choice;
+        *len = at + 1;
+        id = *end ? end + 1 : end;
+    }
+    return 0;
 }

@@ -5,12 +5,14 @@
 #ifndef BLKREF_HARNESS_SCHEDULE_POLICY_H
 #define BLKREF_HARNESS_SCHEDULE_POLICY_H
 
+#include "ref/base/error.h"
 #include "ref/base/rng.h"
 #include "ref/base/strbuf.h"
 #include "ref/engine/sched.h"
 
 #define SCHEDULE_CHOICES 16 /* ready coroutines beyond this are not chosen */
 #define SCHEDULE_STEPS   100000
+#define SCHEDULE_BLOCK   512 /* of the disks: requests finer than it must be kept apart */
 
 /* A run from one point to the next. */
 struct schedule_step {
@@ -57,5 +59,7 @@ void schedule_policy_random(struct schedule_policy *s, uint64_t seed, unsigned d
                             uint64_t length);
 /* The id of the schedule that ran. */
 void schedule_policy_id(const struct schedule_policy *s, struct strbuf *out);
+/* An id as a script, mem_free(); 0 or -EINVAL with err. */
+int schedule_policy_parse(const char *id, uint8_t **script, size_t *len, struct error **err);
 
 #endif

@@ -10,6 +10,7 @@
 #include "harness/crash_explore.h"
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
+#include "harness/explored.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -22,35 +23,48 @@ struct crash_stage {
     struct sandbox *sb;
     struct crash_options options;
     struct crash_counts counts; /* of the image at hand */
-    const struct program *program;
 };
 
-static void found(void *opaque, const struct crash_finding *f)
+static void keep(void *opaque, const struct crash_finding *f)
 {
-    struct crash_stage *x = opaque;
-    char *text = crash_repro(x->program, &x->options, f->id);
-    char *repro = str_fmt("%s%s", text, f->timeline);
-    char *name = program_title(x->program, f->id);
-    struct strbuf detail = STRBUF_INIT;
-    strbuf_printf(&detail, "%s", f->why);
-    campaign_report(x->c, "crash", x->subject, x->program->format, name, VERDICT_FAIL, detail.s,
-                    repro);
-    strbuf_free(&detail);
-    mem_free(name);
-    mem_free(text);
-    mem_free(repro);
+    struct explored *first = opaque;
+    if (!first->why) {
+        explored_set(first, NULL, NULL, f->id, f->why);
+    }
 }
 
-static void run_one(struct crash_stage *x, struct program *p)
+/* A state hangs on its program, so only the program can be smaller. */
+static bool explore(void *opaque, const struct program *p, const struct explored *only,
+                    const struct failure *alike, struct explored *first)
 {
+    struct crash_stage *x = opaque;
+    struct crash_options o = x->options;
     struct error *err = NULL;
-    x->program = p;
-    if (crash_explore(x->sb, p, &x->options, found, x, &x->counts, &err) < 0) {
+    o.alike = alike;
+    int ret = crash_explore(x->sb, p, &o, keep, first, &x->counts, &err);
+    if (ret < 0 && !alike) {
         char *name = program_title(p, "run");
         campaign_report(x->c, "crash", x->subject, p->format, name, VERDICT_FAIL, err->msg, NULL);
         mem_free(name);
     }
     error_free(err);
+    return first->why != NULL;
+}
+
+static void run_one(struct crash_stage *x, struct program *p)
+{
+    struct explored f = {0};
+    if (explore(x, p, NULL, NULL, &f)) {
+        struct crash_counts counts = x->counts;
+        explored_shrink_in(x->c, explore, x, p, &f);
+        x->counts = counts;
+        char *repro = explored_draw(x->sb, p, &f, crash_repro(p, &x->options, f.state));
+        char *name = program_title(p, f.state);
+        campaign_report(x->c, "crash", x->subject, p->format, name, VERDICT_FAIL, f.why, repro);
+        mem_free(name);
+        mem_free(repro);
+    }
+    explored_free(&f);
     program_free(p);
 }
 
@@ -115,6 +129,7 @@ static void run_subject(struct crash_stage *x)
 
 int stage_crash(struct campaign *c, struct error **err)
 {
+    c->shrunk = 0;
     for (unsigned i = 0; i < c->n_subjects; i++) {
         const struct profile *profile = subject_profile(c->subjects[i]);
         if (!profile) {

@@ -8,6 +8,7 @@
 #include "harness/campaign.h"
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
+#include "harness/explored.h"
 #include "harness/fault_programs.h"
 #include "harness/label_cover.h"
 
@@ -24,30 +25,67 @@ struct fault_stage {
     struct fault_options options;
     struct fault_counts counts; /* of the image at hand */
     struct label_cover *cover;  /* of all images */
-    const struct program *program;
+    const char *like;           /* the plan of a finding that is made smaller, or NULL */
 };
 
-static void found(void *opaque, const struct fault_finding *f)
+static void keep(void *opaque, const struct fault_finding *f)
 {
-    struct fault_stage *x = opaque;
-    char *repro = fault_repro(x->program, f);
-    char *name = program_title(x->program, f->fault);
-    campaign_report(x->c, "faults", x->subject, x->program->format, name, VERDICT_FAIL, f->why,
-                    repro);
-    mem_free(name);
-    mem_free(repro);
+    struct explored *first = opaque;
+    if (!first->why) {
+        explored_set(first, NULL, f->fault, f->state, f->why);
+        first->died = f->died;
+    }
 }
 
-static void run_one(struct fault_stage *x, struct program *p)
+/* alike: what is made smaller goes wrong in the way that the finding did. */
+static bool explore(void *opaque, const struct program *p, const struct explored *only,
+                    const struct failure *alike, struct explored *first)
 {
+    struct fault_stage *x = opaque;
+    struct fault_options o = x->options;
     struct error *err = NULL;
-    x->program = p;
-    if (fault_explore(x->sb, p, &x->options, found, x, &x->counts, &err) < 0) {
+    o.alike = alike;
+    o.only = only ? only->fault : NULL;
+    if (alike && x->like) {
+        o.modes = fault_modes_like(x->like);
+        o.pairs = strchr(x->like, ';') ? o.pairs : 0;
+    }
+    int ret = fault_explore(x->sb, p, &o, keep, first, &x->counts, &err);
+    if (ret < 0 && !alike) {
         char *name = program_title(p, "run");
         campaign_report(x->c, "faults", x->subject, p->format, name, VERDICT_FAIL, err->msg, NULL);
         mem_free(name);
     }
     error_free(err);
+    return first->why != NULL;
+}
+
+/* What is tried for a finding is no part of the counts. */
+static void shrink(struct fault_stage *x, struct program *p, struct explored *f)
+{
+    struct fault_counts *counts = mem_dup(&x->counts, sizeof(x->counts));
+    char *like = str_dup(f->fault);
+    x->like = like;
+    explored_shrink_in(x->c, explore, x, p, f);
+    x->like = NULL;
+    x->counts = *counts;
+    mem_free(like);
+    mem_free(counts);
+}
+
+static void run_one(struct fault_stage *x, struct program *p)
+{
+    struct explored f = {0};
+    if (explore(x, p, NULL, NULL, &f)) {
+        shrink(x, p, &f);
+        struct fault_finding said = {.fault = f.fault, .state = f.state};
+        char *repro = explored_draw(x->sb, p, &f, fault_repro(p, &said));
+        char *name = program_title(p, f.fault);
+        campaign_report(x->c, "faults", x->subject, p->format, name, VERDICT_FAIL, f.why, repro);
+        mem_free(name);
+        mem_free(repro);
+    }
+    explored_free(&f);
     program_free(p);
 }
 
@@ -173,6 +211,7 @@ int stage_faults(struct campaign *c, struct error **err)
 {
     struct label_cover *all = label_cover_new(&all_drivers);
     struct fault_stage first = {.c = c};
+    c->shrunk = 0;
     for (unsigned i = 0; i < c->n_subjects; i++) {
         const struct profile *profile = subject_profile(c->subjects[i]);
         if (!profile) {

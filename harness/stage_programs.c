@@ -6,15 +6,16 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include "harness/explore_stages.h"
 #include "harness/failure_class.h"
 #include "harness/generate.h"
 #include "harness/shrink.h"
+#include "harness/timeline.h"
 #include "ref/base/mem.h"
 #include "ref/base/rng.h"
 #include "trace/fio.h"
 
 #define PROGRAM_OPS     12
-#define SHRINKS_A_STAGE 4 /* programs shrunk in one stage: the rest are reported as they are */
 #define SHRINK_ATTEMPTS 120
 
 struct shrinking {
@@ -47,6 +48,21 @@ static void shrink(struct campaign *c, struct subject *s, struct program *p, pro
     run(c, s, p, f);
 }
 
+/* What a subject in this process did, as the sandbox repeats it: no overlays there. */
+static void draw(struct campaign *c, const struct subject *s, const struct program *p,
+                 struct strbuf *out)
+{
+    const struct profile *profile = subject_profile(s);
+    for (size_t i = 0; i < p->n_ops; i++) {
+        profile = p->ops[i].kind == OP_OVERLAY ? NULL : profile;
+    }
+    if (profile) {
+        struct sandbox *sb = sandbox_new(c->process, profile, PLANT_NONE);
+        timeline_run(sb, p, &(struct timeline_run){.sector = 512}, out);
+        sandbox_free(sb);
+    }
+}
+
 void program_judge(struct campaign *c, const char *stage, struct subject *s, const char *name,
                    const struct program *p, program_run *run)
 {
@@ -60,6 +76,7 @@ void program_judge(struct campaign *c, const char *stage, struct subject *s, con
     enum difference kind = f.kind;
     shrink(c, s, &small, run, &f);
     program_print(&text, &small);
+    draw(c, s, &small, &text);
     campaign_report(c, stage, s, p->format, name,
                     kind == DIFF_SUBJECT ? VERDICT_SUBJECT_ERROR : VERDICT_FAIL,
                     f.detail ? f.detail : "did not happen again", text.s);

@@ -26,7 +26,7 @@ struct qemu_stage {
     struct outside *x;
     struct outside_options options;
     struct outside_counts counts; /* of the image at hand */
-    char *id, *why;               /* of a program's first finding */
+    char *id, *why, *timeline;    /* of a program's first finding */
 };
 
 static void remember(void *opaque, const struct crash_finding *f)
@@ -35,6 +35,7 @@ static void remember(void *opaque, const struct crash_finding *f)
     if (!s->id) {
         s->id = str_dup(f->id);
         s->why = str_dup(f->why);
+        s->timeline = str_dup(f->timeline ? f->timeline : "");
     }
 }
 
@@ -45,7 +46,7 @@ static void remember(void *opaque, const struct crash_finding *f)
 static void report(struct qemu_stage *s, const struct program *p, const char *title,
                    const char *capture)
 {
-    char *body = outside_repro(p, &s->options, s->id, NULL), *id;
+    char *body = outside_repro(p, &s->options, s->id, s->timeline), *id;
     campaign_report(s->c, STAGE, s->subject, p->format, title, VERDICT_FAIL, s->why, body);
     char *text = repro_text(STAGE, s->subject->name, s->why, body, &id);
     char *whole = str_fmt("%s%s", text, capture ? capture : "");
@@ -60,7 +61,7 @@ static void run_one(struct qemu_stage *s, struct program *p)
 {
     struct error *err = NULL;
     char *capture = NULL;
-    s->id = s->why = NULL;
+    s->id = s->why = s->timeline = NULL;
     int ret = outside_crash_program(s->x, p, &s->options, remember, s, &s->counts, &capture, &err);
     char *title = program_title(p, ret < 0 ? "run" : s->id ? s->id : "-");
     if (ret < 0) {
@@ -74,6 +75,7 @@ static void run_one(struct qemu_stage *s, struct program *p)
     mem_free(capture);
     mem_free(s->id);
     mem_free(s->why);
+    mem_free(s->timeline);
     program_free(p);
 }
 

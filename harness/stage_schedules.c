@@ -8,15 +8,12 @@
  */
 #include "harness/campaign.h"
 #include "harness/explore_stages.h"
-#include "harness/failure_class.h"
+#include "harness/explored.h"
 #include "harness/schedule_programs.h"
-#include "harness/shrink.h"
 
 #include <errno.h>
 #include <string.h>
 #include "ref/base/mem.h"
-
-#define SHRINK_ATTEMPTS 60
 
 struct schedule_stage {
     struct campaign *c;
@@ -24,74 +21,42 @@ struct schedule_stage {
     struct sandbox *sb;
     struct schedule_options options;
     struct schedule_counts counts; /* of the image at hand */
-    const struct program *program;
     bool reported;
 };
 
 /* ---- one finding ---- */
 
-struct kept {
-    char *schedule, *fault, *state, *why;
-};
-
 static void keep(void *opaque, const struct schedule_finding *f)
 {
-    struct kept *k = opaque;
-    if (!k->why) {
-        k->schedule = str_dup(f->schedule);
-        k->fault = str_dup(f->fault);
-        k->state = str_dup(f->state);
-        k->why = str_dup(f->why);
+    struct explored *first = opaque;
+    if (!first->why) {
+        explored_set(first, f->schedule, f->fault, f->state, f->why);
     }
 }
 
-static void forget(struct kept *k)
+static bool explore(void *opaque, const struct program *p, const struct explored *only,
+                    const struct failure *alike, struct explored *first)
 {
-    mem_free(k->schedule);
-    mem_free(k->fault);
-    mem_free(k->state);
-    mem_free(k->why);
-    memset(k, 0, sizeof(*k));
-}
-
-/* Explores p up to its first finding; true with one. */
-static bool explore(struct schedule_stage *x, const struct program *p, struct kept *first)
-{
+    struct schedule_stage *x = opaque;
     struct schedule_options o = x->options;
     struct error *err = NULL;
-    memset(first, 0, sizeof(*first));
     o.max_findings = 1;
+    o.alike = alike;
+    o.only = only ? only->schedule : NULL;
+    o.fault = only ? only->fault : NULL;
     int ret = schedule_explore(x->sb, p, &o, keep, first, &x->counts, &err);
-    if (ret < 0) {
-        first->schedule = str_dup("-");
-        first->why = str_dup(err ? err->msg : "cannot run");
+    if (ret < 0 && !alike) {
+        explored_set(first, "-", NULL, NULL, err ? err->msg : "cannot run");
     }
     error_free(err);
     return first->why != NULL;
 }
 
-struct shrinking {
-    struct schedule_stage *x;
-    bool fault, state;
-    const char *why;
-};
-
-static bool fails_alike(const struct program *p, void *opaque)
-{
-    struct shrinking *sh = opaque;
-    struct schedule_counts counts = sh->x->counts;
-    struct kept k;
-    bool bad = explore(sh->x, p, &k);
-    bad = bad && !k.fault == !sh->fault && !k.state == !sh->state && failure_alike(k.why, sh->why);
-    forget(&k);
-    sh->x->counts = counts;
-    return bad;
-}
-
-static void report(struct schedule_stage *x, const struct program *p, const struct kept *k)
+static void report(struct schedule_stage *x, const struct program *p, const struct explored *k)
 {
     struct schedule_finding f = {k->schedule, k->fault, k->state, k->why};
-    char *repro = schedule_repro(p, &f), *name = program_title(p, k->schedule);
+    char *repro = explored_draw(x->sb, p, k, schedule_repro(p, &f)),
+         *name = program_title(p, k->schedule);
     campaign_report(x->c, "schedules", x->subject, p->format, name, VERDICT_FAIL, k->why, repro);
     x->reported = true;
     mem_free(name);
@@ -100,20 +65,14 @@ static void report(struct schedule_stage *x, const struct program *p, const stru
 
 static void run_one(struct schedule_stage *x, struct program *p)
 {
-    struct kept k;
-    if (explore(x, p, &k)) {
-        struct program small = program_clone(p);
-        struct shrinking sh = {.x = x, .fault = k.fault, .state = k.state, .why = k.why};
-        if (!x->c->failed) {
-            shrink_program(&small, fails_alike, &sh, SHRINK_ATTEMPTS);
-        }
-        struct kept again;
-        bool still = explore(x, &small, &again);
-        report(x, still ? &small : p, still ? &again : &k);
-        forget(&again);
-        program_free(&small);
+    struct explored f = {0};
+    if (explore(x, p, NULL, NULL, &f)) {
+        struct schedule_counts counts = x->counts;
+        explored_shrink_in(x->c, explore, x, p, &f);
+        x->counts = counts;
+        report(x, p, &f);
     }
-    forget(&k);
+    explored_free(&f);
     program_free(p);
 }
 
@@ -193,6 +152,7 @@ static void run_image(struct schedule_stage *x, size_t image, unsigned programs)
 int stage_schedules(struct campaign *c, struct error **err)
 {
     size_t images = schedule_image_count();
+    c->shrunk = 0;
     for (unsigned i = 0; i < c->n_subjects; i++) {
         const struct profile *profile = subject_profile(c->subjects[i]);
         if (!profile) {
@@ -227,7 +187,7 @@ int repro_schedules(struct campaign *c, const char *subject, const char *text, s
 {
     const char *line = strstr(text, "# schedules: ");
     struct program p;
-    struct kept k = {0};
+    struct explored k = {0};
     if (!line) {
         return error_set(err, EINVAL, "no schedule in the reproducer: '# schedules: ID'");
     }
@@ -248,7 +208,7 @@ int repro_schedules(struct campaign *c, const char *subject, const char *text, s
         error_set(err, EILSEQ, "%s", k.why);
         ret = 1;
     }
-    forget(&k);
+    explored_free(&k);
     mem_free(id);
     mem_free(fault);
     mem_free(state);

@@ -14,6 +14,7 @@
 #include "harness/failure_class.h"
 #include "harness/long_programs.h"
 #include "harness/shrink.h"
+#include "harness/timeline.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -139,6 +140,7 @@ static void run_one(struct sequences *x, struct program *p)
         }
         char *name = program_title(p, "end"), *again = run(x, p);
         program_print(&text, p);
+        timeline_run(x->sb, p, &(struct timeline_run){.sector = 512}, &text);
         campaign_report(x->c, "sequences", x->subject, p->format, name, VERDICT_FAIL,
                         again ? again : why, text.s);
         strbuf_free(&text);

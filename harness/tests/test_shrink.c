@@ -9,8 +9,10 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include "harness/explored.h"
 #include "harness/failure_class.h"
 #include "harness/repro.h"
+#include "harness/shrink.h"
 #include "harness/stage_programs.h"
 #include "ref/base/mem.h"
 
@@ -107,7 +109,7 @@ static void test_keeps_to_the_first(void **state)
     store_export_json(c.store, &json);
     /* The same with other numbers; nothing that is not needed; and never the other one. */
     assert_non_null(strstr(json.s, "check at the end: reference: 1 corruptions"));
-    assert_non_null(strstr(json.s, "image qcow2 1048576\\nsnapshot a\\ndiscard 0 1\\n\""));
+    assert_non_null(strstr(json.s, "image qcow2 1048576\\nsnapshot a\\ndiscard 0 1\\n"));
     assert_null(strstr(json.s, "Invalid argument"));
     strbuf_free(&json);
     program_free(&p);
@@ -116,12 +118,114 @@ static void test_keeps_to_the_first(void **state)
     process_free(c.process);
 }
 
+/* ---- where a program fails ---- */
+
+static bool l2_fails(const char *plan, void *opaque)
+{
+    const char *at = plan ? strstr(plan, "label=l2_update,nth=") : NULL;
+    return at && at[strlen("label=l2_update,nth=")] >= '2';
+}
+
+static bool always(const char *text, void *opaque)
+{
+    return true;
+}
+
+static void test_faults(void **state)
+{
+    char *plan = str_dup("error,label=l2_load,nth=3;error,errno=28,label=l2_update,nth=7,sticky");
+    assert_true(shrink_faults(&plan, false, l2_fails, NULL, 100) < 100);
+    assert_string_equal(plan, "error,errno=28,label=l2_update,nth=2");
+    assert_int_equal(shrink_faults(&plan, false, always, NULL, 0), 0);
+    assert_string_equal(plan, "error,errno=28,label=l2_update,nth=2");
+    shrink_faults(&plan, false, always, NULL, 100);
+    assert_string_equal(plan, "error,errno=28,label=l2_update");
+    shrink_faults(&plan, true, always, NULL, 100);
+    assert_null(plan);
+}
+
+static bool needs_fourth(const char *id, void *opaque)
+{
+    return strstr(id, "4:1") != NULL;
+}
+
+static void test_schedule(void **state)
+{
+    char *id = str_dup("1:2,4:1,9:3,17:0");
+    assert_true(shrink_schedule(&id, needs_fourth, NULL, 100) < 100);
+    assert_string_equal(id, "4:1");
+    shrink_schedule(&id, always, NULL, 100);
+    assert_string_equal(id, "-");
+    assert_int_equal(shrink_schedule(&id, always, NULL, 100), 0);
+    mem_free(id);
+}
+
+/*
+ * An explorer with two failures: with a discard in the program any fault of nth 2 and more spoils
+ * bytes behind a cut; else a flush that fails tells so at once.
+ */
+static bool two_kinds(void *opaque, const struct program *p, const struct explored *only,
+                      const struct failure *alike, struct explored *first)
+{
+    static const char *const plans[] = {"error,nth=1;error,nth=4", "error,nth=2", "error,nth=1"};
+    unsigned *asked = opaque;
+    ++*asked;
+    for (size_t i = 0; i < ARRAY_SIZE(plans); i++) {
+        const char *plan = only ? only->fault : plans[i];
+        char *why = NULL;
+        bool cut = false;
+        for (size_t k = 0; k < p->n_ops; k++) {
+            const struct op *op = &p->ops[k];
+            if (op->kind == OP_DISCARD && strpbrk(plan, "23456789")) {
+                why = str_fmt("offset %lld: found 0x01, lawful: 0x00", (long long)op->offset);
+                cut = true;
+            } else if (op->kind == OP_FLUSH && !strcmp(plan, "error,nth=1")) {
+                why = str_dup("operation 1 ends with success instead of the fault");
+            }
+        }
+        if (why && failure_again(alike, why, cut)) {
+            explored_set(first, NULL, plan, cut ? "c9!" : NULL, why);
+        }
+        mem_free(why);
+        if (first->why || only) {
+            break;
+        }
+    }
+    return first->why;
+}
+
+static void test_finding(void **state)
+{
+    struct explored f = {0};
+    struct program p;
+    unsigned asked = 0;
+    assert_int_equal(
+        program_parse("image qcow2 1M\nflush\nwrite 0 64k 1\ndiscard 64k 64k\n", &p, NULL), 0);
+    assert_true(two_kinds(&asked, &p, NULL, NULL, &f));
+    assert_true(explored_shrink(two_kinds, &asked, &p, &f) > 4);
+    assert_int_equal(p.n_ops, 1);
+    assert_int_equal(p.ops[0].kind, OP_DISCARD);
+    assert_string_equal(f.why, "offset 0: found 0x01, lawful: 0x00");
+    assert_string_equal(f.fault, "error,nth=2");
+    assert_string_equal(f.state, "c9!");
+    /* In a campaign: no more than some of a stage's, and none when the first one ends it. */
+    struct campaign c = {.shrunk = SHRINKS_A_STAGE};
+    asked = 0;
+    explored_shrink_in(&c, two_kinds, &asked, &p, &f);
+    assert_int_equal(asked, 0);
+    explored_free(&f);
+    program_free(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_classes),
         cmocka_unit_test(test_alike),
         cmocka_unit_test(test_keeps_to_the_first),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_schedule),
+        cmocka_unit_test(test_finding),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

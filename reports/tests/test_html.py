@@ -163,6 +163,83 @@ def test_a_power_cut_is_drawn():
     assert not re.search(r"(src|href)\s*=|@import|url\(|<script", text)
 
 
+FAULT = """# blkref repro faults-reference-1
+# faults: error,errno=28,label=l2_update
+image qcow2 64k
+write 0 4096 1
+flush
+# timeline: op 1 7 write 0 4096 1
+# timeline: ended 0 No space left on device
+# timeline: op 7 9 flush
+# timeline: host 0 1 2 write 0 65536 4096 data ok
+# timeline: host 1 5 6 write 0 0 8 l2_update failed
+# timeline: host 2 7 8 flush 0 0 0 none done
+# timeline: fault 3 error 28 write 8192 4096 l2_update
+# timeline: fault 4 lost 0 flush 0 0 flush_to_disk
+# timeline: fault x
+# map fresh 0 65536 hole
+# map whole 0 4096 data
+# map end 0 65536 hole
+"""
+
+
+def test_a_fault_is_marked_where_it_struck():
+    drawn = report.timeline.timeline(FAULT)
+    assert drawn["cut"] is None and drawn["faults"] and not drawn["scheduled"]
+    assert [r["class"] for r in drawn["rows"]] == ["op", "op", "ok", "fault", "fault", "failed", "done"]
+    assert [r["fate"] for r in drawn["rows"][:4]] == ["No space left on device", "", "", "fault: error ENOSPC, No space left on device"]
+    assert drawn["rows"][3]["text"] == "write 8192 +4096 (l2_update)"
+    assert drawn["rows"][4]["text"] == "flush (flush_to_disk)" and drawn["rows"][4]["fate"] == "fault: lost "
+    assert drawn["rows"][0]["x"] < drawn["rows"][3]["x"] < drawn["rows"][0]["x"] + drawn["rows"][0]["width"]
+    assert [m[0] for m in report.timeline.maps(FAULT)] == ["fresh image", "without the fault", "at the end"]
+    text = page([result("fail", stage="faults", repro=FAULT)])
+    assert text.count('class="f-fault"') == 2 and "faults are red" in text
+    assert 'class="cut"' not in text and "before power was cut" not in text
+
+
+SCHEDULE = """# schedules: 2:0
+image raw 64k
+write 0 8 3 || write 0 16 4 || flush
+# timeline: op 3 9 write 0 8 3
+# timeline: op 5 0 write 0 16 4
+# timeline: op 0 0 flush
+# timeline: ran 0 3 5
+# timeline: ran 1 5 7
+# timeline: ran 0 7 9
+# timeline: ran 7 7 9
+# timeline: host 0 4 6 write 0 0 512 write_aio open
+"""
+
+
+def test_who_ran_when():
+    drawn = report.timeline.timeline(SCHEDULE)
+    first, second, third, host = drawn["rows"]
+    assert drawn["scheduled"] and drawn["cut"] is None
+    assert [len(r["slices"]) for r in drawn["rows"]] == [2, 1, 0, 0]
+    assert [r["fate"] for r in drawn["rows"]] == ["", "never ends", "not begun", "never completed"]
+    assert first["slices"][0]["x"] == first["x"]
+    # Side by side: the second one's turn lies between the first one's two.
+    ends = [s["x"] + s["width"] for s in first["slices"]]
+    assert ends[0] == pytest.approx(second["slices"][0]["x"], abs=0.2)
+    assert second["slices"][0]["x"] + second["slices"][0]["width"] == pytest.approx(first["slices"][1]["x"], abs=0.2)
+    assert second["x"] + second["width"] > ends[1] and third["width"] == 0
+    text = page([result("fail", stage="schedules", repro=SCHEDULE)])
+    assert text.count('class="f-ran"') == 3 and text.count('class="f-waits"') == 2
+    assert "when each had its turn" in text
+
+
+def test_the_report_holds_all_parts_of_a_finding():
+    text = page([result("fail", stage="crash", repro=CUT)],
+                [count("label:l2_update", 3), count("fault:l2_update:EIO", 2), count("fault:l2_update:lost+", 1),
+                 count("epoch:0", 4, stage="crash"), count("epoch:1", 2, stage="crash")])
+    heat = text[text.index("Labels and faults"):text.index("Crash states by epoch")]
+    assert re.search(r"<th>EIO</th><th>lost\+</th>", heat) and "background: rgba(224, 123, 32, 0." in heat
+    assert re.search(r'class="n">0</td>.*class="n">1</td>', text[text.index("Crash states by epoch"):], re.S)
+    for part in ("<pre>image qcow2 64k\nwrite 0 4096 1</pre>", 'svg class="time"', "fresh image", "without the cut",
+                 "left by the cut"):
+        assert part in text
+
+
 @pytest.mark.parametrize("repro", [None, "", "# timeline: \n# map \n", "# timeline: op x y\n# map left 1 2\n"])
 def test_what_is_no_time_line_is_not_drawn(repro):
     assert report.timeline.timeline(repro) is None
