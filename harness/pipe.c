@@ -10,6 +10,7 @@
 #include <spawn.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "ref/base/mem.h"
 
@@ -39,6 +40,8 @@ int pipe_start(struct pipe *p, char *const argv[], char *const env[])
 {
     int in[2], out[2];
     memset(p, 0, sizeof(*p));
+    p->limit_ms = PIPE_LIMIT_MS;
+    p->limit_cpu_ms = PIPE_LIMIT_CPU_MS;
     if (pipe2(in, O_CLOEXEC) < 0) {
         return -errno;
     }
@@ -75,14 +78,30 @@ int pipe_send(struct pipe *p, const char *text)
     return 0;
 }
 
-/* > 0 bytes came, 0 the end, < 0 an error or the limit. */
+/* It said nothing for the limit: is it at work? */
+static bool at_work(struct pipe *p)
+{
+    clockid_t clock;
+    struct timespec t;
+    int64_t before = p->cpu_ms;
+    if (clock_getcpuclockid(p->pid, &clock) || clock_gettime(clock, &t) < 0) {
+        return false;
+    }
+    p->cpu_ms = (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return p->cpu_ms > before && p->cpu_ms < p->limit_cpu_ms;
+}
+
+/* > 0 bytes came or may come, 0 the end, < 0 an error or a hang. */
 static int take(struct pipe *p)
 {
     char buf[16384];
     struct pollfd fd = {.fd = p->out, .events = POLLIN};
-    int ready = poll(&fd, 1, PIPE_LIMIT_MS);
-    if (ready <= 0) {
-        return ready < 0 && errno == EINTR ? 1 : -ETIMEDOUT;
+    int ready = poll(&fd, 1, p->limit_ms);
+    if (ready == 0) {
+        return at_work(p) ? 1 : -ETIMEDOUT;
+    }
+    if (ready < 0) {
+        return errno == EINTR ? 1 : -errno;
     }
     ssize_t n = read(p->out, buf, sizeof(buf));
     if (n > 0) {

@@ -2,8 +2,9 @@
  * Programs under test as child processes, driven through pipes.
  *
  * Models: one-shot runs with their output and exit status, and sessions that answer each line up to
- * a prompt. Standard error goes into the same pipe as standard output.  A program that does not
- * answer within the limit is killed: that is the subject's error, never a result.
+ * a prompt. Standard error goes into the same pipe as standard output.  A program that hangs is
+ * killed: that is the subject's error, never a result.  It hangs when it says nothing for the limit
+ * and uses no CPU time meanwhile, or used all that it may: a busy machine makes no program hang.
  */
 #ifndef BLKREF_HARNESS_PIPE_H
 #define BLKREF_HARNESS_PIPE_H
@@ -12,11 +13,14 @@
 #include <sys/types.h>
 #include "ref/base/strbuf.h"
 
-#define PIPE_LIMIT_MS 30000
+#define PIPE_LIMIT_MS     30000
+#define PIPE_LIMIT_CPU_MS 120000 /* of a process, from its start */
 
 struct pipe {
     pid_t pid;   /* 0: not running */
     int in, out; /* the child's stdin and stdout */
+    int limit_ms, limit_cpu_ms;
+    int64_t cpu_ms; /* that it had used when it was last asked why it says nothing */
     struct strbuf answer;
 };
 
