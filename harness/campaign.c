@@ -6,6 +6,7 @@
 #include "harness/campaign.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include "harness/divergence.h"
@@ -64,7 +65,12 @@ void campaign_report(struct campaign *c, const char *stage, const struct subject
     mem_free(id);
 }
 
-static double now(void)
+bool campaign_takes_image(const struct campaign *c, const char *line)
+{
+    return !c->image || (line && strstr(line, c->image));
+}
+
+double clock_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -73,7 +79,7 @@ static double now(void)
 
 void campaign_progress(struct campaign *c, const char *stage, uint64_t done, uint64_t total)
 {
-    double t = c->progress ? now() : 0;
+    double t = c->progress ? clock_seconds() : 0;
     if (!c->progress || (done && done < total && t - c->progress_last < 0.2)) {
         return;
     }

@@ -19,6 +19,7 @@ struct campaign {
     const char *build; /* build folder, for programs and fuzz targets */
     struct subject *subjects[MAX_SUBJECTS];
     unsigned generate;   /* GEN_* for the programs that are made */
+    const char *image;   /* only images of the stages' lists whose line holds this; NULL: all */
     unsigned n_subjects; /* [0] is the reference profile in process: the oracle */
     struct store *store;
     enum planted planted;
@@ -66,6 +67,11 @@ int stage_fuzz(struct campaign *c, struct error **err);
 void campaign_report(struct campaign *c, const char *stage, const struct subject *s,
                      const char *format, const char *name, int verdict, const char *detail,
                      const char *repro);
+/* Whether the image of a stage's list, by its line, is to be explored; line NULL: programs that are
+ * of no list. */
+bool campaign_takes_image(const struct campaign *c, const char *line);
+/* Seconds from some instant on, by a clock that never goes back. */
+double clock_seconds(void);
 /* Progress line on a terminal: done of total; quiet in a pipe. */
 void campaign_progress(struct campaign *c, const char *stage, uint64_t done, uint64_t total);
 

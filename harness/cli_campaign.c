@@ -11,14 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include "harness/campaign.h"
 #include "harness/cli.h"
 #include "harness/cli_campaign.h"
+#include "harness/crash_programs.h"
 #include "harness/divergence.h"
 #include "harness/generate.h"
+#include "harness/long_programs.h"
+#include "harness/outside_programs.h"
 #include "harness/repro.h"
+#include "harness/schedule_programs.h"
 #include "harness/text_file.h"
 #include "ref/base/mem.h"
 #include "ref/base/sizes.h"
@@ -39,6 +42,9 @@ static const char usage_text[] =
     "  --only STAGE         read, write, programs, trace ...; may be given several times\n"
     "  --format NAME        only images of this format in stage programs: qcow2, vmdk, qed,\n"
     "                       qcow, vdi, vpc, vhdx, parallels, luks, crypt (encrypted qcow2)\n"
+    "  --image TEXT         only images whose line holds TEXT, of the stages that have lists of "
+    "images:\n"
+    "                       sequences, faults, crash, schedules, qemu-crash\n"
     "  --subject NAME=DIR   QEMU's programs in DIR as a further subject; several times\n"
     "  --in-process         no other programs: just the reference's two profiles\n"
     "  --build DIR          build folder: optimized builds, fuzz targets, reproducers (build)\n"
@@ -46,8 +52,9 @@ static const char usage_text[] =
     "  --report DIR         where result store and reports go\n"
     "  --json               results as JSON instead of the scoreboard\n"
     "  --first              ends with the first failure, which is printed\n"
-    "  --plant DEFECT       flip-byte, drop-flush, leak-cluster, race, deadlock: to see stages "
-    "fail\n\n"
+    "  --plant DEFECT       flip-byte, drop-flush, leak-cluster, race, deadlock, swallow-error: to "
+    "see\n"
+    "                       stages fail\n\n"
     "Status: 0, or 1 on a failure that the divergence list does not explain, 2 when it could not "
     "run.\n\n"
     "blkref gate runs a campaign and compares it with an earlier one: status 1 on new failures "
@@ -81,6 +88,7 @@ enum {
     OPT_ONLY,
     OPT_SUBJECT,
     OPT_FORMAT,
+    OPT_IMAGE,
     OPT_IN_PROCESS,
     OPT_BUILD,
     OPT_DIVERGENCES,
@@ -114,6 +122,26 @@ static bool take_gate_option(struct campaign_request *r, int option, const char 
     }
 }
 
+/* Is it of any stage's list? */
+static bool image_exists(const char *text)
+{
+    static const struct {
+        size_t (*count)(void);
+        const char *(*line)(size_t i);
+    } lists[] = {{crash_image_count, crash_image},
+                 {long_image_count, long_image},
+                 {schedule_image_count, schedule_image},
+                 {outside_image_count, outside_image}};
+    for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+        for (size_t k = 0; k < lists[i].count(); k++) {
+            if (strstr(lists[i].line(k), text)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static bool take_option(struct campaign_request *r, int option, const char *arg)
 {
     switch (option) {
@@ -135,6 +163,9 @@ static bool take_option(struct campaign_request *r, int option, const char *arg)
         r->format = arg;
         r->generate = generate_flags(arg);
         return r->generate;
+    case OPT_IMAGE:
+        r->image = arg;
+        return image_exists(arg);
     case OPT_PLANT:
         return planted_by_name(arg, &r->planted);
     case OPT_IN_PROCESS:
@@ -169,6 +200,7 @@ int campaign_parse(struct campaign_request *r, int argc, char **argv)
         {"only", required_argument, 0, OPT_ONLY},
         {"subject", required_argument, 0, OPT_SUBJECT},
         {"format", required_argument, 0, OPT_FORMAT},
+        {"image", required_argument, 0, OPT_IMAGE},
         {"in-process", no_argument, 0, OPT_IN_PROCESS},
         {"build", required_argument, 0, OPT_BUILD},
         {"divergences", required_argument, 0, OPT_DIVERGENCES},
@@ -283,13 +315,6 @@ static bool wanted(const struct campaign_request *r, const char *stage)
     return !r->n_only;
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* The fact "stages" is there when all that was asked for has run to its end. */
 static void note_end(struct campaign *c, const struct campaign_request *r)
 {
@@ -310,7 +335,7 @@ static int run_stages(struct campaign *c, const struct campaign_request *r)
     int status = 0;
     for (const struct stage *s = campaign_stages; s->name; s++) {
         struct error *err = NULL;
-        double start = seconds();
+        double start = clock_seconds();
         if (!wanted(r, s->name)) {
             continue;
         }
@@ -319,7 +344,7 @@ static int run_stages(struct campaign *c, const struct campaign_request *r)
             status = 2;
         }
         error_clear(&err);
-        store_timing(c->store, s->name, "-", seconds() - start);
+        store_timing(c->store, s->name, "-", clock_seconds() - start);
     }
     return status;
 }
@@ -386,6 +411,7 @@ static int start(struct campaign *c, const struct campaign_request *r, struct er
     *c = (struct campaign){
         .seed = r->seed, .count = (unsigned)r->count, .build = r->build, .planted = r->planted};
     c->generate = r->generate;
+    c->image = r->image;
     c->dir = mkdtemp(dir);
     int ret = c->dir ? 0 : error_set_errno(err, errno, "%s", dir);
     if (r->report) {
@@ -457,6 +483,9 @@ static void note_facts(struct campaign *c, const struct campaign_request *r)
     if (r->format) {
         store_fact(c->store, "format", r->format);
     }
+    if (r->image) {
+        store_fact(c->store, "image", r->image);
+    }
     mem_free(seed);
     mem_free(count);
 }
@@ -470,7 +499,7 @@ int campaign_run(const struct campaign_request *r)
     if (start(&c, r, &err) == 0) {
         note_facts(&c, r);
         status = run_stages(&c, r);
-        if (!r->n_only && !r->planted) {
+        if (!r->n_only && !r->planted && !r->image) {
             judge_divergences(&c);
         }
         if (status == 0) {

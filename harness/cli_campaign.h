@@ -14,6 +14,7 @@ struct campaign_request {
     uint64_t seed, count;
     const char *build, *report, *divergences;
     const char *format;                             /* --format, NULL: all */
+    const char *image;                              /* --image, NULL: all */
     const char *named[MAX_NAMED], *only[MAX_NAMED]; /* --subject NAME=DIR, --only STAGE */
     unsigned n_named, n_only;
     enum planted planted;

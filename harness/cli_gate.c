@@ -74,7 +74,8 @@ static const char *refusal(const struct campaign_request *r, int surplus)
     return !r->baseline              ? "needs --baseline STORE"
            : r->first                ? "--first ends before everything is judged"
            : r->current && r->report ? "--report is of a campaign: not with --current"
-           : r->current && (r->n_only || r->n_named || r->in_process || r->planted || r->format)
+           : r->current &&
+                   (r->n_only || r->n_named || r->in_process || r->planted || r->format || r->image)
                ? "--current compares two stores and runs nothing: no options of a campaign"
            : surplus ? "surplus argument"
                      : NULL;

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include "harness/crash_programs.h"
 #include "harness/label_cover.h"
@@ -198,17 +197,10 @@ static bool explore(struct command *c, struct sandbox *sb, const struct program 
     return ret == 0;
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static void progress(size_t image, size_t done, size_t total, double start)
 {
     if (isatty(2)) {
-        double rate = (double)done / MAX(seconds() - start, 1e-3);
+        double rate = (double)done / MAX(clock_seconds() - start, 1e-3);
         fprintf(stderr, "\rimage %zu of %zu: %zu of %zu programs, %.0f/s, %.0f s left   ",
                 image + 1, crash_image_count(), done, total, rate,
                 (double)(total - done) / MAX(rate, 1e-3));
@@ -218,7 +210,7 @@ static void progress(size_t image, size_t done, size_t total, double start)
 static bool explore_image(struct command *c, struct sandbox *sb, size_t image)
 {
     size_t total = c->ops ? crash_program_count(c->ops) : crash_special_count();
-    double start = seconds();
+    double start = clock_seconds();
     bool ok = true;
     for (size_t n = c->part; n < total; n += c->parts) {
         struct program p;

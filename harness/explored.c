@@ -113,9 +113,7 @@ void explored_shrink_in(struct campaign *c, explore_program *explore, void *opaq
 char *explored_draw(struct sandbox *sb, const struct program *p, const struct explored *f,
                     char *repro)
 {
-    const bool disturbed = f->fault && strcmp(f->fault, "none");
-    struct timeline_run how = {
-        .fault = disturbed ? f->fault : NULL, .schedule = f->schedule, .state = f->state};
+    struct timeline_run how = {.fault = f->fault, .schedule = f->schedule, .state = f->state};
     struct strbuf text = STRBUF_INIT;
     if (f->died) {
         return repro;

@@ -125,11 +125,11 @@ static uint64_t run(struct faulting *x, struct fault_plan *plan, int mode)
     uint64_t fired = 0;
     announce(x, plan);
     int ret = sandbox_record(x->sb, x->p, x->base, plan, true, &rec, &err);
-    for (int l = 0; l < LABEL_COUNT; l++) {
-        fired += plan->fired[l];
-        if (mode >= 0) {
-            x->counts->failed[l][mode] += plan->fired[l];
-        }
+    for (int i = 0; i < plan->n; i++) {
+        fired += plan->entries[i].fired;
+    }
+    for (int l = 0; l < LABEL_COUNT && mode >= 0; l++) {
+        x->counts->failed[l][mode] += plan->fired[l];
     }
     x->counts->runs++;
     x->counts->fired += fired > 0;

@@ -376,7 +376,7 @@ static int write_bytes(struct run *r, const struct op *op)
                   ? write_locked(r, op, buf)
                   : blk_pwrite(r->b, op->offset, buf, op->bytes, flags);
     mem_free(buf);
-    return ret;
+    return ret < 0 && r->sb->planted == PLANT_SWALLOW ? 0 : ret;
 }
 
 static int snapshot(struct run *r, const struct op *op)
@@ -612,6 +612,7 @@ static void run_program(void *arg)
     r->done = true;
 }
 
+/* Planted; what is judged knows nothing of it. */
 static void drop_flushes(struct fault_plan *plan)
 {
     struct fault_entry e = {
@@ -688,6 +689,7 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
     oracle_init(&rec->oracle, p);
     struct run r = {.sb = sb, .rec = rec, .may_fail = plan != NULL, .close_flush = close_flush};
     r.plan = plan = plan ? plan : &own;
+    int entries = plan->n;
     if (sb->planted == PLANT_DROP_FLUSH) {
         drop_flushes(plan);
     }
@@ -713,6 +715,7 @@ int sandbox_record(struct sandbox *sb, const struct program *p, const struct dis
     if (sb->planted == PLANT_LEAK_CLUSTER) {
         plant_leak(rec->end.disk[0]);
     }
+    plan->n = entries;
     fault_plan_destroy(&own);
     return ret;
 }

@@ -115,14 +115,18 @@ static void run_subject(struct crash_stage *x)
     struct program p;
     size_t images = crash_image_count();
     unsigned each = MAX(x->c->count / 4, 1);
-    for (size_t i = 0; i < crash_special_count(); i++) {
-        crash_special(i, &p);
-        run_one(x, &p);
+    if (campaign_takes_image(x->c, NULL)) {
+        for (size_t i = 0; i < crash_special_count(); i++) {
+            crash_special(i, &p);
+            run_one(x, &p);
+        }
+        close_image(x, "qcow2", "specials");
     }
-    close_image(x, "qcow2", "specials");
     for (size_t i = 0; i < images; i++) {
         campaign_progress(x->c, "crash", i, images);
-        run_image(x, i, each);
+        if (campaign_takes_image(x->c, crash_image(i))) {
+            run_image(x, i, each);
+        }
     }
     campaign_progress(x->c, "crash", images, images);
 }

@@ -194,14 +194,18 @@ static void run_subject(struct fault_stage *x)
 {
     size_t images = crash_image_count();
     unsigned each = MAX(x->c->count / 16, 1);
-    run_followed(x);
-    run_specials(x);
+    if (campaign_takes_image(x->c, NULL)) {
+        run_followed(x);
+        run_specials(x);
+    }
     x->options.modes = FAULT_MODES_ALL;
     x->options.kmax = 4;
     x->options.pairs = 10;
     for (size_t i = 0; i < images; i++) {
         campaign_progress(x->c, "faults", i, images);
-        run_image(x, i, each);
+        if (campaign_takes_image(x->c, crash_image(i))) {
+            run_image(x, i, each);
+        }
     }
     campaign_progress(x->c, "faults", images, images);
     label_cover_each(x->cover, count_label, x);
@@ -232,7 +236,7 @@ int stage_faults(struct campaign *c, struct error **err)
         sandbox_free(x->sb);
         mem_free(x);
     }
-    if (first.subject) {
+    if (first.subject && campaign_takes_image(c, NULL)) {
         label_cover_each(all, report_label, &first);
     }
     label_cover_free(all);

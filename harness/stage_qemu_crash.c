@@ -136,7 +136,9 @@ static void run_subject(struct campaign *c, const struct subject *subject, const
         s.options.drop_flushes = c->planted == PLANT_DROP_FLUSH;
         for (size_t i = 0; i < images; i++) {
             campaign_progress(c, STAGE, i, images);
-            run_image(&s, i, MAX(c->count / 100, 1));
+            if (campaign_takes_image(c, outside_image(i))) {
+                run_image(&s, i, MAX(c->count / 100, 1));
+            }
         }
         campaign_progress(c, STAGE, images, images);
     }

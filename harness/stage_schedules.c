@@ -164,7 +164,9 @@ int stage_schedules(struct campaign *c, struct error **err)
         x.sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
         for (size_t k = 0; k < images; k++) {
             campaign_progress(c, "schedules", k, images);
-            run_image(&x, k, MAX(c->count / 2, 1));
+            if (campaign_takes_image(c, schedule_image(k))) {
+                run_image(&x, k, MAX(c->count / 2, 1));
+            }
         }
         campaign_progress(c, "schedules", images, images);
         sandbox_free(x.sb);

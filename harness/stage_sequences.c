@@ -222,13 +222,19 @@ int stage_sequences(struct campaign *c, struct error **err)
         }
         struct sequences x = {.c = c, .subject = c->subjects[i]};
         x.sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
-        run_large(&x);
+        if (campaign_takes_image(c, NULL)) {
+            run_large(&x);
+        }
         for (size_t k = 0; k < long_image_count(); k++) {
-            run_long(&x, k);
+            if (campaign_takes_image(c, long_image(k))) {
+                run_long(&x, k);
+            }
         }
         for (size_t k = 0; k < images; k++) {
             campaign_progress(c, "sequences", k, images);
-            run_image(&x, k, 10 * c->count);
+            if (campaign_takes_image(c, crash_image(k))) {
+                run_image(&x, k, 10 * c->count);
+            }
         }
         campaign_progress(c, "sequences", images, images);
         disk_set_free(&x.base);

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include "ref/base/mem.h"
 
-const char *const planted_names[] = {"none", "flip-byte", "drop-flush", "leak-cluster",
-                                     "race", "deadlock",  NULL};
+const char *const planted_names[] = {"none", "flip-byte", "drop-flush",    "leak-cluster",
+                                     "race", "deadlock",  "swallow-error", NULL};
 
 void subject_layer_name(char name[32], unsigned layer)
 {

@@ -101,11 +101,12 @@ enum planted {
     PLANT_LEAK_CLUSTER, /* one cluster's refcount is raised without a reference */
     PLANT_RACE,         /* writes read, change and write back blocks, and exclude nobody */
     PLANT_DEADLOCK,     /* writes take two locks, every second one in the other order */
+    PLANT_SWALLOW,      /* a write that failed says that it did not */
     PLANT_KINDS,
 };
-extern const char *const
-    planted_names[]; /* "none", "flip-byte", "drop-flush", "leak-cluster", "race", "deadlock", NULL
-                      */
+extern const char *const planted_names[]; /* "none", "flip-byte", "drop-flush", "leak-cluster",
+                                             "race", "deadlock", "swallow-error", NULL
+                                           */
 
 struct process;
 struct profile;

@@ -236,6 +236,11 @@ static void print_maps(struct sandbox *sb, const struct recording *rec, const ch
     }
 }
 
+static bool disturbed(const struct timeline_run *how)
+{
+    return how->fault && strcmp(how->fault, "none");
+}
+
 /* The run itself; out: lines of the faults that fired. */
 static void record(struct sandbox *sb, const struct program *p, const struct disk_set *base,
                    const struct timeline_run *how, struct watching *w, struct recording *rec)
@@ -248,7 +253,7 @@ static void record(struct sandbox *sb, const struct program *p, const struct dis
     fault_plan_init(&plan);
     schedule_policy_init(&policy);
     plan.watch = &w->faults;
-    if (how->fault) {
+    if (disturbed(how)) {
         fault_plan_parse(&plan, how->fault, NULL);
     }
     if (how->schedule && schedule_policy_parse(how->schedule, &script, &len, NULL) == 0) {
@@ -283,14 +288,14 @@ void timeline_run(struct sandbox *sb, const struct program *p, const struct time
     record(sb, p, &base, how, &w, &rec);
     print_all(&w, state, sector, out);
     strbuf_puts(out, faults.s ? faults.s : "");
-    if (how->fault) {
+    if (disturbed(how)) {
         struct timeline_run undisturbed = {.schedule = how->schedule};
         struct watching nobody = {.base = {pick, preempt}, .rec = &whole, .out = &faults};
         record(sb, p, &base, &undisturbed, &nobody, &whole);
         mem_free(nobody.turns);
     }
-    print_maps(sb, &rec, state, sector, how->fault ? &whole.end : NULL, out);
-    if (how->fault) {
+    print_maps(sb, &rec, state, sector, disturbed(how) ? &whole.end : NULL, out);
+    if (disturbed(how)) {
         recording_free(&whole);
     }
     recording_free(&rec);

@@ -24,7 +24,8 @@
 #define TIMELINE "# timeline: "
 
 struct timeline_run {
-    const char *fault;    /* plan (verdict.h), or NULL */
+    const char
+        *fault; /* plan (verdict.h); "none": an undisturbed run of the fault explorer; NULL */
     const char *schedule; /* id (schedule_explore.h), or NULL: first come, first served */
     const char *state;    /* id of a crash state (crash.h), or NULL: not cut */
     unsigned sector;      /* that it was told in; 0: 512 */

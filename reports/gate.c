@@ -19,7 +19,7 @@ struct side {
 enum { COL_STAGE, COL_SUBJECT, COL_FORMAT, COL_NAME, COL_VERDICT, COL_DETAIL, COL_REPRO };
 
 /* What must be equal for two runs to be comparable. */
-static const char *const facts[] = {"seed", "count", "format"};
+static const char *const facts[] = {"seed", "count", "format", "image"};
 
 static void step(struct side *x)
 {
