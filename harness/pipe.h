@@ -4,7 +4,8 @@
  * Models: one-shot runs with their output and exit status, and sessions that answer each line up to
  * a prompt. Standard error goes into the same pipe as standard output.  A program that hangs is
  * killed: that is the subject's error, never a result.  It hangs when it says nothing for the limit
- * and uses no CPU time meanwhile, or used all that it may: a busy machine makes no program hang.
+ * and neither uses CPU time meanwhile nor waits for a CPU, or used all that it may: a busy machine
+ * makes no program hang.
  */
 #ifndef BLKREF_HARNESS_PIPE_H
 #define BLKREF_HARNESS_PIPE_H
