@@ -196,10 +196,30 @@ static int load(struct node *n, struct error **err)
     return ret;
 }
 
+/* A block over the header or the map, or the map over the header, is read only (HDR-4, HDR-5). */
+static int check_places(const struct vdi *s, unsigned flags, struct error **err)
+{
+    int64_t map_end = s->map_offset + (int64_t)s->blocks * VDI_MAP_ENTRY_SIZE;
+    if (!(flags & OPEN_RDWR) || (s->map_offset >= VDI_HEADER_SIZE && s->data_offset >= map_end)) {
+        return 0;
+    }
+    return error_set(err, EINVAL,
+                     "The block map at 0x%" PRIx64 " or the blocks at 0x%" PRIx64
+                     " lie over what is before them; the image cannot be opened read/write",
+                     (uint64_t)s->map_offset, (uint64_t)s->data_offset);
+}
+
 static int vdi_open(struct node *n, struct value *opts, unsigned flags, struct error **err)
 {
     int ret = open_file_child(n, opts, err);
-    return ret < 0 ? ret : load(n, err);
+    ret = ret < 0 ? ret : load(n, err);
+    if (ret == 0) {
+        ret = check_places(n->state, n->read_only ? 0 : flags, err);
+        if (ret < 0) {
+            vdi_close(n);
+        }
+    }
+    return ret;
 }
 
 static void vdi_activate(struct node *n, struct error **err)
@@ -210,7 +230,7 @@ static void vdi_activate(struct node *n, struct error **err)
 
 static int vdi_reopen_prepare(struct reopen *r, struct error **err)
 {
-    return 0;
+    return check_places(r->node->state, r->flags, err);
 }
 
 static int64_t vdi_length(struct node *n)

@@ -57,6 +57,26 @@ static void hostile_vdi(struct rig *r)
     store_le32(le, 0x1fffff80); /* allowed; takes no memory for what the file has not */
     poke(r, 384, le, 4);
     blk_unref(rig_open(r, "sim:d0", "driver=vdi", 0));
+    /* Blocks over header or map, the map over the header: what is written would damage them. */
+    static const struct {
+        int at;
+        uint32_t bad, good;
+    } places[] = {{344, 0, 1024}, {344, 512, 1024}, {340, 0, 512}};
+    store_le32(le, 5);
+    poke(r, 384, le, 4);
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        store_le32(le, places[i].bad);
+        poke(r, places[i].at, le, 4);
+        blk_unref(rig_open(r, "sim:d0", "driver=vdi", 0));
+        struct error *err = NULL;
+        struct value *opts = opts_parse("driver=vdi", NULL, &err);
+        assert_null(blk_open(r->w, "sim:d0", NULL, opts, OPEN_RDWR | OPEN_RESIZE, &err));
+        assert_non_null(strstr(err->msg, "lie over what is before them"));
+        error_free(err);
+        store_le32(le, places[i].good);
+        poke(r, places[i].at, le, 4);
+    }
+    blk_unref(rig_open(r, "sim:d0", "driver=vdi", OPEN_RDWR | OPEN_RESIZE));
     store_le32(le, 4);
     poke(r, 384, le, 4);
     rig_open_fails(r, "sim:d0", "driver=vdi", 0,
