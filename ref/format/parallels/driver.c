@@ -130,6 +130,11 @@ static int check_header(struct parallels *s, const uint8_t *h, struct error **er
     return 0;
 }
 
+static bool is_empty(const struct parallels *s)
+{
+    return parallels_header_get_flags(s->meta) & PARALLELS_FLAG_EMPTY;
+}
+
 /* Loads header and BAT, as far as the file has them: memory is bounded by the file. */
 static int load_meta(struct parallels *s, int64_t len, struct error **err)
 {
@@ -148,6 +153,9 @@ static int load_meta(struct parallels *s, int64_t len, struct error **err)
             return error_set_errno(err, -ret, "Could not read the BAT");
         }
     }
+    if (bytes > PARALLELS_HEADER_SIZE && is_empty(s)) {
+        memset(s->meta + PARALLELS_HEADER_SIZE, 0, (size_t)bytes - PARALLELS_HEADER_SIZE);
+    }
     return 0;
 }
 
@@ -156,11 +164,25 @@ static bool writable(const struct node *n, unsigned flags)
     return (flags & OPEN_RDWR) && !(flags & OPEN_INACTIVE) && !n->read_only;
 }
 
+/* What the flag stands for, before it goes: nobody would find what is written beside it. */
+static int clear_bat(struct parallels *s)
+{
+    int64_t bytes =
+        ROUND_UP(PARALLELS_HEADER_SIZE + (int64_t)s->loaded * PARALLELS_BAT_ENTRY_SIZE, SECTOR);
+    int ret = bytes <= SECTOR ? 0
+                              : child_pwrite_zeroes(s->n->file, SECTOR, bytes - SECTOR, 0,
+                                                    LABEL_TABLE_UPDATE, NULL);
+    return ret < 0 ? ret : child_flush(s->n->file, NULL);
+}
+
 /* Sets the in-use mark (spec: "in_use"). */
 static int begin_writing(struct parallels *s, struct error **err)
 {
+    int ret = is_empty(s) ? clear_bat(s) : 0;
+    uint32_t flags = (uint32_t)parallels_header_get_flags(s->meta);
+    parallels_header_set_flags(s->meta, flags & ~PARALLELS_FLAG_EMPTY);
     parallels_header_set_in_use(s->meta, PARALLELS_IN_USE);
-    int ret = parallels_write_header(s, LABEL_DIRTY_FLAG_SET, NULL);
+    ret = ret < 0 ? ret : parallels_write_header(s, LABEL_DIRTY_FLAG_SET, NULL);
     s->marked = ret == 0;
     return ret < 0 ? error_set_errno(err, -ret, "Could not mark the image as in use") : 0;
 }

@@ -26,6 +26,10 @@ static struct run find(const struct parallels *s, int64_t offset, int64_t bytes)
     p.bytes = MIN(bytes, s->cluster - p.in_cluster);
     p.host = host ? host + p.in_cluster : 0;
     for (uint64_t i = p.cluster + 1; p.bytes < bytes; i++) {
+        if (!host && i >= s->loaded) {
+            p.bytes = bytes; /* the BAT has no more */
+            break;
+        }
         next = host ? next + s->cluster : 0;
         if (parallels_host(s, i) != next) {
             break;

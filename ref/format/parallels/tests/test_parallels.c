@@ -319,6 +319,29 @@ static void unread_extension(struct rig *r)
     }
 }
 
+/* Nothing is found in an image that says it is empty; what a writer puts there is found. */
+static void empty(struct rig *r)
+{
+    make(r, "size=4M,cluster_size=64k");
+    struct blk *b = rig_open(r, "sim:d0", IMAGE, RW);
+    assert_int_equal(rig_fill(b, 0, 65536, 5), 0);
+    blk_unref(b);
+    poke(r, PARALLELS_HEADER_FLAGS_OFF, PARALLELS_FLAG_EMPTY, 4);
+    poke(r, 64 + 63 * 4, 77, 4);
+    b = rig_open(r, "sim:d0", IMAGE, 0);
+    rig_check(b, 0, 4 * MiB, 0);
+    blk_unref(b);
+    b = rig_open(r, "sim:d0", IMAGE, RW);
+    assert_int_equal(rig_fill(b, 65536, 512, 6), 0);
+    blk_unref(b);
+    assert_int_equal(peek(r, PARALLELS_HEADER_FLAGS_OFF), 0);
+    assert_int_equal(peek(r, 64 + 63 * 4), 0);
+    b = rig_open(r, "sim:d0", IMAGE, 0);
+    rig_check(b, 0, 65536, 0);
+    rig_check(b, 65536, 512, 6);
+    blk_unref(b);
+}
+
 static void hostile(struct rig *r)
 {
     static const struct {
@@ -356,6 +379,14 @@ static void hostile(struct rig *r)
     assert_int_equal(rig_fill(b, 5 * 65536, 512, 1), -EIO);
     assert_int_equal(rig_fill(b, 4 * 65536, 512, 1), 0);
     blk_unref(b);
+    /* Of a disk far larger than its BAT the rest is told at once. */
+    struct status st;
+    make(r, "size=1M,cluster_size=64k");
+    poke(r, PARALLELS_HEADER_NB_SECTORS_OFF, UINT64_C(1) << 40, 8);
+    b = rig_open(r, "sim:d0", IMAGE, 0);
+    assert_int_equal(node_block_status(blk_node(b), true, 0, blk_length(b), &st), 0);
+    assert_int_equal(st.bytes, blk_length(b));
+    blk_unref(b);
     /* Data far away: no space is taken for what lies before it. */
     make(r, "size=1M,cluster_size=64k");
     poke(r, PARALLELS_HEADER_DATA_OFF_OFF, 0xffffff80, 4);
@@ -378,6 +409,7 @@ TEST(repair)
 TEST(extension)
 TEST(hostile_extension)
 TEST(unread_extension)
+TEST(empty)
 TEST(hostile)
 
 int main(void)
@@ -391,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_extension),
         cmocka_unit_test(test_hostile_extension),
         cmocka_unit_test(test_unread_extension),
+        cmocka_unit_test(test_empty),
         cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
