@@ -30,11 +30,14 @@ static void clash(struct spec_walk *w, const struct spec_range *a, const struct 
     spec_walk_tell_overlap(w, "TAB-8", names, a, b);
 }
 
-/* Notes what an entry refers to, which begins in the file and, but for a cluster, ends there. */
+/*
+ * Notes what an entry refers to, which begins in the file and ends there, but for a cluster at a
+ * multiple of its size: writers give what is behind the end to nobody else.
+ */
 static bool take(struct spec_walk *w, uint64_t offset, uint64_t bytes, unsigned kind, uint64_t at,
                  const char *clause)
 {
-    if (!spec_walk_inside(w, offset, kind == R_DATA ? 1 : bytes)) {
+    if (!spec_walk_inside(w, offset, kind == R_DATA && offset % bytes == 0 ? 1 : bytes)) {
         spec_report_add(w->r, clause, SPEC_CORRUPTION, at, offset, w->image->size,
                         "%s at 0x%llx is not inside the file", names[kind],
                         (unsigned long long)offset);

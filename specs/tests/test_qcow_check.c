@@ -62,6 +62,7 @@ static const struct planted defects[] = {
     {"TAB-7", L1, 8, END - 8},
     {"TAB-7", L2, 8, END},
     {"TAB-7", L2 + 8, 8, COMPRESSED(END - 100, 300)},
+    {"TAB-7", L2 + 24, 8, END - 512},
     {"TAB-8", L2, 8, B},
     {"TAB-8", L2, 8, L2},
     {"TAB-8", L2, 8, A + 0x800},
