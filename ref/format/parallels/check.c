@@ -67,12 +67,14 @@ static int by_host(const void *a, const void *b)
 static int copy_cluster(struct check *c, uint32_t i)
 {
     struct parallels *s = c->s;
-    uint8_t *buf = mem_try_alloc((size_t)s->cluster);
-    int64_t from = parallels_host(s, i), to = s->data_end;
-    int ret =
-        buf ? child_pread(s->n->file, from, buf, s->cluster, LABEL_CHECK_READ, NULL) : -ENOMEM;
-    if (ret == 0) {
-        ret = child_pwrite(s->n->file, to, buf, s->cluster, LABEL_CHECK_WRITE, NULL);
+    int64_t from = parallels_host(s, i), to = s->data_end, n;
+    int64_t piece = MIN(s->cluster, (int64_t)MiB);
+    uint8_t *buf = mem_try_alloc((size_t)piece);
+    int ret = !buf ? -ENOMEM : to / s->unit > UINT32_MAX ? -EFBIG : 0;
+    for (int64_t at = 0; ret == 0 && at < s->cluster; at += n) {
+        n = MIN(s->cluster - at, piece);
+        ret = child_pread(s->n->file, from + at, buf, n, LABEL_CHECK_READ, NULL);
+        ret = ret < 0 ? ret : child_pwrite(s->n->file, to + at, buf, n, LABEL_CHECK_WRITE, NULL);
     }
     mem_free(buf);
     /* The copy is there before anything refers to it. */

@@ -92,6 +92,7 @@ void parallels_find_end(struct parallels *s)
     if (s->has_ext) {
         int64_t end = parallels_ext_end(s);
         s->data_end = MAX(s->data_end, end);
+        s->data_end = ROUND_UP(s->data_end, s->unit); /* the extension may lie anywhere */
     }
 }
 

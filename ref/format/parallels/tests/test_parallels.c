@@ -241,6 +241,25 @@ static void extension(struct rig *r)
     blk_unref(rig_open(r, "sim:d0", IMAGE, 0));
 }
 
+/* An extension between two places that entries can name: what is written goes behind it, and to a
+ * place with a name. */
+static void odd_extension(struct rig *r)
+{
+    make(r, "size=1M,cluster_size=64k");
+    put_ext(r, 128);
+    uint8_t *c = mem_alloc(65536);
+    disk_read(r->disk[0], 2 * 65536, c, 65536);
+    disk_write(r->disk[0], 2 * 65536 + 512, c, 65536);
+    mem_free(c);
+    poke(r, PARALLELS_HEADER_EXT_OFF_OFF, 257, 8);
+    struct blk *b = rig_open(r, "sim:d0", IMAGE, RW);
+    assert_int_equal(rig_fill(b, 0, 512, 9), 0);
+    blk_unref(b);
+    b = rig_open(r, "sim:d0", IMAGE, 0);
+    rig_check(b, 0, 512, 9);
+    blk_unref(b);
+}
+
 /* Changes `width` bytes of the extension of put_ext() and its checksum with them. */
 static void poke_ext(struct rig *r, int64_t at, uint64_t v, unsigned width)
 {
@@ -410,6 +429,7 @@ TEST(extension)
 TEST(hostile_extension)
 TEST(unread_extension)
 TEST(empty)
+TEST(odd_extension)
 TEST(hostile)
 
 int main(void)
@@ -424,6 +444,7 @@ int main(void)
         cmocka_unit_test(test_hostile_extension),
         cmocka_unit_test(test_unread_extension),
         cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_odd_extension),
         cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
