@@ -121,10 +121,10 @@ coverage: deps ## line coverage of `make check` as HTML in build/cov/html
 	$(PYTHON) reports/coverage.py build/cov/lib.info
 
 # The whole library once more, compiled by AFL++'s compiler, into build/fuzz.
-fuzz-target: ## the AFL++ fuzz target build/fuzz/qcow2_target
+fuzz-target: ## the AFL++ fuzz target build/fuzz/fuzz_target
 	@if command -v afl-clang-fast >/dev/null; then \
-	    $(MAKE) CC=afl-clang-fast CONFIG=fuzz AFL_QUIET=1 build/fuzz/bin/qcow2_target && \
-	    ln -f build/fuzz/bin/qcow2_target build/fuzz/qcow2_target; \
+	    $(MAKE) CC=afl-clang-fast CONFIG=fuzz AFL_QUIET=1 build/fuzz/bin/fuzz_target && \
+	    ln -f build/fuzz/bin/fuzz_target build/fuzz/fuzz_target; \
 	else echo "afl-clang-fast is not installed (package afl++): no fuzz target"; fi
 
 # ---- the main job ----

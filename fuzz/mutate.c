@@ -1,23 +1,28 @@
 /*
- * Mutations of qcow2 images that know the format: fields from the spec's tables, entries that point
- * into the image.
+ * Mutations that know the formats: fields from the specs' tables, entries of tables that point into
+ * the image, checksums made right again.
  */
 #include <string.h>
-#include "fuzz/fuzz_qcow2.h"
+#include "fuzz/seeds_int.h"
 #include "ref/base/bytes.h"
 #include "ref/base/mem.h"
-#include "specs/qcow2_layout.h"
-#include "specs/runtime/spec.h"
 
-static uint64_t interesting(struct rng *rng, uint64_t old, size_t len)
+enum { SECTOR = 512, NEAR = 16 };
+
+/* A number that programs trip over, in steps of `unit` bytes where it is a place. */
+static uint64_t interesting(struct rng *rng, uint64_t old, unsigned width, unsigned unit,
+                            int64_t size)
 {
-    static const uint64_t flags[] = {0, UINT64_C(1) << 63, UINT64_C(1) << 62, UINT64_C(3) << 62, 1};
+    const unsigned bits = width * 8;
+    const uint64_t flags[] = {0, UINT64_C(1) << (bits - 1), UINT64_C(1) << (bits - 2),
+                              UINT64_C(3) << (bits - 2), 1};
     uint64_t flag = flags[rng_below(rng, ARRAY_SIZE(flags))];
-    switch (rng_below(rng, 8)) {
+    uint64_t step = unit ? unit : 1, end = (uint64_t)size + 4096;
+    switch (rng_below(rng, 9)) {
     case 0:
-        return flag | rng_below(rng, len + 4096) / 512 * 512;
+        return flag | rng_below(rng, end) / SECTOR * SECTOR / step;
     case 1:
-        return flag | rng_below(rng, len + 4096);
+        return flag | rng_below(rng, end) / step;
     case 2:
         return old ^ flag;
     case 3:
@@ -25,28 +30,46 @@ static uint64_t interesting(struct rng *rng, uint64_t old, size_t len)
     case 4:
         return UINT64_MAX >> rng_below(rng, 64);
     case 5:
-        return UINT64_C(1) << rng_below(rng, 64);
+        return UINT64_C(1) << rng_below(rng, bits);
     case 6:
-        return old + 512;
+        return old + (step < SECTOR ? SECTOR : SECTOR / step + 1);
+    case 7:
+        return UINT64_MAX - rng_below(rng, 4);
     default:
         return rng_next(rng);
     }
 }
 
-/* A field of a structure that begins at data[at]. */
-static void mutate_field(struct rng *rng, const char *structure, uint8_t *data, size_t at,
-                         size_t len)
+static bool is_number(const struct spec_field *f)
 {
-    const struct spec_structure *h = spec_structure_find(spec_qcow2(), structure);
-    const struct spec_field *f = &h->fields[rng_below(rng, h->nr_fields)];
-    for (unsigned tries = 0; tries < 8 && (f->bytes || f->width > 8); tries++) {
-        f = &h->fields[rng_below(rng, h->nr_fields)]; /* numbers */
+    return !f->bytes && f->width > 0 && f->width <= 8;
+}
+
+static void put_field(struct disk *d, const struct fuzz_place *p, const struct spec_field *f,
+                      uint64_t v)
+{
+    if (p->at + f->offset + f->width <= disk_size(d)) {
+        fuzz_put(d, p->at + f->offset, f->width, f->big_endian, v);
     }
-    if (f->bytes || f->width == 0 || f->width > 8 || at + f->offset + f->width > len) {
+}
+
+static void mutate_field(struct rng *rng, const struct fuzz_format *format, struct disk *d,
+                         const struct fuzz_layout *l)
+{
+    const struct fuzz_place *p = &l->place[rng_below(rng, MAX(l->places, 1))];
+    const struct spec_structure *s =
+        l->places ? spec_structure_find(format->spec(), p->structure) : NULL;
+    if (!s) {
         return;
     }
-    data += at;
-    uint64_t v = load_uint(data + f->offset, f->width, f->big_endian);
+    const struct spec_field *f = &s->fields[rng_below(rng, s->nr_fields)];
+    for (unsigned tries = 0; tries < 8 && !is_number(f); tries++) {
+        f = &s->fields[rng_below(rng, s->nr_fields)];
+    }
+    if (!is_number(f)) {
+        return;
+    }
+    uint64_t v = fuzz_get(d, p->at + f->offset, f->width, f->big_endian);
     switch (rng_below(rng, 4)) {
     case 0:
         v = f->min - rng_below(rng, 2);
@@ -55,28 +78,17 @@ static void mutate_field(struct rng *rng, const char *structure, uint8_t *data, 
         v = f->max + rng_below(rng, 2);
         break;
     default:
-        v = interesting(rng, v, len);
+        v = interesting(rng, v, f->width, rng_below(rng, 2) ? 1 : SECTOR, disk_size(d));
         break;
     }
-    store_uint(data + f->offset, f->width, f->big_endian, v);
+    put_field(d, p, f, v);
 }
 
-/* Where the first snapshot's entry is; 0: there is none. */
-static size_t snapshot_at(const uint8_t *data, size_t len)
-{
-    uint64_t at = len >= QCOW2_HEADER_V2_SIZE ? qcow2_header_get_snapshots_offset(data) : 0;
-    return at < len ? (size_t)at : 0;
-}
+/* ---- each number at its extremes ---- */
 
-/* The first snapshot's entry, where there is one; else the header. */
-static void mutate_snapshot(struct rng *rng, uint8_t *data, size_t len)
-{
-    size_t at = snapshot_at(data, len);
-    mutate_field(rng, at ? "snapshot" : "header", data, at, len);
-}
+enum { EXTREMES = 6 };
 
-/* What programs trip over: just outside the lawful, far out in each size of number, twice as much.
- */
+/* Just outside the lawful, far out in each size of number, twice as much. */
 static uint64_t extreme(const struct spec_field *f, unsigned which, uint64_t old)
 {
     const unsigned bits = f->width * 8;
@@ -96,135 +108,185 @@ static uint64_t extreme(const struct spec_field *f, unsigned which, uint64_t old
     }
 }
 
-bool fuzz_extreme(const char *structure, unsigned n, uint8_t *data, size_t len)
+bool fuzz_extreme(const struct fuzz_format *format, unsigned n, struct disk *d)
 {
-    enum { EACH = 6 };
-    const struct spec_structure *h = spec_structure_find(spec_qcow2(), structure);
-    bool header = !strcmp(structure, "header");
-    size_t at = header ? 0 : snapshot_at(data, len);
-    if (n >= h->nr_fields * EACH) {
-        return false;
+    struct fuzz_layout l = {0};
+    format->layout(d, &l);
+    for (unsigned i = 0; i < l.places; i++) {
+        const struct spec_structure *s = spec_structure_find(format->spec(), l.place[i].structure);
+        for (size_t k = 0; s && k < s->nr_fields; k++) {
+            const struct spec_field *f = &s->fields[k];
+            if (!is_number(f)) {
+                continue;
+            }
+            if (n < EXTREMES) {
+                uint64_t old = fuzz_get(d, l.place[i].at + f->offset, f->width, f->big_endian);
+                put_field(d, &l.place[i], f, extreme(f, n, old));
+                if (format->seal) {
+                    format->seal(d);
+                }
+                return true;
+            }
+            n -= EXTREMES;
+        }
     }
-    const struct spec_field *f = &h->fields[n / EACH];
-    bool number = !f->bytes && f->width > 0 && f->width <= 8;
-    if (number && (header || at) && at + f->offset + f->width <= len) {
-        uint8_t *p = data + at + f->offset;
-        uint64_t old = load_uint(p, f->width, f->big_endian);
-        store_uint(p, f->width, f->big_endian, extreme(f, n % EACH, old));
+    return false;
+}
+
+/* ---- what is no field ---- */
+
+/* A sector that holds something; the first ones more often: headers are there. */
+static int64_t some_sector(struct rng *rng, const struct fuzz_seed *s, const struct disk *d)
+{
+    if (s->n_sectors == 0 || rng_below(rng, 16) == 0) {
+        return (int64_t)rng_below(rng, (uint64_t)disk_size(d) / SECTOR + 1) * SECTOR;
     }
-    return true;
+    size_t few = rng_below(rng, 2) ? MIN(s->n_sectors, 8) : s->n_sectors;
+    return (int64_t)s->sectors[rng_below(rng, few)] * SECTOR;
+}
+
+static void flip_bits(struct rng *rng, struct disk *d, int64_t sector)
+{
+    int64_t at = sector + (int64_t)rng_below(rng, SECTOR);
+    uint8_t byte = (uint8_t)fuzz_get(d, at, 1, false);
+    byte ^= rng_below(rng, 2) ? (uint8_t)(1u << rng_below(rng, 8)) : (uint8_t)rng_next(rng);
+    if (at < disk_size(d)) {
+        disk_write(d, at, &byte, 1);
+    }
 }
 
 /* Nothing where something was: entries of tables, refcounts. */
-static void clear(struct rng *rng, uint8_t *data, size_t len)
+static void clear(struct rng *rng, struct disk *d, int64_t sector)
 {
-    size_t width = (size_t)1 << rng_below(rng, 4), at = rng_below(rng, len / width) * width;
-    for (unsigned tries = 0; tries < 64 && data[at + width - 1] == 0; tries++) {
-        at = rng_below(rng, len / width) * width;
-    }
-    memset(data + at, 0, width);
-}
-
-/* An aligned 8-byte word: most of them are entries of some table. */
-static void mutate_entry(struct rng *rng, uint8_t *data, size_t len)
-{
-    size_t cluster = rng_below(rng, len / 512 + 1) * 512, at = cluster + rng_below(rng, 8) * 8;
-    if (at + 8 <= len) {
-        store_be64(data + at, interesting(rng, load_be64(data + at), len));
-    }
-}
-
-/* An entry near the start of the table at `at`, one in use as long as there is any. */
-static uint64_t in_use(struct rng *rng, const uint8_t *data, uint64_t at, size_t len)
-{
-    uint64_t place = at + rng_below(rng, 16) * 8;
-    for (unsigned tries = 0; tries < 16 && at <= len && place + 8 <= len; tries++) {
-        if (load_be64(data + place)) {
-            return place;
+    unsigned width = 1u << rng_below(rng, 4);
+    for (unsigned tries = 0; tries < 64; tries++) {
+        int64_t at = sector + (int64_t)rng_below(rng, SECTOR / width) * width;
+        if (fuzz_get(d, at, width, true)) {
+            fuzz_put(d, at, width, true, 0);
+            return;
         }
-        place = at + rng_below(rng, 16) * 8;
     }
-    return place;
 }
 
-/* Where the header leads: an entry of the L1 table, of the refcount table, or of an L2 table. */
-static void mutate_mapping(struct rng *rng, uint8_t *data, size_t len)
+static void mutate_word(struct rng *rng, struct disk *d, int64_t sector)
 {
-    if (len < QCOW2_HEADER_V2_SIZE) {
+    unsigned width = rng_below(rng, 2) ? 8 : 4;
+    bool big = rng_below(rng, 2);
+    int64_t at = sector + (int64_t)rng_below(rng, 8) * width;
+    if (at + width <= disk_size(d)) {
+        uint64_t old = fuzz_get(d, at, width, big);
+        fuzz_put(d, at, width, big, interesting(rng, old, width, 1, disk_size(d)));
+    }
+}
+
+/* An entry near the start of the table, one in use as long as there is any. */
+static int64_t entry(struct rng *rng, const struct disk *d, const struct fuzz_table *t)
+{
+    int64_t at = t->at;
+    for (unsigned tries = 0; tries < NEAR; tries++) {
+        at = t->at + (int64_t)rng_below(rng, MIN(t->n, NEAR)) * t->width;
+        if (fuzz_get(d, at, t->width, t->big_endian)) {
+            break;
+        }
+    }
+    return at;
+}
+
+/* Another place, or that of another entry. */
+static void mutate_entry(struct rng *rng, struct disk *d, const struct fuzz_layout *l)
+{
+    if (!l->tables) {
         return;
     }
-    uint64_t which = rng_below(rng, 4), limit = len;
-    uint64_t at = in_use(rng, data,
-                         MIN(which ? qcow2_header_get_l1_table_offset(data)
-                                   : qcow2_header_get_refcount_table_offset(data),
-                             limit),
-                         len);
-    if (which > 1 && at + 8 <= len) {
-        at = in_use(rng, data, MIN(load_be64(data + at) & 0x00fffffffffffe00, limit), len);
+    const struct fuzz_table *t = &l->table[rng_below(rng, l->tables)];
+    int64_t at = entry(rng, d, t);
+    if (at + t->width > disk_size(d)) {
+        return;
     }
-    if (at + 8 <= len) {
-        store_be64(data + at, interesting(rng, load_be64(data + at), len));
+    uint64_t v = fuzz_get(d, at, t->width, t->big_endian);
+    if (rng_below(rng, 4) == 0) {
+        at = t->at + (int64_t)rng_below(rng, MIN(t->n, NEAR)) * t->width;
+    } else {
+        v = interesting(rng, v, t->width, t->unit, disk_size(d));
     }
+    fuzz_put(d, at, t->width, t->big_endian, v);
 }
 
-size_t fuzz_mutate(struct rng *rng, uint8_t *data, size_t len)
+static void mutate_once(struct rng *rng, const struct fuzz_format *f, const struct fuzz_seed *seed,
+                        struct disk *d)
 {
-    for (uint64_t n = 1 + rng_below(rng, 4); n > 0 && len > 8; n--) {
-        switch (rng_below(rng, 12)) {
-        case 0:
-        case 1:
-            mutate_field(rng, "header", data, 0, len);
-            break;
-        case 3:
-        case 9:
-            mutate_snapshot(rng, data, len);
-            break;
-        case 2:
-            data[rng_below(rng, len)] ^=
-                rng_below(rng, 2) ? (uint8_t)(1u << rng_below(rng, 8)) : (uint8_t)rng_next(rng);
-            break;
-        case 8:
-            clear(rng, data, len);
-            break;
-        case 10:
-        case 11:
-            mutate_mapping(rng, data, len);
-            break;
-        case 4:
-            len = rng_below(rng, 8) ? len : rng_below(rng, len) + 1;
-            break;
-        default:
-            mutate_entry(rng, data, len);
-            break;
+    struct fuzz_layout l = {0};
+    f->layout(d, &l);
+    switch (rng_below(rng, 12)) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+        mutate_field(rng, f, d, &l);
+        break;
+    case 4:
+    case 5:
+    case 6:
+        mutate_entry(rng, d, &l);
+        break;
+    case 7:
+        flip_bits(rng, d, some_sector(rng, seed, d));
+        break;
+    case 8:
+        clear(rng, d, some_sector(rng, seed, d));
+        break;
+    case 9:
+        if (rng_below(rng, 6) == 0) {
+            disk_truncate(d, (int64_t)rng_below(rng, (uint64_t)disk_size(d) + 1));
         }
+        break;
+    default:
+        mutate_word(rng, d, some_sector(rng, seed, d));
+        break;
     }
-    return len;
 }
 
-static void add_word(struct strbuf *out, unsigned *n, unsigned width, uint64_t value)
+void fuzz_mutate(struct rng *rng, const struct fuzz_format *f, const struct fuzz_seed *seed,
+                 struct disk *d)
 {
+    for (uint64_t n = 1 + rng_below(rng, 4); n > 0; n--) {
+        mutate_once(rng, f, seed, d);
+    }
+    if (f->seal && rng_below(rng, 8)) {
+        f->seal(d);
+    }
+}
+
+/* ---- AFL++'s dictionary ---- */
+
+static void add_word(struct strbuf *out, unsigned *n, const struct spec_field *f, uint64_t value)
+{
+    uint8_t raw[8];
+    unsigned width = MIN(f->width, 8);
+    store_uint(raw, width, f->big_endian, value);
     strbuf_printf(out, "w%u=\"", (*n)++);
-    for (unsigned i = width; i-- > 0;) {
-        strbuf_printf(out, "\\x%02x", (unsigned)(value >> (8 * i) & 0xff));
+    for (unsigned i = 0; i < width; i++) {
+        strbuf_printf(out, "\\x%02x", raw[i]);
     }
     strbuf_puts(out, "\"\n");
 }
 
-void fuzz_dictionary(struct strbuf *out)
+void fuzz_dictionary(const struct fuzz_format *format, struct strbuf *out)
 {
+    static const struct spec_field top = {.width = 8, .big_endian = true};
     unsigned n = 0;
-    for (const struct spec_structure *s = spec_qcow2()->structures; s->name; s++) {
+    for (const struct spec_structure *s = format->spec()->structures; s->name; s++) {
         for (size_t i = 0; i < s->nr_fields; i++) {
             const struct spec_field *f = &s->fields[i];
             for (const struct spec_value *v = f->values; v && v->name; v++) {
-                add_word(out, &n, MIN(f->width, 8), v->value);
+                add_word(out, &n, f, v->value);
             }
-            if (!f->bytes && f->min == f->max && f->min && f->width <= 8) {
-                add_word(out, &n, f->width, f->min); /* a constant */
+            if (is_number(f) && f->min == f->max && f->min) {
+                add_word(out, &n, f, f->min); /* a constant */
             }
         }
     }
     for (unsigned bit = 0; bit < 2; bit++) {
-        add_word(out, &n, 8, UINT64_C(1) << (63 - bit));
+        add_word(out, &n, &top, UINT64_C(1) << (63 - bit));
     }
 }

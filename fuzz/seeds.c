@@ -1,151 +1,187 @@
 /*
- * Seed images for fuzzing qcow2, made by the reference itself: small clusters keep them small.
+ * Seed images, made by the reference itself or by hand (seeds_made.c): small, so that most of what
+ * is damaged matters.
  */
 #include <errno.h>
 #include <string.h>
-#include "fuzz/fuzz_qcow2.h"
+#include "fuzz/seeds_int.h"
 #include "ref/base/mem.h"
 #include "ref/block/backend.h"
 #include "ref/block/image_make.h"
+#include "ref/block/secret.h"
 #include "ref/block/snapshot.h"
 #include "ref/protocol/sim.h"
 #include "ref/tools/drivers.h"
-#include "specs/qcow2_layout.h"
 
-enum { UNTOUCHED = 1, SNAPSHOT = 2, COMPRESSED = 4, BACKING = 8, DATA_FILE = 16 };
-
-#define OUTSIDE "/proc/self/exe" /* a file that is there */
-
-static const struct {
-    const char *name, *options;
-    unsigned how;
-} seeds[] = {
-    {"empty", "cluster_size=512", UNTOUCHED},
-    {"v3", "cluster_size=512", 0},
-    {"v2", "cluster_size=512,compat=0.10", 0},
-    {"lazy", "cluster_size=512,lazy_refcounts=on", 0},
-    {"snapshot", "cluster_size=512", SNAPSHOT},
-    {"compressed", "cluster_size=512", COMPRESSED},
-    {"zstd", "cluster_size=512,compression_type=zstd", COMPRESSED},
-    {"refcount1", "cluster_size=512,refcount_bits=1", 0},
-    {"refcount64", "cluster_size=512,refcount_bits=64", SNAPSHOT},
-    {"4k", "cluster_size=4k", 0},
-    {"extended", "cluster_size=16k,extended_l2=on", 0},
-    {"backing", "cluster_size=512", UNTOUCHED | BACKING},
-    {"itself", "cluster_size=512", UNTOUCHED | BACKING},
-    {"data-file", "cluster_size=512", UNTOUCHED | DATA_FILE},
-};
-
-size_t fuzz_seed_count(void)
-{
-    return ARRAY_SIZE(seeds);
-}
-
-const char *fuzz_seed_name(size_t i)
-{
-    return seeds[i].name;
-}
-
-bool fuzz_seed_snapshot(size_t i)
-{
-    return seeds[i].how & SNAPSHOT;
-}
-
-bool fuzz_seed_names(size_t i)
-{
-    return seeds[i].how & (BACKING | DATA_FILE);
-}
-
-struct making {
-    struct world *w;
-    size_t i;
-    int ret;
-    struct error *err;
+enum {
+    POOL_PAGES = 8192, /* 32 MiB; beyond, the disk is full */
+    SECTOR = 512,
+    FILLED = 1024, /* bytes written at a time */
 };
 
 static int fill(struct blk *b, unsigned how)
 {
-    uint8_t buf[1024];
-    memset(buf, 0x11, sizeof(buf));
-    unsigned flags = how & COMPRESSED ? REQ_COMPRESSED : 0;
-    int64_t step = how & COMPRESSED ? 512 : 1024;
+    uint8_t buf[64 * 1024];
+    struct image_info info = {0};
     int ret = 0;
-    for (int k = 0; k < 2 && ret == 0; k++) {
+    node_info(blk_node(b), &info); /* some drivers have none */
+    int64_t step = how & SEED_COMPRESSED ? MAX(info.cluster_size, SECTOR) : FILLED;
+    unsigned flags = how & SEED_COMPRESSED ? REQ_COMPRESSED : 0;
+    step = MIN(step, (int64_t)sizeof(buf));
+    memset(buf, 0x11, sizeof(buf));
+    for (int k = 0; k < 2 && ret >= 0 && (k + 1) * step <= blk_length(b); k++) {
         ret = blk_pwrite(b, k * step, buf, step, flags);
     }
-    if (ret == 0 && how & SNAPSHOT) {
+    if (ret >= 0 && how & SEED_SNAPSHOT) {
         struct snapshot_info sn = {.name = "s", .icount = UINT64_MAX};
         ret = snapshot_create(blk_node(b), &sn);
     }
-    return ret < 0 ? ret : blk_pwrite_zeroes(b, 8192, 1024, 0, NULL);
+    if (ret >= 0 && !(how & SEED_COMPRESSED && step > 8192)) {
+        ret = blk_pwrite_zeroes(b, 8192, FILLED, 0, NULL);
+    }
+    return ret;
 }
 
-static void make_seed(void *arg)
+static void with_options(struct fuzz_making *m, struct blk **b)
 {
-    struct making *m = arg;
+    const struct fuzz_format *f = m->f->format;
+    struct value *opts = value_dict();
+    dict_put_str(opts, "driver", f->driver);
+    if (f->options) {
+        f->options(m->image, opts);
+    }
+    *b = blk_open(m->w, "sim:fuzz", NULL, opts, OPEN_RDWR | OPEN_RESIZE, &m->err);
+}
+
+static void create(void *arg)
+{
+    struct fuzz_making *m = arg;
+    bool backed = m->recipe->flags & SEED_BACKING;
     struct image_recipe r = {.filename = "sim:fuzz",
-                             .format = "qcow2",
-                             .options = seeds[m->i].options,
-                             .size = 65536,
+                             .format = m->f->format->driver,
+                             .options = m->recipe->options,
+                             .backing_file = backed ? "sim:base" : NULL,
+                             .backing_format = !backed                      ? NULL
+                                               : m->f->format->base_options ? m->f->format->driver
+                                                                            : "raw",
+                             .size = FUZZ_DISK,
                              .quiet = true};
     m->ret = image_make(m->w, &r, &m->err);
-    if (m->ret < 0 || seeds[m->i].how & UNTOUCHED) {
+    if (m->ret < 0 || m->recipe->flags & SEED_UNTOUCHED) {
         return;
     }
-    struct value *opts = value_dict();
-    dict_put_str(opts, "driver", "qcow2");
-    struct blk *b = blk_open(m->w, "sim:fuzz", NULL, opts, OPEN_RDWR | OPEN_RESIZE, &m->err);
-    m->ret = b ? fill(b, seeds[m->i].how) : -EIO;
+    struct blk *b;
+    with_options(m, &b);
+    m->ret = b ? fill(b, m->recipe->flags) : -EIO;
     if (b) {
         blk_unref(b);
     }
 }
 
-/* Names are put in by hand: creating such an image would look for the files. */
-static void add_backing(uint8_t *image, const char *name)
-{
-    enum { AT = 400 };
-    memcpy(image + AT, name, strlen(name));
-    qcow2_header_set_backing_file_offset(image, AT);
-    qcow2_header_set_backing_file_size(image, (uint32_t)strlen(name));
-}
-
-static void add_data_file(uint8_t *image)
-{
-    uint8_t *ext = image + qcow2_header_get_header_length(image);
-    qcow2_header_set_incompatible_features(image, QCOW2_INCOMPAT_DATA_FILE);
-    memset(ext, 0, 64);
-    qcow2_header_extension_set_type(ext, QCOW2_EXT_DATA_FILE);
-    qcow2_header_extension_set_length(ext, (uint32_t)strlen(OUTSIDE));
-    memcpy(ext + QCOW2_HEADER_EXTENSION_SIZE, OUTSIDE, strlen(OUTSIDE));
-}
-
-int64_t fuzz_seed(struct process *p, size_t i, uint8_t **out, struct error **err)
+static int make(struct fuzz_making *m)
 {
     struct world_config cfg = {.io = IO_SYNC, .io_set = true, .seed = 1, .simulated_time = true};
-    struct disk_pool *pool = disk_pool_new(0);
-    struct sim_disk d = {.disk = disk_new(pool, 0)};
-    struct making m = {.w = world_new(p, &cfg), .i = i};
-    block_set_drivers(m.w, &all_drivers);
-    sim_register(m.w, "fuzz", &d);
-    int64_t ret = world_exec(m.w, make_seed, &m);
-    ret = ret < 0 ? ret : m.ret;
+    struct sim_disk d = {.disk = m->image}, base = {.disk = m->f->base};
+    m->w = world_new(m->f->process, &cfg);
+    block_set_drivers(m->w, &all_drivers);
+    sim_register(m->w, "fuzz", &d);
+    if (m->f->base) {
+        sim_register(m->w, "base", &base);
+    }
+    secret_add(m->w, FUZZ_SECRET, FUZZ_PASSWORD, strlen(FUZZ_PASSWORD), NULL);
+    int ret = m->recipe->options ? world_exec(m->w, create, m) : 0;
+    ret = ret < 0 ? ret : m->ret;
+    world_free(m->w);
+    return ret == 0 && m->recipe->make ? m->recipe->make(m) : ret;
+}
+
+static int make_image(struct fuzz *f, const struct fuzz_recipe *r, struct disk **out,
+                      struct error **err)
+{
+    struct fuzz_making m = {.f = f, .recipe = r, .image = disk_new(f->pool, 0)};
+    int ret = make(&m);
     if (ret < 0 && !m.err) {
-        error_set(&m.err, (int)-ret, "seed image '%s' cannot be made", seeds[i].name);
+        error_set(&m.err, -ret, "seed image '%s' cannot be made", r->name);
     }
     error_propagate(err, m.err);
-    world_free(m.w);
-    if (ret == 0) {
-        ret = disk_size(d.disk);
-        *out = mem_alloc((size_t)ret);
-        disk_read(d.disk, 0, *out, (size_t)ret);
-        if (seeds[i].how & BACKING) {
-            add_backing(*out, strcmp(seeds[i].name, "itself") ? OUTSIDE : "sim:fuzz");
-        } else if (seeds[i].how & DATA_FILE) {
-            add_data_file(*out);
+    *out = m.image;
+    if (ret < 0) {
+        disk_free(m.image);
+    }
+    return ret;
+}
+
+/* Sectors that are all one byte are guest data, or nothing. */
+static bool is_uniform(const uint8_t *p)
+{
+    return !memcmp(p, p + 1, SECTOR - 1);
+}
+
+static void find_sectors(struct fuzz_seed *s)
+{
+    uint8_t buf[SECTOR];
+    int64_t size = disk_size(s->image), n;
+    for (int64_t at = 0; at < size; at += SECTOR) {
+        if (disk_block_status(s->image, at, size - at, &n) == DISK_HOLE) {
+            at += ROUND_UP(n, SECTOR) - SECTOR;
+            continue;
+        }
+        disk_read(s->image, at, buf, SECTOR);
+        if (!is_uniform(buf)) {
+            s->sectors = mem_realloc(s->sectors, (s->n_sectors + 1) * sizeof(*s->sectors));
+            s->sectors[s->n_sectors++] = (uint32_t)(at / SECTOR);
         }
     }
-    disk_free(d.disk);
-    disk_pool_free(pool);
+}
+
+int fuzz_seed_make(struct fuzz *f, const struct fuzz_recipe *r, struct fuzz_seed *out,
+                   struct error **err)
+{
+    *out = (struct fuzz_seed){.recipe = r};
+    int ret = make_image(f, r, &out->image, err);
+    if (ret == 0) {
+        find_sectors(out);
+    }
     return ret;
+}
+
+void fuzz_seed_free(struct fuzz_seed *s)
+{
+    disk_free(s->image);
+    mem_free(s->sectors);
+}
+
+/* ---- the backing file ---- */
+
+static int make_base(struct fuzz *f, struct error **err)
+{
+    if (f->format->base_options) {
+        struct fuzz_recipe r = {.name = "base", .options = f->format->base_options};
+        return make_image(f, &r, &f->base, err);
+    }
+    uint8_t *buf = mem_alloc(FUZZ_DISK);
+    memset(buf, 0x77, FUZZ_DISK);
+    f->base = disk_new(f->pool, 0);
+    int ret = disk_write(f->base, 0, buf, FUZZ_DISK);
+    mem_free(buf);
+    return ret < 0 ? error_set_errno(err, -ret, "base") : 0;
+}
+
+int fuzz_start(struct fuzz *f, struct process *process, const struct profile *profile,
+               const struct fuzz_format *format, struct error **err)
+{
+    *f = (struct fuzz){.process = process, .profile = profile, .format = format};
+    f->pool = disk_pool_new(POOL_PAGES);
+    int ret = make_base(f, err);
+    if (ret < 0) {
+        f->base = NULL;
+        disk_pool_free(f->pool);
+    }
+    return ret;
+}
+
+void fuzz_end(struct fuzz *f)
+{
+    disk_free(f->base);
+    disk_pool_free(f->pool);
 }

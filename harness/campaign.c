@@ -24,6 +24,11 @@ struct subject *campaign_subject(struct campaign *c, const char *name)
     return NULL;
 }
 
+bool campaign_wants_format(const struct campaign *c, const char *format)
+{
+    return !c->format || !strcmp(c->format, format);
+}
+
 char *campaign_scratch(struct campaign *c, const char *name)
 {
     char *path = str_fmt("%s/%s", c->dir, name);

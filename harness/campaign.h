@@ -18,9 +18,11 @@ struct campaign {
     const char *dir;   /* scratch directory, exists */
     const char *build; /* build folder, for programs and fuzz targets */
     struct subject *subjects[MAX_SUBJECTS];
-    unsigned generate;   /* GEN_* for the programs that are made */
-    const char *image;   /* only images of the stages' lists whose line holds this; NULL: all */
-    unsigned n_subjects; /* [0] is the reference profile in process: the oracle */
+    unsigned generate;     /* GEN_* for the programs that are made */
+    const char *format;    /* only images of this one; NULL: all */
+    const char *image;     /* only images of the stages' lists whose line holds this; NULL: all */
+    unsigned fuzz_seconds; /* of stage fuzz, over all formats */
+    unsigned n_subjects;   /* [0] is the reference profile in process: the oracle */
     struct store *store;
     enum planted planted;
     const char *repro_dir; /* where reproducers go; NULL: nowhere */
@@ -43,6 +45,8 @@ extern const struct stage campaign_stages[]; /* ends with name == NULL */
 
 const struct stage *stage_find(const char *name);
 struct subject *campaign_subject(struct campaign *c, const char *name); /* NULL: not there */
+/* Whether images of this format are asked for. */
+bool campaign_wants_format(const struct campaign *c, const char *format);
 /* Scratch folder of that name below c->dir, made; mem_free(). */
 char *campaign_scratch(struct campaign *c, const char *name);
 

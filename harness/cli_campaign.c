@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "fuzz/fuzz_image.h"
 #include "harness/campaign.h"
 #include "harness/cli.h"
 #include "harness/cli_campaign.h"
@@ -29,6 +30,7 @@
 
 #define DEFAULT_COUNT    100
 #define COUNT_PER_MINUTE 100
+#define FUZZ_SECONDS     60
 
 static const char usage_text[] =
     "usage: blkref campaign [OPTION...]\n"
@@ -40,11 +42,14 @@ static const char usage_text[] =
     "  --minutes N          chooses the count for about so long; results depend on the count "
     "alone\n"
     "  --only STAGE         read, write, programs, trace ...; may be given several times\n"
-    "  --format NAME        only images of this format in stage programs: qcow2, vmdk, qed,\n"
-    "                       qcow, vdi, vpc, vhdx, parallels, luks, crypt (encrypted qcow2)\n"
+    "  --format NAME        only images of this format in stages programs, hostile and fuzz: "
+    "qcow2,\n"
+    "                       vmdk, qed, qcow, vdi, vpc, vhdx, parallels, luks, crypt (encrypted\n"
+    "                       qcow2); in stages hostile and fuzz alone: bochs, cloop, dmg\n"
     "  --image TEXT         only images whose line holds TEXT, of the stages that have lists of "
     "images:\n"
     "                       sequences, faults, crash, schedules, qemu-crash\n"
+    "  --fuzz-seconds N     of stage fuzz, shared by the formats (60)\n"
     "  --subject NAME=DIR   QEMU's programs in DIR as a further subject; several times\n"
     "  --in-process         no other programs: just the reference's two profiles\n"
     "  --build DIR          build folder: optimized builds, fuzz targets, reproducers (build)\n"
@@ -89,6 +94,7 @@ enum {
     OPT_SUBJECT,
     OPT_FORMAT,
     OPT_IMAGE,
+    OPT_FUZZ_SECONDS,
     OPT_IN_PROCESS,
     OPT_BUILD,
     OPT_DIVERGENCES,
@@ -162,10 +168,12 @@ static bool take_option(struct campaign_request *r, int option, const char *arg)
     case OPT_FORMAT:
         r->format = arg;
         r->generate = generate_flags(arg);
-        return r->generate;
+        return r->generate || fuzz_format_find(arg);
     case OPT_IMAGE:
         r->image = arg;
         return image_exists(arg);
+    case OPT_FUZZ_SECONDS:
+        return number(arg, &r->fuzz_seconds) && r->fuzz_seconds > 0 && r->fuzz_seconds <= 1000000;
     case OPT_PLANT:
         return planted_by_name(arg, &r->planted);
     case OPT_IN_PROCESS:
@@ -201,6 +209,7 @@ int campaign_parse(struct campaign_request *r, int argc, char **argv)
         {"subject", required_argument, 0, OPT_SUBJECT},
         {"format", required_argument, 0, OPT_FORMAT},
         {"image", required_argument, 0, OPT_IMAGE},
+        {"fuzz-seconds", required_argument, 0, OPT_FUZZ_SECONDS},
         {"in-process", no_argument, 0, OPT_IN_PROCESS},
         {"build", required_argument, 0, OPT_BUILD},
         {"divergences", required_argument, 0, OPT_DIVERGENCES},
@@ -217,6 +226,7 @@ int campaign_parse(struct campaign_request *r, int argc, char **argv)
     int c, index = 0;
     *r = (struct campaign_request){.seed = 1,
                                    .count = DEFAULT_COUNT,
+                                   .fuzz_seconds = FUZZ_SECONDS,
                                    .build = "build",
                                    .divergences = "docs/divergences.txt",
                                    .gate = r->gate};
@@ -305,8 +315,17 @@ static void remove_tree(const char *path)
     nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* Of a format that nobody writes there are no programs. */
+static bool has_images(const struct campaign_request *r, const char *stage)
+{
+    return !r->format || r->generate || !strcmp(stage, "hostile") || !strcmp(stage, "fuzz");
+}
+
 static bool wanted(const struct campaign_request *r, const char *stage)
 {
+    if (!has_images(r, stage)) {
+        return false;
+    }
     for (unsigned i = 0; i < r->n_only; i++) {
         if (!strcmp(r->only[i], stage)) {
             return true;
@@ -412,6 +431,8 @@ static int start(struct campaign *c, const struct campaign_request *r, struct er
         .seed = r->seed, .count = (unsigned)r->count, .build = r->build, .planted = r->planted};
     c->generate = r->generate;
     c->image = r->image;
+    c->format = r->format;
+    c->fuzz_seconds = (unsigned)r->fuzz_seconds;
     c->dir = mkdtemp(dir);
     int ret = c->dir ? 0 : error_set_errno(err, errno, "%s", dir);
     if (r->report) {

@@ -11,7 +11,7 @@
 #define MAX_NAMED 8
 
 struct campaign_request {
-    uint64_t seed, count;
+    uint64_t seed, count, fuzz_seconds;
     const char *build, *report, *divergences;
     const char *format;                             /* --format, NULL: all */
     const char *image;                              /* --image, NULL: all */

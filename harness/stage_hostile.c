@@ -1,6 +1,6 @@
 /*
- * Stage hostile: seeded damage to valid qcow2 images (fuzz/), in a process of its own that may
- * crash.
+ * Stage hostile: seeded damage to valid images of each format (fuzz/), in a process of its own that
+ * may crash.
  *
  * The same images each time, for both profiles: crashes, hangs, broken words and memory without
  * bound are findings, with the image as hex in the reproducer (which stage fuzz runs again as
@@ -10,20 +10,23 @@
 #include "harness/explore_stages.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "fuzz/fuzz_qcow2.h"
+#include "fuzz/fuzz_image.h"
 #include "ref/base/mem.h"
 
 enum {
-    BATCH_SECONDS = 15,      /* CPU of one process */
-    MEMORY_KIB = 160 * 1024, /* that an image may cost; the format's own limits allow less */
+    IMAGE_SECONDS = 5,       /* CPU of one image */
+    MEMORY_KIB = 160 * 1024, /* that an image may cost; the formats' own limits allow less */
     FINDINGS = 3,            /* of one seed image */
+    WALKED = 128,            /* structures whose numbers went to their extremes */
 };
 
 /* What a child tells: the image it is at, and what it saw. */
@@ -35,36 +38,38 @@ struct shared {
 struct hostile {
     struct campaign *c;
     const struct subject *subject;
-    const struct profile *profile;
+    struct fuzz fuzz;
     struct shared *shared;
-    size_t seed;
-    const char *walk;  /* the structure whose numbers go to their extremes, or NULL */
-    unsigned extremes; /* images of that walk */
-    uint8_t *image, *copy;
-    size_t len;
+    struct fuzz_seed seed;
+    unsigned number, extremes; /* of the seed image; images whose numbers go to extremes */
+    bool walk;                 /* such images are made of this seed image */
 };
 
 /*
  * Image n of the seed image: at first itself, then numbers at their extremes, then damaged by a
  * generator of its own, so that each can be made alone.
  */
-static size_t damage(struct hostile *x, unsigned n)
+static struct disk *damage(struct hostile *x, unsigned n)
 {
+    const struct fuzz_format *f = x->fuzz.format;
+    struct disk *d = disk_clone(x->seed.image);
     struct rng rng;
-    memcpy(x->copy, x->image, x->len);
     if (n <= x->extremes) {
-        (void)(n && fuzz_extreme(x->walk, n - 1, x->copy, x->len));
-        return x->len;
+        (void)(n && fuzz_extreme(f, n - 1, d));
+        return d;
     }
-    rng_seed(&rng, (x->c->seed * 1000 + x->seed) * 1000003 + n - x->extremes);
-    return fuzz_mutate(&rng, x->copy, x->len);
+    rng_seed(&rng, (x->c->seed * 1000 + x->number) * 1000003 + n - x->extremes);
+    fuzz_mutate(&rng, f, &x->seed, d);
+    return d;
 }
 
 static unsigned count_extremes(struct hostile *x)
 {
     unsigned n = 0;
-    while (x->walk && fuzz_extreme(x->walk, n, x->copy, x->len)) {
-        n++;
+    for (bool more = x->walk; more; n += more) {
+        struct disk *d = disk_clone(x->seed.image);
+        more = fuzz_extreme(x->fuzz.format, n, d);
+        disk_free(d);
     }
     return n;
 }
@@ -85,36 +90,34 @@ static void say(struct hostile *x, const char *why)
 /* The child: images [from, to); ends at the first that is a finding. */
 static void run_batch(struct hostile *x, unsigned from, unsigned to)
 {
-    struct rlimit cpu = {BATCH_SECONDS, BATCH_SECONDS};
-    setrlimit(RLIMIT_CPU, &cpu);
-    struct fuzz f = {.process = process_new(),
-                     .profile = x->profile,
-                     .flip_byte = x->c->planted == PLANT_FLIP_BYTE};
+    const struct itimerval cpu = {.it_value = {.tv_sec = IMAGE_SECONDS}};
+    signal(SIGPROF, SIG_DFL);
     for (unsigned n = from; n < to; n++) {
         struct error *err = NULL;
         x->shared->at = n;
-        size_t len = damage(x, n);
+        setitimer(ITIMER_PROF, &cpu, NULL);
+        struct disk *d = damage(x, n);
         long before = memory_kib();
-        if (fuzz_qcow2(&f, x->copy, len, &err) < 0) {
+        if (fuzz_image(&x->fuzz, d, &err) < 0) {
             say(x, err->msg);
         }
         if (memory_kib() - before > MEMORY_KIB) {
             say(x, "takes more memory than the format's limits allow");
         }
+        disk_free(d);
     }
     _exit(0);
 }
 
 static void report(struct hostile *x, const char *why)
 {
+    const struct fuzz_format *f = x->fuzz.format;
     struct strbuf text = STRBUF_INIT;
-    size_t len = damage(x, x->shared->at);
-    char *name = str_fmt("%s %u", fuzz_seed_name(x->seed), x->shared->at);
-    strbuf_puts(&text, "# fuzz: hex\n");
-    for (size_t i = 0; i < len; i++) {
-        strbuf_printf(&text, "%02x%s", x->copy[i], i % 32 == 31 || i + 1 == len ? "\n" : "");
-    }
-    campaign_report(x->c, "hostile", x->subject, "qcow2", name, VERDICT_FAIL, why, text.s);
+    struct disk *d = damage(x, x->shared->at);
+    char *name = str_fmt("%s %u", x->seed.recipe->name, x->shared->at);
+    fuzz_print(f, d, &text);
+    campaign_report(x->c, "hostile", x->subject, f->name, name, VERDICT_FAIL, why, text.s);
+    disk_free(d);
     strbuf_free(&text);
     mem_free(name);
 }
@@ -134,7 +137,7 @@ static bool batch(struct hostile *x, unsigned from, unsigned to, struct error **
         return false;
     }
     if (WIFSIGNALED(status)) {
-        bool hangs = WTERMSIG(status) == SIGXCPU || WTERMSIG(status) == SIGKILL;
+        bool hangs = WTERMSIG(status) == SIGPROF || WTERMSIG(status) == SIGKILL;
         char *why = hangs ? str_dup("does not come to an end")
                           : str_fmt("ends with signal %d", WTERMSIG(status));
         report(x, why);
@@ -148,28 +151,32 @@ static bool batch(struct hostile *x, unsigned from, unsigned to, struct error **
     return false;
 }
 
-/* Each walk is taken once: on the first image, and on the first that has a snapshot. */
-static const char *walk_of(size_t seed)
+/* Each structure of the format is walked once: on the first seed image that has it. */
+static bool has_new_structure(const struct fuzz_format *f, const struct disk *d, const char **known,
+                              unsigned *n)
 {
-    size_t first = 0;
-    while (!fuzz_seed_snapshot(first)) {
-        first++;
+    struct fuzz_layout l = {0};
+    bool found = false;
+    f->layout(d, &l);
+    for (unsigned i = 0; i < l.places; i++) {
+        unsigned k = 0;
+        while (k < *n && strcmp(known[k], l.place[i].structure)) {
+            k++;
+        }
+        if (k == *n && *n < WALKED) {
+            known[(*n)++] = l.place[i].structure;
+            found = true;
+        }
     }
-    return seed == 0 ? "header" : seed == first ? "snapshot" : NULL;
+    return found;
 }
 
-static int run_seed(struct hostile *x, unsigned images, struct error **err)
+static void run_seed(struct hostile *x, unsigned images, struct error **err)
 {
+    const struct fuzz_format *f = x->fuzz.format;
     unsigned findings = 0;
-    int64_t len = fuzz_seed(x->c->process, x->seed, &x->image, err);
-    if (len < 0) {
-        return (int)len;
-    }
-    x->len = (size_t)len;
-    x->copy = mem_alloc(x->len);
-    x->walk = walk_of(x->seed);
     x->extremes = count_extremes(x);
-    images += x->extremes;
+    images += x->extremes + 1;
     for (unsigned from = 0; from < images && findings < FINDINGS && !*err;) {
         bool found = batch(x, from, images, err);
         findings += found;
@@ -177,13 +184,34 @@ static int run_seed(struct hostile *x, unsigned images, struct error **err)
     }
     if (!findings && !*err) {
         char *detail = str_fmt("%u images", images);
-        campaign_report(x->c, "hostile", x->subject, "qcow2", fuzz_seed_name(x->seed), VERDICT_PASS,
+        campaign_report(x->c, "hostile", x->subject, f->name, x->seed.recipe->name, VERDICT_PASS,
                         detail, NULL);
         mem_free(detail);
     }
     store_count(x->c->store, "hostile", x->subject->name, "images", images);
-    mem_free(x->image);
-    mem_free(x->copy);
+}
+
+/* count: images of each seed image of qcow2, of others as the format's share says. */
+static int run_format(struct hostile *x, const struct fuzz_format *f, unsigned count,
+                      struct error **err)
+{
+    const char *known[WALKED];
+    unsigned n = 0;
+    const struct profile *profile = subject_profile(x->subject);
+    int ret = fuzz_start(&x->fuzz, x->c->process, profile, f, err);
+    if (ret < 0) {
+        return ret;
+    }
+    x->fuzz.plant = x->c->planted == PLANT_FLIP_BYTE ? FUZZ_PLANT_FLIP_BYTE : FUZZ_PLANT_NONE;
+    for (const struct fuzz_recipe *r = f->recipes; r->name && !*err; r++) {
+        x->number = (unsigned)(f - fuzz_formats) * 100 + (unsigned)(r - f->recipes);
+        if (fuzz_seed_make(&x->fuzz, r, &x->seed, err) == 0) {
+            x->walk = has_new_structure(f, x->seed.image, known, &n);
+            run_seed(x, DIV_ROUND_UP(count * f->share, 100), err);
+            fuzz_seed_free(&x->seed);
+        }
+    }
+    fuzz_end(&x->fuzz);
     return *err ? -EIO : 0;
 }
 
@@ -198,10 +226,11 @@ int stage_hostile(struct campaign *c, struct error **err)
     }
     for (unsigned i = 0; i < c->n_subjects && ret == 0; i++) {
         x.subject = c->subjects[i];
-        x.profile = subject_profile(x.subject);
-        for (x.seed = 0; x.profile && x.seed < fuzz_seed_count() && ret == 0; x.seed++) {
-            campaign_progress(c, "hostile", x.seed, fuzz_seed_count());
-            ret = run_seed(&x, MAX(c->count, 1) * 4, err);
+        for (const struct fuzz_format *f = fuzz_formats; f->name && ret == 0; f++) {
+            campaign_progress(c, "hostile", (uint64_t)(f - fuzz_formats), fuzz_format_count());
+            if (subject_profile(x.subject) && campaign_wants_format(c, f->name)) {
+                ret = run_format(&x, f, MAX(c->count, 1) * 4, err);
+            }
         }
     }
     munmap(x.shared, sizeof(*x.shared));

@@ -23,8 +23,8 @@ const struct stage campaign_stages[] = {
     {"trace", "fio iologs replayed on each subject", stage_trace, programs_repro},
     {"probing", "headers that a guest writes to a raw disk whose format was guessed", stage_probing,
      repro_probing},
-    {"hostile", "seeded damage to qcow2 images", stage_hostile, repro_fuzz},
-    {"fuzz", "60 seconds of AFL++ on qcow2 images", stage_fuzz, repro_fuzz},
+    {"hostile", "seeded damage to images of every format", stage_hostile, repro_fuzz},
+    {"fuzz", "AFL++ on images of every format, a minute in all", stage_fuzz, repro_fuzz},
     {NULL, NULL, NULL, NULL},
 };
 

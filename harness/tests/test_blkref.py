@@ -141,6 +141,27 @@ def test_stage_sees_its_planted_defect(blkref, tmp_path, stage, defect):
     assert done.returncode == 1 and done.stdout.startswith(stage + ": "), done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("fmt", ["vhdx", "bochs", "crypt"])
+def test_hostile_images_of_one_format(blkref, tmp_path, fmt):
+    args = ("--in-process", "--count", 1, "--only", "hostile", "--format", fmt, "--build", tmp_path)
+    found = blkref("campaign", *args, "--plant", "flip-byte")
+    assert found.returncode == 1 and f"reference, {fmt}: " in found.stdout, found.stdout + found.stderr
+    name = re.search(r"blkref repro (hostile-reference-\S+)", found.stdout).group(1)
+    assert f"# fuzz: hex {fmt} " in (tmp_path / "repro" / (name + ".txt")).read_text()
+    again = ("--in-process", "--build", tmp_path, name)
+    assert blkref("repro", "--plant", "flip-byte", *again).returncode == 1
+    assert blkref("repro", *again).returncode == 0
+    healthy = blkref("campaign", *args, "--json")
+    assert healthy.returncode == 0 and '"stage": "hostile"' in healthy.stdout
+
+
+def test_fuzz_without_a_target_says_so_for_each_format(blkref, tmp_path):
+    done = blkref("campaign", "--in-process", "--only", "fuzz", "--fuzz-seconds", 5, "--build", tmp_path)
+    assert done.returncode == 0 and "no fuzz target: make fuzz-target" in done.stdout, done.stdout + done.stderr
+    assert blkref("campaign", "--fuzz-seconds", 0).returncode == 2
+    assert blkref("campaign", "--format", "vvfat").returncode == 2
+
+
 def test_schedules_of_a_program(blkref):
     program = "image qcow2 256k cluster_size=4k\nwrite 0 4k 1 || write 2k 4k 2 || flush\n"
     done = blkref("schedules", "--max", 50, "--random", 5, "--profile", "optimized", "-", stdin=program)

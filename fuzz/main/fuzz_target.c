@@ -1,15 +1,15 @@
 /*
- * The fuzz target: qcow2 images from AFL++ in persistent mode, one world an iteration, all in this
- * process.
+ * The fuzz target: images of one format from AFL++ in persistent mode, packed (fuzz/pack.c), one
+ * world an iteration, all in this process.
  *
- * With file names as arguments it runs these once and says what it saw: a reproducer.  A broken
- * promise aborts, so that the fuzzer counts it as a crash.
+ * fuzz_target FORMAT; with file names behind it runs these once and says what it saw: a reproducer.
+ * A broken promise aborts, so that the fuzzer counts it as a crash.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "fuzz/fuzz_qcow2.h"
+#include "fuzz/fuzz_image.h"
 
 #ifdef __AFL_FUZZ_TESTCASE_LEN
 __AFL_FUZZ_INIT();
@@ -18,10 +18,12 @@ __AFL_FUZZ_INIT();
 static void once(struct fuzz *f, const uint8_t *data, size_t len)
 {
     struct error *err = NULL;
-    if (fuzz_qcow2(f, data, len, &err) < 0) {
+    struct disk *d = fuzz_unpack(f->pool, data, len);
+    if (fuzz_image(f, d, &err) < 0) {
         fprintf(stderr, "%s\n", err->msg);
         abort();
     }
+    disk_free(d);
 }
 
 static int run_file(struct fuzz *f, const char *name)
@@ -45,27 +47,39 @@ static int run_file(struct fuzz *f, const char *name)
 int main(int argc, char **argv)
 {
     const char *plant = getenv("BLKREF_FUZZ_PLANT"), *profile = getenv("BLKREF_PROFILE");
-    struct fuzz f = {.profile = profile && !strcmp(profile, "optimized") ? &profile_optimized
-                                                                         : &profile_reference,
-                     .flip_byte = plant && !strcmp(plant, "flip-byte")};
+    const struct fuzz_format *format = argc > 1 ? fuzz_format_find(argv[1]) : NULL;
+    struct process *process;
+    struct fuzz f;
     int status = 0;
+    if (!format) {
+        fprintf(stderr, "usage: %s FORMAT [FILE...]\n", argv[0]);
+        return 2;
+    }
 #ifdef __AFL_FUZZ_TESTCASE_LEN
-    if (argc < 2) {
+    if (argc < 3) {
         __AFL_INIT();
     }
 #endif
-    f.process = process_new();
-    for (int i = 1; i < argc; i++) {
+    process = process_new();
+    if (fuzz_start(&f, process,
+                   profile && !strcmp(profile, "optimized") ? &profile_optimized
+                                                            : &profile_reference,
+                   format, NULL) < 0) {
+        return 2;
+    }
+    f.plant = plant && !strcmp(plant, "flip-byte") ? FUZZ_PLANT_FLIP_BYTE : FUZZ_PLANT_NONE;
+    for (int i = 2; i < argc; i++) {
         status |= run_file(&f, argv[i]);
     }
 #ifdef __AFL_FUZZ_TESTCASE_LEN
-    if (argc < 2) {
+    if (argc < 3) {
         unsigned char *buf = __AFL_FUZZ_TESTCASE_BUF;
         while (__AFL_LOOP(10000)) {
             once(&f, buf, (size_t)__AFL_FUZZ_TESTCASE_LEN);
         }
     }
 #endif
-    process_free(f.process);
+    fuzz_end(&f);
+    process_free(process);
     return status;
 }

@@ -6,7 +6,7 @@
  * table and blocks.  Leaves out: snapshots' tables (an old L2 table may be data by now) and
  * bitmaps.
  */
-#include "fuzz/fuzz_qcow2.h"
+#include "fuzz/fuzz_image.h"
 #include "ref/base/bytes.h"
 #include "specs/qcow2_layout.h"
 
