@@ -191,8 +191,8 @@ const struct fuzz_format fuzz_formats[] = {
     {FORMAT(parallels), .share = 25, .seal = seal_parallels, .options = options_parallels},
     {FORMAT(luks), .share = 10, .options = options_luks},
     {FORMAT(bochs), .share = 15, .read_only = true},
-    {FORMAT(cloop), .share = 15, .read_only = true},
-    {FORMAT(dmg), .share = 20, .read_only = true},
+    {FORMAT(cloop), .share = 15, .read_only = true, .memory = 65 << 20}, /* a block: 64 MiB */
+    {FORMAT(dmg), .share = 20, .read_only = true, .memory = 65 << 20},   /* a chunk: 64 MiB */
     {.name = NULL},
 };
 

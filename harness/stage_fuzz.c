@@ -17,7 +17,7 @@
 #include "fuzz/fuzz_image.h"
 #include "ref/base/mem.h"
 
-enum { PLANTED_SECONDS = 5, REPRO_LIMIT = 10, LONGEST_RERUN = 10 };
+enum { PLANTED_SECONDS = 5, REPRO_LIMIT = 10, LONGEST_RERUN = 60 };
 
 struct fuzzing {
     struct campaign *c;
@@ -109,7 +109,7 @@ static void exec_afl(const struct fuzzing *z, unsigned seconds)
         _exit(126);
     }
     execlp("afl-fuzz", "afl-fuzz", "-i", in, "-o", out, "-x", dict, "-s", seed, "-V", time, "-t",
-           "10000", "-m", "none", "--", z->target, z->format->name, (char *)NULL);
+           "60000", "-m", "none", "--", z->target, z->format->name, (char *)NULL);
     _exit(127);
 }
 
