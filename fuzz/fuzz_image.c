@@ -22,6 +22,7 @@ enum {
     RESIZED = 4 << 20, /* disks up to this size are resized: work goes with it */
     LARGEST = 1 << 16, /* bytes of a cluster that is compressed */
     MEMORY = 32 << 20, /* bytes in one piece: a qcow2 L1 table takes no more, nor does anything */
+    SPARE = 1 << 20,   /* bytes more than a file has */
     CHECKED = 1 << 24, /* bytes that the spec checker looks at */
 };
 
@@ -64,16 +65,17 @@ static void judge_names(struct iteration *it)
     }
 }
 
-static size_t limit_of(const struct fuzz_format *f)
+static size_t limit_of(const struct iteration *it)
 {
-    return f->memory ? f->memory : MEMORY;
+    size_t limit = it->f->format->memory ? it->f->format->memory : MEMORY;
+    return MAX(limit, (size_t)disk_size(it->image) + SPARE);
 }
 
-/* No number in an image makes it ask for more memory than the largest table takes. */
+/* No number in an image makes it ask for more memory than the largest table takes, or the file. */
 static bool too_much(size_t size, void *opaque)
 {
     struct iteration *it = opaque;
-    size_t limit = limit_of(it->f->format);
+    size_t limit = limit_of(it);
     if (size > limit) {
         broken(it, "more memory than the format's limits allow is asked for", (int64_t)size);
     }
@@ -84,7 +86,7 @@ static void do_plant(struct iteration *it)
 {
     struct disk_op op = {.kind = DISK_OP_WRITE, .label = LABEL_WRITE_AIO, .bytes = 1};
     if (planted(it, FUZZ_PLANT_MEMORY)) {
-        mem_free(mem_try_alloc(limit_of(it->f->format) + 1));
+        mem_free(mem_try_alloc(limit_of(it) + 1));
     } else if (planted(it, FUZZ_PLANT_ALIGNMENT)) {
         op.offset = disk_size(it->image) + 1;
         disk_log_add(it->log, &op, "");

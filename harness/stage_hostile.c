@@ -23,7 +23,7 @@
 #include "ref/base/mem.h"
 
 enum {
-    IMAGE_SECONDS = 30,      /* CPU of one image: a repair of 65536 snapshots takes five */
+    IMAGE_SECONDS = 20,      /* CPU of one image: a repair of 65536 snapshots takes five */
     MEMORY_KIB = 160 * 1024, /* that an image may cost; the formats' own limits allow less */
     FINDINGS = 3,            /* of one seed image */
     WALKED = 128,            /* structures whose numbers went to their extremes */
