@@ -266,10 +266,10 @@ static void compress_some(struct iteration *it, struct blk *b)
     }
 }
 
-/* One of our own, gone back to; then one that the image came with. */
-static void take_snapshots(struct iteration *it, struct blk *b)
+/* A snapshot of our own, gone back to. */
+static void take_snapshot(struct iteration *it, struct blk *b)
 {
-    struct snapshot_info sn = {.name = "fuzz", .icount = UINT64_MAX}, *list = NULL;
+    struct snapshot_info sn = {.name = "fuzz", .icount = UINT64_MAX};
     struct promise then = it->promise;
     if (snapshot_create(blk_node(b), &sn) == 0) {
         write_spot(it, b, 0, 0x66);
@@ -278,6 +278,12 @@ static void take_snapshots(struct iteration *it, struct blk *b)
         }
         snapshot_delete(blk_node(b), sn.id, sn.name, NULL);
     }
+}
+
+/* The first snapshot that the image came with. */
+static void go_back(struct iteration *it, struct blk *b)
+{
+    struct snapshot_info *list = NULL;
     int n = snapshot_list(blk_node(b), &list);
     if (n > 0 && snapshot_goto(blk_node(b), list[0].id, NULL) == 0) {
         it->promise.n = 0;
@@ -316,7 +322,8 @@ static void change(struct iteration *it, struct blk *b)
     promise_set(&it->promise, 0, zeroed, ret < 0 ? NULL : zero);
     blk_discard(b, 0, MIN(length, 2 * SPOT), NULL);
     promise_set(&it->promise, 0, MIN(length, 2 * SPOT), NULL);
-    take_snapshots(it, b);
+    take_snapshot(it, b);
+    go_back(it, b);
     compress_some(it, b);
     blk_flush(b, NULL);
     resize(it, b);
@@ -324,8 +331,9 @@ static void change(struct iteration *it, struct blk *b)
     judge_kept(it, b, "behind all changes");
 }
 
-/* Also without overlap checks, which an option switches off, nothing new (as compressed data always
- * is) is put over the header. */
+/* Also without overlap checks, which an option switches off and which end most runs on damaged
+ * images early: nothing new (as compressed data always is) is put over the header, and snapshots
+ * are applied and deleted. */
 static void change_unguarded(struct iteration *it, const struct disk_log *log)
 {
     struct blk *b = open_disk(it, "sim:unguarded", "none", OPEN_RDWR | OPEN_RESIZE);
@@ -335,6 +343,7 @@ static void change_unguarded(struct iteration *it, const struct disk_log *log)
     int64_t cluster = cluster_of(b);
     it->trusted = false;
     compress_some(it, b);
+    go_back(it, b);
     blk_unref(b);
     for (size_t i = 0; i < disk_log_len(log); i++) {
         const struct disk_op *op = disk_log_op(log, i);
