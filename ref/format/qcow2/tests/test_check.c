@@ -260,6 +260,24 @@ static void test_dirty(void **state)
     qt_run(&profile_reference, 0, dirty, NULL);
 }
 
+/* More snapshots than an int counts: what a repair found does not wrap around to nothing. */
+static void many_snapshots(struct qt *t)
+{
+    make(t, "size=1M", 64 * KiB);
+    put(t->r.disk[0], QCOW2_HEADER_NB_SNAPSHOTS_OFF, 4, UINT32_MAX);
+    put(t->r.disk[0], QCOW2_HEADER_SNAPSHOTS_OFFSET_OFF, 8, END);
+    struct check_result res = {0};
+    struct blk *b = rig_open(&t->r, "sim:d0", "driver=qcow2", OPEN_CHECK | OPEN_RDWR | OPEN_RESIZE);
+    node_check(blk_node(b), &res, FIX_ERRORS | FIX_LEAKS);
+    blk_unref(b);
+    assert_true(res.corruptions + res.corruptions_fixed > 65536);
+}
+
+static void test_many_snapshots(void **state)
+{
+    qt_run(&profile_optimized, 0, many_snapshots, NULL);
+}
+
 /* Metadata full of noise: check ends, and what a repair says it left is what the next check finds.
  */
 static void noise(struct qt *t)
@@ -291,9 +309,10 @@ static void test_noise(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plants),   cmocka_unit_test(test_leaks_only),
-        cmocka_unit_test(test_overflow), cmocka_unit_test(test_statistics),
-        cmocka_unit_test(test_dirty),    cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_plants),         cmocka_unit_test(test_leaks_only),
+        cmocka_unit_test(test_overflow),       cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_dirty),          cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_many_snapshots),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
