@@ -119,6 +119,7 @@ static const struct defect {
     {"GD-3", GD, 4, RGT / 512 + 1},
     {"GD-4", RGD, 4, 0},
     {"GT-2", GT, 4, 0x1000},
+    {"GT-2", GT, 4, END / 512 - 2},
     {"GT-3", GT, 4, GRAIN_B / 512},
     {"GT-3", GT, 4, GRAIN_B / 512 - 1},
     {"GT-3", GT, 4, GT / 512},

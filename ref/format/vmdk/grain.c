@@ -145,7 +145,9 @@ static int find_locked(struct vmdk_extent *e, uint64_t offset, uint64_t bytes, s
         return ret;
     }
     if (m->gt == 0) {
-        grains = e->gt_entries - index;
+        /* The directory is shorter than the disk: there is nothing more. */
+        bool none = grain / e->gt_entries >= e->gd_entries;
+        grains = none ? bytes / e->grain + 2 : e->gt_entries - index;
     } else {
         struct table_ref t = grain_table(e, m->gt);
         ret = count_same(e, &t, index, (in_grain + bytes - 1) / e->grain + 1, m, &grains, r);
@@ -177,16 +179,21 @@ int vmdk_find(struct vmdk *s, struct vmdk_extent *e, uint64_t offset, uint64_t b
 
 /* ---- linking ---- */
 
+/* What the footer says, the header says from now on; where the descriptor is, only the header did.
+ */
 int vmdk_settle(struct vmdk_extent *e, const struct request *r)
 {
-    uint8_t places[VMDK_HEADER_OVERHEAD_OFF - VMDK_HEADER_RGD_OFFSET_OFF];
+    uint8_t old[VMDK_HEADER_SIZE], h[VMDK_HEADER_SIZE];
+    const size_t at = VMDK_HEADER_DESCRIPTOR_OFFSET_OFF, end = VMDK_HEADER_GTES_PER_GT_OFF;
     if (!e->gd_in_footer) {
         return 0;
     }
-    store_le64(places, e->rgd_offset / VMDK_SECTOR);
-    store_le64(places + VMDK_HEADER_RGD_OFFSET_WIDTH, e->gd_offset / VMDK_SECTOR);
-    int ret = child_pwrite_sync(e->file, VMDK_HEADER_RGD_OFFSET_OFF, places, sizeof(places),
-                                LABEL_HEADER_UPDATE, r);
+    int ret = child_pread(e->file, 0, old, sizeof(old), LABEL_HEADER_LOAD, r);
+    ret = ret < 0 ? ret : vmdk_load_footer(e, h, NULL);
+    if (ret == 0) {
+        memcpy(h + at, old + at, end - at);
+        ret = child_pwrite_sync(e->file, 0, h, sizeof(h), LABEL_HEADER_UPDATE, r);
+    }
     e->gd_in_footer = ret < 0;
     return ret;
 }

@@ -11,7 +11,7 @@
 
 /* The header is in the footer: marker, footer, end of stream are the last three sectors (HDR-10).
  */
-static int load_footer(struct vmdk_extent *e, uint8_t *header, struct error **err)
+int vmdk_load_footer(struct vmdk_extent *e, uint8_t *header, struct error **err)
 {
     uint8_t last[3 * VMDK_SECTOR];
     const uint8_t *footer = last + VMDK_SECTOR, *end = footer + VMDK_SECTOR;
@@ -114,7 +114,7 @@ int vmdk_open_hosted(struct vmdk *s, struct vmdk_extent *e, const uint8_t *heade
     memcpy(h, header, sizeof(h));
     e->kind = VMDK_SPARSE;
     e->gd_in_footer = vmdk_header_get_gd_offset(h) == VMDK_GD_AT_END;
-    int ret = e->gd_in_footer ? load_footer(e, h, err) : 0;
+    int ret = e->gd_in_footer ? vmdk_load_footer(e, h, err) : 0;
     if (ret < 0) {
         return ret;
     }

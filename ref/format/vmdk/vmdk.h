@@ -105,6 +105,8 @@ int vmdk_open_cowd(struct vmdk *s, struct vmdk_extent *e, uint64_t sectors, stru
 int vmdk_open_sesparse(struct vmdk *s, struct vmdk_extent *e, struct error **err);
 /* Bytes to where new grains go, at the end of the file. */
 int vmdk_find_end(struct vmdk_extent *e, struct error **err);
+/* The header in the footer (HDR-10), VMDK_HEADER_SIZE bytes. */
+int vmdk_load_footer(struct vmdk_extent *e, uint8_t *header, struct error **err);
 
 /* ---- grain.c ---- */
 struct vmdk_piece vmdk_piece_at(struct vmdk *s, uint64_t offset, uint64_t bytes);

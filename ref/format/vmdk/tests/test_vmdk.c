@@ -234,6 +234,8 @@ static void footer(struct rig *r)
     disk_write(r->disk[0], end + 512, h, sizeof(h));
     disk_truncate(r->disk[0], end + 1536);
     store64(r, 0, VMDK_HEADER_GD_OFFSET_OFF, VMDK_GD_AT_END);
+    store64(r, 0, VMDK_HEADER_CAPACITY_OFF, 128); /* the footer's counts, also behind a write */
+    store64(r, 0, VMDK_HEADER_GRAIN_SIZE_OFF, VMDK_MAX_GRAIN);
     store32(r, 0, (gd + 1 - 1) * 512 + 4, 0); /* no second table */
     check_spec(r->disk[0]);
     b = rig_open(r, "sim:d0", "driver=vmdk", RW);
@@ -384,6 +386,12 @@ static void sesparse(struct rig *r)
     assert_int_equal(st.flags & (STATUS_ZERO | STATUS_ALLOCATED), STATUS_ZERO | STATUS_ALLOCATED);
     assert_int_equal(st.bytes, 8192);
     blk_unref(b);
+    store64(r, 1, 16, UINT64_C(1) << 50); /* the rest of a disk far larger is told at once */
+    b = rig_open(r, "sim:d0", "driver=vmdk", 0);
+    struct check_result res = {0};
+    assert_int_equal(node_check(blk_node(b), &res, 0), 0);
+    blk_unref(b);
+    store64(r, 1, 16, 65536);
     store64(r, 1, (SE_GT + 64) * 512, UINT64_C(4) << 60); /* a type that does not exist */
     b = rig_open(r, "sim:d0", "driver=vmdk", 0);
     assert_int_equal(blk_pread(b, 0, buf, sizeof(buf)), -EIO);
