@@ -24,6 +24,12 @@ static const struct {
      "image qcow2 1450496 backing data_file=data\nresize 2490368 metadata\nwrite 1450000 1000 7\n"},
     {"a snapshot that fails for its refcounts gives back its L1 table",
      "image qcow2 1572864 refcount_bits=1,preallocation=metadata\nsnapshot s1\n"},
+    {"and the references that it had taken until then",
+     "image qcow2 350720 refcount_bits=2\nwrite 169840 180880 1\nsnapshot s1\nsnapshot s2\nwrite 0 "
+     "169472 2\nsnapshot s3\nwrite 0 200k 3\n"},
+    {"the same of compressed clusters",
+     "image qcow2 1M refcount_bits=2\nwrite 256k 64k 1\nsnapshot s1\nsnapshot s2\nwritec 0 128k "
+     "2\nsnapshot s3\nwrite 0 200k 3\n"},
     {"compressed data never goes into a cluster that became something else",
      "image qcow2 2883584\nwritec 1572864 65536 4\nwrite 1148416 458752 7\nwrite 0 128 9\nwritec "
      "458752 65536 11\n"},

@@ -11,9 +11,24 @@
 #include <errno.h>
 #include <inttypes.h>
 
+struct walk {
+    int addend;             /* 0: only flags */
+    uint64_t changed, most; /* how many references were changed, and may be */
+};
+
+static int change(struct qcow2 *s, struct walk *w, uint64_t offset, uint64_t bytes)
+{
+    if (!w->addend || w->changed == w->most) {
+        return 0;
+    }
+    int ret = qcow2_update_refcount(s, offset, bytes, 1, w->addend < 0, DISCARD_SNAPSHOT);
+    w->changed += ret == 0;
+    return ret;
+}
+
 /* Changes what one L2 entry refers to; *copied tells whether the cluster has one reference now. */
 static int one_cluster(struct qcow2 *s, uint64_t l2_offset, unsigned l2_index, uint64_t entry,
-                       int addend, bool *copied)
+                       struct walk *w, bool *copied)
 {
     uint64_t offset = entry & L2_OFFSET_MASK, refcount;
     enum cluster_type t = qcow2_cluster_type(s, entry);
@@ -21,8 +36,7 @@ static int one_cluster(struct qcow2 *s, uint64_t l2_offset, unsigned l2_index, u
     if (t == CLUSTER_COMPRESSED) {
         unsigned bytes;
         qcow2_compressed_extent(s, entry, &offset, &bytes);
-        return addend ? qcow2_update_refcount(s, offset, bytes, 1, addend < 0, DISCARD_SNAPSHOT)
-                      : 0;
+        return change(s, w, offset, bytes);
     }
     if (t != CLUSTER_NORMAL && t != CLUSTER_ZERO_ALLOC) {
         return 0;
@@ -34,15 +48,13 @@ static int one_cluster(struct qcow2 *s, uint64_t l2_offset, unsigned l2_index, u
                                 offset, l2_offset, l2_index);
         return -EIO;
     }
-    int ret =
-        addend ? qcow2_update_refcount(s, offset, s->cluster_size, 1, addend < 0, DISCARD_SNAPSHOT)
-               : 0;
+    int ret = change(s, w, offset, s->cluster_size);
     ret = ret < 0 ? ret : qcow2_get_refcount(s, offset >> s->cluster_bits, &refcount);
     *copied = ret == 0 && refcount == 1;
     return ret;
 }
 
-static int one_slice(struct qcow2 *s, uint64_t l2_offset, unsigned first, int addend)
+static int one_slice(struct qcow2 *s, uint64_t l2_offset, unsigned first, struct walk *w)
 {
     uint8_t *slice;
     bool ordered = false;
@@ -57,10 +69,10 @@ static int one_slice(struct qcow2 *s, uint64_t l2_offset, unsigned first, int ad
         if (entry == 0) {
             continue;
         }
-        ret = one_cluster(s, l2_offset, first + i, entry & ~OFLAG_COPIED, addend, &copied);
+        ret = one_cluster(s, l2_offset, first + i, entry & ~OFLAG_COPIED, w, &copied);
         uint64_t now = (entry & ~OFLAG_COPIED) | (copied ? OFLAG_COPIED : 0);
         /* A table that gives its references up is not looked at again through this L1 table. */
-        if (ret < 0 || now == entry || addend < 0) {
+        if (ret < 0 || now == entry || w->addend < 0) {
             continue;
         }
         if (!ordered) {
@@ -76,7 +88,7 @@ static int one_slice(struct qcow2 *s, uint64_t l2_offset, unsigned first, int ad
     return ret;
 }
 
-static int one_table(struct qcow2 *s, uint64_t *l1_entry, uint32_t l1_index, int addend)
+static int one_table(struct qcow2 *s, uint64_t *l1_entry, uint32_t l1_index, struct walk *w)
 {
     uint64_t offset = *l1_entry & L1_OFFSET_MASK, refcount;
     if (offset_into_cluster(s, offset)) {
@@ -87,11 +99,9 @@ static int one_table(struct qcow2 *s, uint64_t *l1_entry, uint32_t l1_index, int
     }
     int ret = 0;
     for (uint64_t i = 0; i < s->l2_size && ret == 0; i += s->l2_slice_size) {
-        ret = one_slice(s, offset, (unsigned)i, addend);
+        ret = one_slice(s, offset, (unsigned)i, w);
     }
-    if (ret == 0 && addend) {
-        ret = qcow2_update_refcount(s, offset, s->cluster_size, 1, addend < 0, DISCARD_SNAPSHOT);
-    }
+    ret = ret < 0 ? ret : change(s, w, offset, s->cluster_size);
     ret = ret < 0 ? ret : qcow2_get_refcount(s, offset >> s->cluster_bits, &refcount);
     if (ret == 0) {
         *l1_entry = (*l1_entry & ~OFLAG_COPIED) | (refcount == 1 ? OFLAG_COPIED : 0);
@@ -99,13 +109,25 @@ static int one_table(struct qcow2 *s, uint64_t *l1_entry, uint32_t l1_index, int
     return ret;
 }
 
-int qcow2_update_l1_references(struct qcow2 *s, uint64_t *l1, uint32_t entries, int addend)
+static int walk_tables(struct qcow2 *s, uint64_t *l1, uint32_t entries, struct walk *w)
 {
     int ret = 0;
     for (uint32_t i = 0; i < entries && ret == 0; i++) {
         if (l1[i] & L1_OFFSET_MASK) {
-            ret = one_table(s, &l1[i], i, addend);
+            ret = one_table(s, &l1[i], i, w);
         }
+    }
+    return ret;
+}
+
+int qcow2_update_l1_references(struct qcow2 *s, uint64_t *l1, uint32_t entries, int addend)
+{
+    struct walk w = {.addend = addend, .most = UINT64_MAX};
+    int ret = walk_tables(s, l1, entries, &w);
+    if (ret < 0 && addend > 0 && !s->dead && !world_leaks_as_qemu(s->w)) {
+        /* What was taken is given back, in the same order; what is not leaks. */
+        struct walk back = {.addend = -1, .most = w.changed};
+        (void)walk_tables(s, l1, entries, &back);
     }
     qcow2_process_discards(s, ret);
     /* A cluster in use without a refcount: the image is damaged. */
