@@ -175,3 +175,21 @@ def test_requests_that_are_odd(lab):
                         "write -z -u 1 1", "discard 1000000 512", "write -z 1000000 512", "discard 900k 200k",
                         "write -z 65535 2", "discard 65535 131074", "write -z -u 0 1000000", "discard 0 1000000"):
             lab.io("t.img", command, status=None)
+
+
+@pytest.mark.parametrize("state", ["empty", "data"])
+@pytest.mark.parametrize("backing", [False, True], ids=["alone", "backing"])
+@pytest.mark.parametrize("start", [32768, 34816], ids=["whole", "part"])
+def test_zeroes_up_to_the_end(lab, start, backing, state):
+    """From a cluster's start on: of all its subclusters, those behind the end too, which growth shows."""
+    size = 32768 + 6 * 512
+    if backing:
+        lab.create(RAW, "b.img", size)
+        lab.io("b.img", "write -P 9 0 %d" % size)
+    lab.create(EXT16K, "t.img", size, backing="b.img" if backing else None)
+    if state == "data":
+        lab.io("t.img", "write -P 1 0 %d" % size)
+    lab.io("t.img", "write -z %d %d" % (start, size - start))
+    lab.img("resize", "-f", "qcow2", "t.img", "80k")
+    lab.img("map", "--output=json", "t.img")
+    lab.look()

@@ -162,10 +162,10 @@ int qcow2_zeroize_range(struct qcow2 *s, uint64_t offset, uint64_t bytes, unsign
     while (offset < end && ret == 0) {
         uint64_t in = offset_into_cluster(s, offset), left = end - offset, done = 0;
         if (in || left < s->cluster_size) {
-            /* The last cluster of the disk may be zeroed as a whole: nothing can be behind its end.
+            /* The last cluster of the disk is zeroed as a whole: nothing can be behind its end.
              */
             done = MIN(left, s->cluster_size - in);
-            if (in == 0 && !s->extended_l2) {
+            if (in == 0 && (!s->extended_l2 || end >= s->virtual_size)) {
                 uint64_t one;
                 ret = zero_in_slice(s, offset, 1, flags, &one, r);
             } else {
