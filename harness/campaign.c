@@ -24,11 +24,6 @@ struct subject *campaign_subject(struct campaign *c, const char *name)
     return NULL;
 }
 
-bool campaign_wants_format(const struct campaign *c, const char *format)
-{
-    return !c->format || !strcmp(c->format, format);
-}
-
 char *campaign_scratch(struct campaign *c, const char *name)
 {
     char *path = str_fmt("%s/%s", c->dir, name);
@@ -70,9 +65,24 @@ void campaign_report(struct campaign *c, const char *stage, const struct subject
     mem_free(id);
 }
 
-bool campaign_takes_image(const struct campaign *c, const char *line)
+/* "crypt" is qcow2, encrypted. */
+bool campaign_wants_format(const struct campaign *c, const char *format, const char *text)
 {
-    return !c->image || (line && strstr(line, c->image));
+    bool crypt = c->format && !strcmp(c->format, "crypt");
+    return !c->format || !strcmp(c->format, format) ||
+           (crypt && !strcmp(format, "qcow2") && strstr(text, "encrypt.format="));
+}
+
+bool campaign_wants_image(const struct campaign *c, const char *line)
+{
+    char format[16] = "";
+    sscanf(line, "image %15s", format);
+    return campaign_wants_format(c, format, line) && (!c->image || strstr(line, c->image));
+}
+
+bool campaign_wants_special(const struct campaign *c, const struct program *p)
+{
+    return !c->image && campaign_wants_format(c, p->format, p->options);
 }
 
 double clock_seconds(void)

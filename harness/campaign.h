@@ -18,8 +18,8 @@ struct campaign {
     const char *dir;   /* scratch directory, exists */
     const char *build; /* build folder, for programs and fuzz targets */
     struct subject *subjects[MAX_SUBJECTS];
-    unsigned generate;     /* GEN_* for the programs that are made */
-    const char *format;    /* only images of this one; NULL: all */
+    const char *format;            /* --format: only images of this one; NULL: all */
+    const struct image_kind *kind; /* the same, where it can be written; NULL: of all */
     const char *image;     /* only images of the stages' lists whose line holds this; NULL: all */
     unsigned fuzz_seconds; /* of stage fuzz, over all formats */
     unsigned n_subjects;   /* [0] is the reference profile in process: the oracle */
@@ -45,8 +45,6 @@ extern const struct stage campaign_stages[]; /* ends with name == NULL */
 
 const struct stage *stage_find(const char *name);
 struct subject *campaign_subject(struct campaign *c, const char *name); /* NULL: not there */
-/* Whether images of this format are asked for. */
-bool campaign_wants_format(const struct campaign *c, const char *format);
 /* Scratch folder of that name below c->dir, made; mem_free(). */
 char *campaign_scratch(struct campaign *c, const char *name);
 
@@ -71,9 +69,13 @@ int stage_fuzz(struct campaign *c, struct error **err);
 void campaign_report(struct campaign *c, const char *stage, const struct subject *s,
                      const char *format, const char *name, int verdict, const char *detail,
                      const char *repro);
-/* Whether the image of a stage's list, by its line, is to be explored; line NULL: programs that are
- * of no list. */
-bool campaign_takes_image(const struct campaign *c, const char *line);
+/* Are images of that format wanted?  text: create options, or an image's line, in which encryption
+ * would stand. */
+bool campaign_wants_format(const struct campaign *c, const char *format, const char *text);
+/* Whether the image of a stage's list, by its line "image FORMAT ..." (trace/op.h), is explored. */
+bool campaign_wants_image(const struct campaign *c, const char *line);
+/* The same of a program that is of no list. */
+bool campaign_wants_special(const struct campaign *c, const struct program *p);
 /* Seconds from some instant on, by a clock that never goes back. */
 double clock_seconds(void);
 /* Progress line on a terminal: done of total; quiet in a pipe. */

@@ -18,7 +18,7 @@
 #include "harness/cli_campaign.h"
 #include "harness/crash_programs.h"
 #include "harness/divergence.h"
-#include "harness/generate.h"
+#include "harness/image_kinds.h"
 #include "harness/long_programs.h"
 #include "harness/outside_programs.h"
 #include "harness/repro.h"
@@ -42,7 +42,7 @@ static const char usage_text[] =
     "  --minutes N          chooses the count for about so long; results depend on the count "
     "alone\n"
     "  --only STAGE         read, write, programs, trace ...; may be given several times\n"
-    "  --format NAME        only images of this format in stages programs, hostile and fuzz: "
+    "  --format NAME        only images of this format, in all stages that make images: raw, "
     "qcow2,\n"
     "                       vmdk, qed, qcow, vdi, vpc, vhdx, parallels, luks, crypt (encrypted\n"
     "                       qcow2); in stages hostile and fuzz alone: bochs, cloop, dmg\n"
@@ -167,8 +167,8 @@ static bool take_option(struct campaign_request *r, int option, const char *arg)
         return r->n_named < MAX_NAMED && strchr(arg, '=') > arg && (r->named[r->n_named++] = arg);
     case OPT_FORMAT:
         r->format = arg;
-        r->generate = generate_flags(arg);
-        return r->generate || fuzz_format_find(arg);
+        r->kind = image_kind_named(arg);
+        return r->kind || fuzz_format_find(arg);
     case OPT_IMAGE:
         r->image = arg;
         return image_exists(arg);
@@ -318,7 +318,7 @@ static void remove_tree(const char *path)
 /* Of a format that nobody writes there are no programs. */
 static bool has_images(const struct campaign_request *r, const char *stage)
 {
-    return !r->format || r->generate || !strcmp(stage, "hostile") || !strcmp(stage, "fuzz");
+    return !r->format || r->kind || !strcmp(stage, "hostile") || !strcmp(stage, "fuzz");
 }
 
 static bool wanted(const struct campaign_request *r, const char *stage)
@@ -429,9 +429,9 @@ static int start(struct campaign *c, const struct campaign_request *r, struct er
     char *path = r->report ? str_fmt("%s/results.sqlite", r->report) : NULL;
     *c = (struct campaign){
         .seed = r->seed, .count = (unsigned)r->count, .build = r->build, .planted = r->planted};
-    c->generate = r->generate;
-    c->image = r->image;
     c->format = r->format;
+    c->kind = r->kind;
+    c->image = r->image;
     c->fuzz_seconds = (unsigned)r->fuzz_seconds;
     c->dir = mkdtemp(dir);
     int ret = c->dir ? 0 : error_set_errno(err, errno, "%s", dir);

@@ -19,8 +19,8 @@ struct campaign_request {
     unsigned n_named, n_only;
     enum planted planted;
     bool json, in_process, first;
-    bool quiet; /* no scoreboard */
-    unsigned generate;
+    bool quiet;                    /* no scoreboard */
+    const struct image_kind *kind; /* of `format` */
     /* `blkref gate` takes these, too. */
     bool gate, allow_different;
     const char *baseline, *current;

@@ -8,6 +8,8 @@
 #include "harness/generate.h"
 
 #include <stdio.h>
+#include "harness/shadow.h"
+#include "harness/subject.h"
 #include "ref/base/mem.h"
 #include "ref/base/sizes.h"
 
@@ -16,11 +18,8 @@ struct gen {
     struct program *p;
     unsigned flags;
     int64_t cluster, size;
-    bool v2, is_qcow2, is_vmdk, is_stream, has_data_file, has_snapshots; /* of the top image */
-    bool base_is_stream;
-    bool is_luks, encrypted;
-    const struct plain *plain; /* of the top image; NULL: one of the above */
-    bool plain_base;
+    unsigned can, base_can; /* enum image_ability, of the top image and the first one */
+    bool has_snapshots;
     unsigned layers, next_snapshot;
     uint32_t next_seed;
     int64_t last_offset, last_bytes;
@@ -52,7 +51,7 @@ static void option(struct program *p, const char *fmt, ...)
     va_end(ap);
 }
 
-static void version3_options(struct gen *g)
+static void version3_options(struct gen *g, int64_t cluster, bool encrypted)
 {
     struct program *p = g->p;
     if (chance(g, 40)) {
@@ -61,7 +60,7 @@ static void version3_options(struct gen *g)
     if (chance(g, 25)) {
         option(p, "lazy_refcounts=on");
     }
-    if (chance(g, 25) && g->cluster >= 16 * KiB) {
+    if (chance(g, 25) && cluster >= 16 * KiB) {
         option(p, "extended_l2=on");
     }
     if (chance(g, 30)) {
@@ -69,9 +68,8 @@ static void version3_options(struct gen *g)
     }
     if (chance(g, 15)) {
         option(p, "data_file=data");
-        g->has_data_file = true;
         /* Encrypted, a raw file maps what nobody encrypted: a new disk reads as noise. */
-        if (!p->backing && !(g->flags & GEN_CRYPT) && chance(g, 50)) {
+        if (!p->backing && !encrypted && chance(g, 50)) {
             option(p, "data_file_raw=on");
         }
     }
@@ -105,29 +103,28 @@ static void cipher_options(struct gen *g, const char *prefix)
 static void qcow2_encryption(struct gen *g)
 {
     bool luks = chance(g, 60);
-    g->encrypted = true;
     option(g->p, "encrypt.format=%s", luks ? "luks" : "aes");
     if (luks) {
         cipher_options(g, "encrypt.");
     }
 }
 
-static void qcow2_image(struct gen *g)
+static void qcow2_image(struct gen *g, bool encrypted)
 {
     static const int64_t clusters[] = {512,      KiB,      4 * KiB,   16 * KiB,
                                        64 * KiB, 64 * KiB, 256 * KiB, 2 * MiB};
     static const char *const modes[] = {"metadata", "metadata", "falloc", "full"};
-    g->cluster = clusters[below(g, ARRAY_SIZE(clusters))];
-    g->v2 = chance(g, 25);
+    int64_t cluster = clusters[below(g, ARRAY_SIZE(clusters))];
+    bool v2 = chance(g, 25);
     g->p->backing = chance(g, 35);
-    option(g->p, "compat=%s", g->v2 ? "0.10" : "1.1");
-    if (g->cluster != 64 * KiB) {
-        option(g->p, "cluster_size=%lld", (long long)g->cluster);
+    option(g->p, "compat=%s", v2 ? "0.10" : "1.1");
+    if (cluster != 64 * KiB) {
+        option(g->p, "cluster_size=%lld", (long long)cluster);
     }
-    if (!g->v2) {
-        version3_options(g);
+    if (!v2) {
+        version3_options(g, cluster, encrypted);
     }
-    if (g->flags & GEN_CRYPT) {
+    if (encrypted) {
         qcow2_encryption(g);
     } else if (!g->p->backing && chance(g, 15)) {
         option(g->p, "preallocation=%s", modes[below(g, g->flags & GEN_FILES ? 4 : 2)]);
@@ -143,7 +140,6 @@ static void vmdk_image(struct gen *g)
     static const char *const adapters[] = {"ide", "lsilogic", "buslogic", "legacyESX"};
     size_t sub = below(g, ARRAY_SIZE(subformats));
     bool flat = sub >= 4;
-    g->is_stream = g->base_is_stream = sub == 3;
     g->p->backing = !flat && chance(g, 35);
     option(g->p, "subformat=%s", subformats[sub]);
     if (!flat && chance(g, 40)) {
@@ -157,109 +153,63 @@ static void vmdk_image(struct gen *g)
     }
 }
 
-/*
- * Formats whose images differ in a few options and whose operations are simple: no snapshots, no
- * amend, no resizing (what they can of it, they refuse differently).
- */
-static const struct plain {
-    const char *format;
-    bool backing, compressed;
-    struct {
-        const char *text; /* options; NULL: no more */
-        int64_t cluster;
-    } options[6];
-} plains[] = {
-    {"qed",
-     true,
-     false,
-     {{"cluster_size=4k,table_size=2", 4 * KiB},
-      {"", 64 * KiB},
-      {"cluster_size=16k,table_size=4", 16 * KiB},
-      {"table_size=16", 64 * KiB}}},
-    {"qcow", true, true, {{"", 4 * KiB}}},
-    {"vdi", false, false, {{"", 1 * MiB}, {"static=on", 1 * MiB}}},
-    {"vpc", false, false, {{"force_size=on", 2 * MiB}, {"subformat=fixed,force_size=on", 2 * MiB}}},
-    {"vhdx",
-     false,
-     false,
-     {{"block_size=1M", 1 * MiB},
-      {"block_size=1M,block_state_zero=off", 1 * MiB},
-      {"subformat=fixed,block_size=1M", 1 * MiB},
-      {"block_size=2M,log_size=2M", 2 * MiB}}},
-    {"parallels",
-     false,
-     false,
-     {{"cluster_size=64k", 64 * KiB},
-      {"", 1 * MiB},
-      {"cluster_size=4k", 4 * KiB},
-      {"cluster_size=63k", 63 * KiB}}},
-};
-
-unsigned generate_flags(const char *format)
+/* Of formats with few options: one of the combinations of the stages read and write. */
+static void simple_image(struct gen *g, const struct image_kind *kind)
 {
-    static const struct {
-        const char *name;
-        unsigned flags;
-    } others[] = {
-        {"qcow2", GEN_QCOW2}, {"vmdk", GEN_VMDK}, {"luks", GEN_LUKS}, {"crypt", GEN_CRYPT}};
-    for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
-        if (!strcmp(others[i].name, format)) {
-            return others[i].flags;
+    struct program p;
+    unsigned many = 0;
+    for (unsigned i = 0; image_combination(i, &p); i++) {
+        many += !strcmp(p.format, kind->format);
+    }
+    unsigned pick = (unsigned)below(g, many);
+    for (unsigned i = 0; image_combination(i, &p); i++) {
+        if (!strcmp(p.format, kind->format) && pick-- == 0) {
+            memcpy(g->p->options, p.options, sizeof(p.options));
+            break;
         }
     }
-    for (unsigned i = 0; i < ARRAY_SIZE(plains); i++) {
-        if (!strcmp(plains[i].format, format)) {
-            return (i + 1) * GEN_PLAIN;
-        }
-    }
-    return 0;
+    g->p->backing = kind->can & IMAGE_HAS_BACKING && chance(g, 35);
 }
 
-static void plain_image(struct gen *g)
+static const struct image_kind *draw_kind(struct gen *g)
 {
-    size_t n = 0;
-    while (n < ARRAY_SIZE(g->plain->options) && g->plain->options[n].text) {
-        n++;
+    const struct image_kind *k = image_kinds;
+    uint64_t pick = below(g, 100);
+    while (pick >= k->share) {
+        pick -= k->share;
+        k++;
     }
-    size_t pick = below(g, n);
-    g->cluster = g->plain->options[pick].cluster;
-    g->p->backing = g->plain->backing && chance(g, 35);
-    g->plain_base = true;
-    snprintf(g->p->options, sizeof(g->p->options), "%s", g->plain->options[pick].text);
+    return k;
 }
 
-static void image(struct gen *g)
+/* What the operations go by, of the image in g->p. */
+static void look_at_image(struct gen *g)
+{
+    int64_t granule = program_granule(g->p);
+    g->size = g->p->size;
+    g->can = g->base_can = image_abilities(g->p);
+    g->cluster = strcmp(g->p->format, "raw") && strcmp(g->p->format, "luks") ? granule : 64 * KiB;
+}
+
+static void image(struct gen *g, const struct image_kind *kind)
 {
     struct program *p = g->p;
-    unsigned plain = g->flags / GEN_PLAIN;
-    g->plain = plain ? &plains[plain - 1] : NULL;
-    g->is_vmdk = g->flags & GEN_VMDK;
-    g->is_luks = g->flags & GEN_LUKS;
-    bool open = !g->is_vmdk && !g->is_luks && !g->plain;
-    g->is_qcow2 = open && ((g->flags & (GEN_QCOW2 | GEN_CRYPT)) || chance(g, 85));
-    g->is_vmdk = g->is_vmdk || (open && !g->is_qcow2 && chance(g, 40));
+    kind = kind ? kind : draw_kind(g);
     p->size = (int64_t)(1 + below(g, 1 + below(g, 16))) * 256 * KiB; /* small ones more often */
     if (chance(g, 30)) {
         p->size += 512 * (int64_t)below(g, 300);
     }
-    snprintf(p->format, sizeof(p->format), "%s",
-             g->plain      ? g->plain->format
-             : g->is_qcow2 ? "qcow2"
-             : g->is_vmdk  ? "vmdk"
-             : g->is_luks  ? "luks"
-                           : "raw");
-    g->cluster = 64 * KiB;
-    if (g->plain) {
-        plain_image(g);
-    } else if (g->is_qcow2) {
-        qcow2_image(g);
-    } else if (g->is_vmdk) {
+    snprintf(p->format, sizeof(p->format), "%s", kind->format);
+    if (!strcmp(kind->format, "qcow2")) {
+        qcow2_image(g, !strcmp(kind->name, "crypt"));
+    } else if (!strcmp(kind->format, "vmdk")) {
         vmdk_image(g);
-    } else if (g->is_luks) {
-        g->encrypted = true;
+    } else if (!strcmp(kind->format, "luks")) {
         cipher_options(g, "");
+    } else {
+        simple_image(g, kind);
     }
-    g->size = p->size;
+    look_at_image(g);
 }
 
 /* ---- operations ---- */
@@ -332,7 +282,10 @@ static void resize(struct gen *g, struct op *op)
     static const enum prealloc modes[] = {PREALLOC_METADATA, PREALLOC_METADATA, PREALLOC_FALLOC,
                                           PREALLOC_FULL};
     op->bytes = (int64_t)(1 + below(g, 5 * 2048)) * 512;
-    if (op->bytes > g->size && g->is_qcow2 && !g->encrypted && chance(g, 20)) {
+    if (op->bytes < g->size && !(g->can & IMAGE_SHRINKS)) {
+        op->bytes += g->size;
+    }
+    if (op->bytes > g->size && g->can & IMAGE_PREALLOCATES && chance(g, 20)) {
         op->prealloc = modes[below(g, g->flags & GEN_FILES ? 4 : 2)];
     }
     if (!g->has_snapshots) {
@@ -373,33 +326,49 @@ static enum op_kind kind(struct gen *g)
     return OP_WRITE;
 }
 
+/* Into its backing file, or into the image below it. */
+static bool can_commit(const struct gen *g)
+{
+    bool below = g->layers == 1   ? g->p->backing && g->can & IMAGE_COMMITS
+                 : g->layers == 2 ? (g->base_can & IMAGE_TAKES_COMMIT) != 0
+                                  : !(g->base_can & IMAGE_BEGINS_AS_NOISE);
+    return below && !g->has_snapshots;
+}
+
 /* False: not with this image; another one is drawn. */
 static bool possible(const struct gen *g, enum op_kind k)
 {
     switch (k) {
     case OP_WRITE_COMPRESSED:
-        return g->is_vmdk || (g->is_qcow2 && !g->has_data_file) ||
-               (g->plain && g->plain->compressed);
+        return g->can & IMAGE_COMPRESSES;
     case OP_SNAPSHOT:
-        return g->is_qcow2 && !g->has_data_file;
+        return g->can & IMAGE_SNAPSHOTS;
     case OP_APPLY:
     case OP_DELSNAP:
         return g->has_snapshots;
     case OP_AMEND:
-        return g->is_qcow2;
+        return g->can & IMAGE_AMENDS;
     case OP_OVERLAY:
         return g->layers < 3;
     case OP_RESIZE:
-        return !g->is_vmdk && !g->plain &&
-               !g->is_luks; /* what grows has no content that was encrypted */
+        return g->can & IMAGE_GROWS;
     case OP_COMMIT:
-        /* A vmdk parent that was written is a parent no more; a grain of a stream is written once.
-         */
-        return !(g->flags & GEN_LUKS) && (g->layers > 1 || (g->p->backing && !g->is_vmdk)) &&
-               !g->has_snapshots && !((g->base_is_stream || g->plain_base) && g->layers == 2);
+        return can_commit(g);
     default:
         return true;
     }
+}
+
+/* An overlay is qcow2; of a qcow2 image with its options, data file and all that hangs on it left
+ * out. */
+static void overlay(struct gen *g)
+{
+    bool qcow2 = g->layers > 1 || !strcmp(g->p->format, "qcow2");
+    g->can = image_kind_named(subject_encrypted(g->p) ? "crypt" : "qcow2")->can;
+    g->cluster = qcow2 ? g->cluster : 64 * KiB;
+    g->layers++;
+    g->has_snapshots = false;
+    g->next_snapshot = 0;
 }
 
 static void track(struct gen *g, struct op *op)
@@ -415,14 +384,7 @@ static void track(struct gen *g, struct op *op)
         snapshot_name(g, op);
         break;
     case OP_OVERLAY:
-        g->layers++;
-        g->has_snapshots = false;
-        g->next_snapshot = 0;
-        g->is_qcow2 = true;
-        g->is_vmdk = g->is_stream = g->is_luks = false;
-        g->cluster = g->plain ? 64 * KiB : g->cluster; /* an overlay is qcow2 */
-        g->plain = NULL;
-        g->has_data_file = false;
+        overlay(g);
         break;
     default:
         break;
@@ -440,7 +402,7 @@ static void add_operation(struct gen *g)
         range(g, &op);
         op.seed = seed(g);
         op.flags = chance(g, 10) ? OP_FUA : 0;
-        if (g->is_stream) {
+        if (g->can & IMAGE_WHOLE_GRAINS) {
             one_cluster(g, &op); /* all or nothing, again */
         }
         break;
@@ -451,7 +413,7 @@ static void add_operation(struct gen *g)
     case OP_ZERO:
         range(g, &op);
         op.flags = chance(g, 40) ? OP_UNMAP : 0;
-        if (g->is_stream) {
+        if (g->can & IMAGE_WHOLE_GRAINS) {
             one_cluster(g, &op);
         }
         if (chance(g, 10) && !(g->flags & GEN_NO_ERRORS)) {
@@ -480,8 +442,7 @@ static void operations(struct gen *g, unsigned ops)
 {
     bool reopens = chance(g, 50);
     unsigned n = ops / 2 + 1 + (unsigned)below(g, ops);
-    if (g->is_luks) {
-        /* A new volume is full of what nobody encrypted. */
+    if (g->can & IMAGE_BEGINS_AS_NOISE) {
         program_add(g->p, &(struct op){.kind = OP_ZERO, .bytes = g->size});
     }
     for (unsigned i = 0; i < n; i++) {
@@ -492,86 +453,25 @@ static void operations(struct gen *g, unsigned ops)
     }
 }
 
-void generate_program(struct rng *r, unsigned ops, unsigned flags, struct program *p)
+void generate_program(struct rng *r, unsigned ops, unsigned flags, const struct image_kind *kind,
+                      struct program *p)
 {
     struct gen g = {.r = r, .p = p, .flags = flags, .layers = 1};
     memset(p, 0, sizeof(*p));
-    image(&g);
+    image(&g, kind);
     operations(&g, ops);
 }
 
 void generate_operations(struct rng *r, unsigned ops, unsigned flags, struct program *p)
 {
-    struct gen g = {
-        .r = r, .p = p, .flags = flags, .layers = 1, .size = p->size, .cluster = 64 * KiB};
-    const char *cluster = strstr(p->options, "cluster_size=");
-    uint64_t size;
-    if (cluster && parse_size(cluster + 13, &(const char *){NULL}, 'B', &size) == 0) {
-        g.cluster = (int64_t)size;
-    }
-    g.is_qcow2 = !strcmp(p->format, "qcow2");
-    g.is_vmdk = !strcmp(p->format, "vmdk");
-    g.is_luks = !strcmp(p->format, "luks");
-    g.encrypted = g.is_luks || strstr(p->options, "encrypt.format=");
-    g.is_stream = g.base_is_stream = strstr(p->options, "streamOptimized") != NULL;
-    g.has_data_file = strstr(p->options, "data_file=") != NULL;
-    g.v2 = strstr(p->options, "compat=0.10") != NULL;
+    struct gen g = {.r = r, .p = p, .flags = flags, .layers = 1};
+    look_at_image(&g);
     operations(&g, ops);
 }
 
-/* ---- the images of the read and write stages ---- */
-
 bool generate_image(unsigned n, struct program *p)
 {
-    static const struct {
-        const char *format, *options;
-        bool backing;
-    } images[] = {
-        {"raw", "", false},
-        {"qcow2", "compat=0.10", false},
-        {"qcow2", "compat=0.10,cluster_size=512", false},
-        {"qcow2", "compat=0.10,cluster_size=2M", false},
-        {"qcow2", "compat=0.10", true},
-        {"qcow2", "compat=1.1", false},
-        {"qcow2", "compat=1.1", true},
-        {"qcow2", "compat=1.1,cluster_size=512", false},
-        {"qcow2", "compat=1.1,cluster_size=512", true},
-        {"qcow2", "compat=1.1,cluster_size=4k", true},
-        {"qcow2", "compat=1.1,cluster_size=1M", true},
-        {"qcow2", "compat=1.1,cluster_size=2M", false},
-        {"qcow2", "compat=1.1,refcount_bits=1", false},
-        {"qcow2", "compat=1.1,refcount_bits=2", false},
-        {"qcow2", "compat=1.1,refcount_bits=4,cluster_size=4k", true},
-        {"qcow2", "compat=1.1,refcount_bits=8", false},
-        {"qcow2", "compat=1.1,refcount_bits=32", false},
-        {"qcow2", "compat=1.1,refcount_bits=64,cluster_size=512", false},
-        {"qcow2", "compat=1.1,lazy_refcounts=on", false},
-        {"qcow2", "compat=1.1,lazy_refcounts=on,cluster_size=1k", true},
-        {"qcow2", "compat=1.1,extended_l2=on", false},
-        {"qcow2", "compat=1.1,extended_l2=on", true},
-        {"qcow2", "compat=1.1,extended_l2=on,cluster_size=16k", true},
-        {"qcow2", "compat=1.1,extended_l2=on,cluster_size=2M", false},
-        {"qcow2", "compat=1.1,compression_type=zstd", false},
-        {"qcow2", "compat=1.1,compression_type=zstd,cluster_size=4k", true},
-        {"qcow2", "compat=1.1,compression_type=zstd,extended_l2=on", true},
-        {"qcow2", "compat=1.1,data_file=data", false},
-        {"qcow2", "compat=1.1,data_file=data,data_file_raw=on", false},
-        {"qcow2", "compat=1.1,data_file=data,cluster_size=4k", true},
-        {"qcow2", "compat=1.1,data_file=data,extended_l2=on", false},
-        {"qcow2", "compat=1.1,preallocation=metadata", false},
-        {"qcow2", "compat=1.1,preallocation=falloc", false},
-        {"qcow2", "compat=1.1,preallocation=full", false},
-        {"qcow2", "compat=0.10,preallocation=metadata,cluster_size=4k", false},
-        {"qcow2", "compat=1.1,preallocation=metadata,extended_l2=on", false},
-        {"qcow2", "compat=1.1,preallocation=metadata,data_file=data", false},
-    };
-    if (n >= ARRAY_SIZE(images)) {
-        return false;
-    }
-    memset(p, 0, sizeof(*p));
-    snprintf(p->format, sizeof(p->format), "%s", images[n].format);
-    snprintf(p->options, sizeof(p->options), "%s", images[n].options);
-    p->backing = images[n].backing;
+    bool there = image_combination(n, p);
     p->size = 3 * MiB + 512 * (int64_t)(n % 7);
-    return true;
+    return there;
 }

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "harness/shadow.h"
 #include "harness/subject.h"
 #include "ref/base/mem.h"
 #include "ref/base/sizes.h"
@@ -104,42 +105,6 @@ int64_t oracle_length(int64_t bytes)
     return ROUND_UP(MIN(bytes, INT64_MAX - ORACLE_SECTOR), ORACLE_SECTOR);
 }
 
-/* The number behind "key=" in an option text, or def. */
-static int64_t option_size(const char *options, const char *key, int64_t def)
-{
-    const char *at = strstr(options, key);
-    char *end;
-    if (!at) {
-        return def;
-    }
-    int64_t v = strtoll(at + strlen(key), &end, 10);
-    return *end == 'k' || *end == 'K' ? v * KiB : *end == 'M' ? v * MiB : v;
-}
-
-/* What the format allocates at once. */
-static int64_t granule_of(const struct program *p)
-{
-    static const struct {
-        const char *format, *option;
-        int64_t bytes;
-    } all[] = {
-        {"raw", NULL, 1},
-        {"luks", NULL, ORACLE_SECTOR}, /* enciphered as a whole */
-        {"vdi", NULL, 1 * MiB},
-        {"vpc", NULL, 2 * MiB},
-        {"vhdx", "block_size=", 8 * MiB},
-        {"parallels", "cluster_size=", 1 * MiB},
-    };
-    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
-        if (!strcmp(all[i].format, p->format)) {
-            return all[i].option ? option_size(p->options, all[i].option, all[i].bytes)
-                                 : all[i].bytes;
-        }
-    }
-    return !strcmp(p->format, "qcow") ? (p->backing ? 512 : 4 * KiB)
-                                      : option_size(p->options, "cluster_size=", 64 * KiB);
-}
-
 /* Does guest data never move? */
 static bool is_in_place(const struct program *p)
 {
@@ -176,7 +141,7 @@ void oracle_init(struct oracle *o, const struct program *p)
     o->n_runs = 1;
     o->size = o->sizes[0] = oracle_length(p->size);
     o->n_sizes = 1;
-    o->granule = o->cluster = granule_of(p);
+    o->granule = o->cluster = program_granule(p);
     if (strstr(p->options, "extended_l2=on")) {
         o->granule /= 32;
     }

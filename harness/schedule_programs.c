@@ -14,6 +14,8 @@
 #include <string.h>
 #include "ref/base/mem.h"
 
+/* cluster: the operations' unit; where blocks are large, a part of one, so that not all meet in one
+ * block and programs stay cheap. */
 static const struct {
     const char *line;
     int64_t cluster;
@@ -27,6 +29,20 @@ static const struct {
     {"image qcow2 256k cluster_size=4k,data_file=data", 4096},
     {"image qcow2 256k cluster_size=4k,preallocation=metadata", 4096},
     {"image raw 256k", 4096},
+    {"image qed 256k cluster_size=4k,table_size=2", 4096},
+    {"image qed 256k backing cluster_size=4k,table_size=2", 4096},
+    {"image qcow 256k", 4096},
+    {"image qcow 256k backing", 512},
+    {"image qcow 256k encrypt.format=aes", 4096},
+    {"image vmdk 1M", 65536},
+    {"image vmdk 1M backing zeroed_grain=on", 65536},
+    {"image vmdk 1M subformat=twoGbMaxExtentSparse", 65536},
+    {"image vmdk 1M subformat=monolithicFlat", 65536},
+    {"image vdi 8M", 1 << 18},
+    {"image vpc 8M force_size=on", 1 << 19},
+    {"image parallels 1M cluster_size=64k", 65536},
+    {"image luks 256k", 4096},
+    {"image qcow2 256k cluster_size=4k,encrypt.format=aes", 4096},
 };
 
 /* Where and how long, in eighths of a cluster and bytes. */

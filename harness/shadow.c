@@ -4,6 +4,7 @@
 #include "harness/shadow.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include "ref/base/iov.h"
 #include "ref/base/mem.h"
@@ -22,6 +23,41 @@ void shadow_backing_fill(void *buf, int64_t offset, size_t len)
         offset += (int64_t)n;
         len -= n;
     }
+}
+
+/* The number behind "key=" in an option text, or def. */
+static int64_t option_size(const char *options, const char *key, int64_t def)
+{
+    const char *at = strstr(options, key);
+    char *end;
+    if (!at) {
+        return def;
+    }
+    int64_t v = strtoll(at + strlen(key), &end, 10);
+    return *end == 'k' || *end == 'K' ? v * KiB : *end == 'M' ? v * MiB : v;
+}
+
+int64_t program_granule(const struct program *p)
+{
+    static const struct {
+        const char *format, *option;
+        int64_t bytes;
+    } all[] = {
+        {"raw", NULL, 1},
+        {"luks", NULL, 512}, /* enciphered as a whole */
+        {"vdi", NULL, 1 * MiB},
+        {"vpc", NULL, 2 * MiB},
+        {"vhdx", "block_size=", 8 * MiB},
+        {"parallels", "cluster_size=", 1 * MiB},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+        if (!strcmp(all[i].format, p->format)) {
+            return all[i].option ? option_size(p->options, all[i].option, all[i].bytes)
+                                 : all[i].bytes;
+        }
+    }
+    return !strcmp(p->format, "qcow") ? (p->backing ? 512 : 4 * KiB)
+                                      : option_size(p->options, "cluster_size=", 64 * KiB);
 }
 
 int64_t program_cluster(const struct program *p)

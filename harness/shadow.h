@@ -46,6 +46,8 @@ struct shadow_run {
     uint8_t value;
 };
 
+/* Bytes that the program's image allocates at once; 1: it never allocates (raw). */
+int64_t program_granule(const struct program *p);
 /* Bytes of a cluster of the program's images; no less than that where it does not say. */
 int64_t program_cluster(const struct program *p);
 /* Bytes of the backing file that a program with `backing` starts from. */

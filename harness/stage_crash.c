@@ -11,6 +11,7 @@
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
 #include "harness/explored.h"
+#include "harness/image_kinds.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -115,16 +116,22 @@ static void run_subject(struct crash_stage *x)
     struct program p;
     size_t images = crash_image_count();
     unsigned each = MAX(x->c->count / 4, 1);
-    if (campaign_takes_image(x->c, NULL)) {
-        for (size_t i = 0; i < crash_special_count(); i++) {
-            crash_special(i, &p);
+    bool any = false;
+    for (size_t i = 0; i < crash_special_count(); i++) {
+        crash_special(i, &p);
+        if (campaign_wants_special(x->c, &p)) {
             run_one(x, &p);
+            any = true;
+        } else {
+            program_free(&p);
         }
-        close_image(x, "qcow2", "specials");
+    }
+    if (any) {
+        close_image(x, x->c->kind ? x->c->kind->format : "qcow2", "specials");
     }
     for (size_t i = 0; i < images; i++) {
         campaign_progress(x->c, "crash", i, images);
-        if (campaign_takes_image(x->c, crash_image(i))) {
+        if (campaign_wants_image(x->c, crash_image(i))) {
             run_image(x, i, each);
         }
     }

@@ -10,6 +10,7 @@
 #include "harness/explore_stages.h"
 #include "harness/explored.h"
 #include "harness/fault_programs.h"
+#include "harness/image_kinds.h"
 #include "harness/label_cover.h"
 
 #include <errno.h>
@@ -149,7 +150,11 @@ static void count_label(void *opaque, const struct label_line *l)
 static void report_label(void *opaque, const struct label_line *l)
 {
     const struct fault_stage *x = opaque;
+    const struct image_kind *kind = x->c->kind;
     char name[64];
+    if (kind && strcmp(kind->name, l->format)) {
+        return; /* whoever takes some of a format's images meets some of its labels */
+    }
     snprintf(name, sizeof(name), "label %s", label_name(l->label));
     campaign_report(x->c, "faults", x->subject, l->format, name,
                     l->wrong ? VERDICT_FAIL : VERDICT_PASS, l->wrong, NULL);
@@ -167,13 +172,16 @@ static void run_specials(struct fault_stage *x)
         x->options.pairs = 0;
         for (size_t i = 0; i < crash_special_count(); i++) {
             crash_special(i, &p);
-            if (strcmp(p.format, format) == 0) {
+            bool wanted = campaign_wants_format(x->c, p.format, p.options);
+            if (wanted && strcmp(p.format, format) == 0) {
                 run_one(x, &p);
             } else {
                 program_free(&p);
             }
         }
-        close_image(x, format, "specials");
+        if (x->counts.programs) {
+            close_image(x, format, "specials");
+        }
     }
 }
 
@@ -184,7 +192,7 @@ static void run_followed(struct fault_stage *x)
     x->options.kmax = 8;
     x->options.pairs = 20;
     for (size_t i = 0; i < fault_program_count(); i++) {
-        fault_program(i, &p);
+        fault_program(i, &p); /* all qcow2 */
         run_one(x, &p);
     }
     close_image(x, "qcow2", "one fault and what follows it");
@@ -194,8 +202,10 @@ static void run_subject(struct fault_stage *x)
 {
     size_t images = crash_image_count();
     unsigned each = MAX(x->c->count / 16, 1);
-    if (campaign_takes_image(x->c, NULL)) {
-        run_followed(x);
+    if (!x->c->image) {
+        if (campaign_wants_format(x->c, "qcow2", "")) {
+            run_followed(x);
+        }
         run_specials(x);
     }
     x->options.modes = FAULT_MODES_ALL;
@@ -203,7 +213,7 @@ static void run_subject(struct fault_stage *x)
     x->options.pairs = 10;
     for (size_t i = 0; i < images; i++) {
         campaign_progress(x->c, "faults", i, images);
-        if (campaign_takes_image(x->c, crash_image(i))) {
+        if (campaign_wants_image(x->c, crash_image(i))) {
             run_image(x, i, each);
         }
     }
@@ -236,7 +246,7 @@ int stage_faults(struct campaign *c, struct error **err)
         sandbox_free(x->sb);
         mem_free(x);
     }
-    if (first.subject && campaign_takes_image(c, NULL)) {
+    if (first.subject && !c->image) {
         label_cover_each(all, report_label, &first);
     }
     label_cover_free(all);

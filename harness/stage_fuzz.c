@@ -215,7 +215,7 @@ static unsigned seconds_of(const struct campaign *c, const struct fuzz_format *f
 {
     unsigned total = 0;
     for (const struct fuzz_format *o = fuzz_formats; o->name; o++) {
-        total += campaign_wants_format(c, o->name) ? o->share : 0;
+        total += campaign_wants_format(c, o->name, "") ? o->share : 0;
     }
     return c->planted ? PLANTED_SECONDS : MAX(c->fuzz_seconds * f->share / total, 1);
 }
@@ -241,7 +241,7 @@ int stage_fuzz(struct campaign *c, struct error **err)
     char *target = str_fmt("%s/fuzz/fuzz_target", c->build);
     int ret = 0;
     for (const struct fuzz_format *f = fuzz_formats; f->name && ret == 0; f++) {
-        if (campaign_wants_format(c, f->name)) {
+        if (campaign_wants_format(c, f->name, "")) {
             campaign_progress(c, "fuzz", (uint64_t)(f - fuzz_formats), fuzz_format_count());
             ret = fuzz_format(c, f, target, err);
         }

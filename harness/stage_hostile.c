@@ -228,7 +228,7 @@ int stage_hostile(struct campaign *c, struct error **err)
         x.subject = c->subjects[i];
         for (const struct fuzz_format *f = fuzz_formats; f->name && ret == 0; f++) {
             campaign_progress(c, "hostile", (uint64_t)(f - fuzz_formats), fuzz_format_count());
-            if (subject_profile(x.subject) && campaign_wants_format(c, f->name)) {
+            if (subject_profile(x.subject) && campaign_wants_format(c, f->name, "")) {
                 ret = run_format(&x, f, MAX(c->count, 1) * 4, err);
             }
         }

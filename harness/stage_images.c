@@ -125,6 +125,9 @@ static int run_stage(struct campaign *c, const char *stage, program_run *run)
         char name[32];
         struct rng r;
         generate_image(n, &image);
+        if (!campaign_wants_format(c, image.format, image.options)) {
+            continue;
+        }
         rng_seed(&r, c->seed * 31337 + n);
         generate_operations(&r, IMAGE_OPS, GEN_FILES, &image);
         snprintf(name, sizeof(name), "image-%02u", n);

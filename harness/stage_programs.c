@@ -130,7 +130,7 @@ int stage_programs(struct campaign *c, struct error **err)
         struct program p;
         char name[32];
         rng_seed(&r, c->seed * 1000003 + n);
-        generate_program(&r, PROGRAM_OPS, c->generate, &p);
+        generate_program(&r, PROGRAM_OPS, 0, c->kind, &p);
         snprintf(name, sizeof(name), "program-%05u", n);
         for (unsigned i = 0; i < c->n_subjects; i++) {
             program_judge(c, "programs", c->subjects[i], name, &p, run_beside);
@@ -178,22 +178,44 @@ static void make_log(struct rng *r, int version, int64_t size, struct fio_log *l
 
 int stage_trace(struct campaign *c, struct error **err)
 {
+    /* Each kind, and what a guest may write anywhere: no streams. */
     static const char *const images[][2] = {
-        {"raw", ""}, {"qcow2", ""}, {"qcow2", "cluster_size=4k"}, {"qcow2", "extended_l2=on"}};
-    unsigned logs = 2 * MAX(c->count / 40, 1);
+        {"raw", ""},
+        {"qcow2", ""},
+        {"qcow2", "cluster_size=4k"},
+        {"qcow2", "extended_l2=on"},
+        {"qcow2", "encrypt.format=aes"},
+        {"vmdk", ""},
+        {"vmdk", "subformat=twoGbMaxExtentFlat"},
+        {"qed", ""},
+        {"qcow", ""},
+        {"vdi", ""},
+        {"vpc", "force_size=on"},
+        {"vhdx", "block_size=1M"},
+        {"parallels", "cluster_size=64k"},
+        {"luks", ""},
+    };
+    unsigned logs = MAX(2 * (c->count / 40), (unsigned)ARRAY_SIZE(images));
     struct rng r;
     c->shrunk = 0;
     for (unsigned n = 0; n < logs; n++) {
+        const char *const *image = images[n % ARRAY_SIZE(images)];
         struct program p = {.size = 4 * MiB};
         struct fio_log log;
         char name[48];
+        if (!campaign_wants_format(c, image[0], image[1])) {
+            continue;
+        }
         rng_seed(&r, c->seed * 7919 + n);
         make_log(&r, 2 + (int)(n % 2), p.size, &log);
         if (!log.n_entries) {
             return error_set(err, EINVAL, "trace: the log that was made cannot be read back");
         }
-        snprintf(p.format, sizeof(p.format), "%s", images[n % ARRAY_SIZE(images)][0]);
-        snprintf(p.options, sizeof(p.options), "%s", images[n % ARRAY_SIZE(images)][1]);
+        snprintf(p.format, sizeof(p.format), "%s", image[0]);
+        snprintf(p.options, sizeof(p.options), "%s", image[1]);
+        if (image_abilities(&p) & IMAGE_BEGINS_AS_NOISE) {
+            program_add(&p, &(struct op){.kind = OP_ZERO, .bytes = p.size});
+        }
         fio_program(&log, 0, &p);
         snprintf(name, sizeof(name), "iolog-v%d-%03u", log.version, n);
         for (unsigned i = 0; i < c->n_subjects; i++) {

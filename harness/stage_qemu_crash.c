@@ -136,7 +136,7 @@ static void run_subject(struct campaign *c, const struct subject *subject, const
         s.options.drop_flushes = c->planted == PLANT_DROP_FLUSH;
         for (size_t i = 0; i < images; i++) {
             campaign_progress(c, STAGE, i, images);
-            if (campaign_takes_image(c, outside_image(i))) {
+            if (campaign_wants_image(c, outside_image(i))) {
                 run_image(&s, i, MAX(c->count / 100, 1));
             }
         }

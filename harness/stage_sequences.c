@@ -12,6 +12,7 @@
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
 #include "harness/failure_class.h"
+#include "harness/image_kinds.h"
 #include "harness/long_programs.h"
 #include "harness/shrink.h"
 #include "harness/timeline.h"
@@ -193,9 +194,15 @@ static void run_large(struct sequences *x)
         struct program p;
         int ret = program_parse(large[i], &p, NULL);
         assert(ret == 0);
-        run_one(x, &p);
+        if (campaign_wants_special(x->c, &p)) {
+            run_one(x, &p);
+        } else {
+            program_free(&p);
+        }
     }
-    close_image(x, "qcow2", "large disks");
+    if (x->programs) {
+        close_image(x, x->c->kind ? x->c->kind->format : "qcow2", "large disks");
+    }
 }
 
 static void run_long(struct sequences *x, size_t image)
@@ -222,17 +229,15 @@ int stage_sequences(struct campaign *c, struct error **err)
         }
         struct sequences x = {.c = c, .subject = c->subjects[i]};
         x.sb = sandbox_new(c->process, profile, i == 0 ? c->planted : PLANT_NONE);
-        if (campaign_takes_image(c, NULL)) {
-            run_large(&x);
-        }
+        run_large(&x);
         for (size_t k = 0; k < long_image_count(); k++) {
-            if (campaign_takes_image(c, long_image(k))) {
+            if (campaign_wants_image(c, long_image(k))) {
                 run_long(&x, k);
             }
         }
         for (size_t k = 0; k < images; k++) {
             campaign_progress(c, "sequences", k, images);
-            if (campaign_takes_image(c, crash_image(k))) {
+            if (campaign_wants_image(c, crash_image(k))) {
                 run_image(&x, k, 10 * c->count);
             }
         }

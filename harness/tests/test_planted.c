@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "harness/campaign.h"
+#include "harness/image_kinds.h"
 #include "ref/base/mem.h"
 
 struct fixture {
@@ -81,6 +82,20 @@ static void test_programs(void **state)
     assert_int_equal(failures(stage_programs, PLANT_NONE), 0);
     assert_true(failures(stage_programs, PLANT_FLIP_BYTE) > 0);
     assert_true(failures(stage_programs, PLANT_LEAK_CLUSTER) > 0);
+}
+
+static void test_one_format(void **state)
+{
+    struct campaign c = {.format = NULL};
+    assert_true(campaign_wants_image(&c, "image qed 1M"));
+    c.format = "qcow2";
+    assert_true(campaign_wants_image(&c, "image qcow2 1M cluster_size=4k"));
+    assert_true(campaign_wants_image(&c, "image qcow2 1M encrypt.format=aes"));
+    assert_false(campaign_wants_image(&c, "image qcow 1M"));
+    c.format = "crypt";
+    assert_true(campaign_wants_format(&c, "qcow2", "encrypt.format=aes"));
+    assert_false(campaign_wants_format(&c, "qcow2", "compat=1.1"));
+    assert_false(campaign_wants_format(&c, "qcow", "encrypt.format=aes"));
 }
 
 static void test_trace(void **state)
@@ -156,9 +171,13 @@ static void test_skipped_without_qemu(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_programs),   cmocka_unit_test(test_trace),
-        cmocka_unit_test(test_probing),    cmocka_unit_test(test_read_and_write),
-        cmocka_unit_test(test_qemu_crash), cmocka_unit_test(test_skipped_without_qemu),
+        cmocka_unit_test(test_one_format),
+        cmocka_unit_test(test_programs),
+        cmocka_unit_test(test_trace),
+        cmocka_unit_test(test_probing),
+        cmocka_unit_test(test_read_and_write),
+        cmocka_unit_test(test_qemu_crash),
+        cmocka_unit_test(test_skipped_without_qemu),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

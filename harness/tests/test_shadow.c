@@ -120,7 +120,7 @@ static void test_same_seed_same_program(void **state)
             struct rng r;
             struct program p, again;
             rng_seed(&r, seed);
-            generate_program(&r, 12, 0, &p);
+            generate_program(&r, 12, 0, NULL, &p);
             program_print(&text[i], &p);
             assert_int_equal(program_parse(text[i].s, &again, NULL), 0);
             assert_int_equal(again.n_ops, p.n_ops);
@@ -133,6 +133,59 @@ static void test_same_seed_same_program(void **state)
     }
 }
 
+/* A share of each kind; a kind alone where it is asked for. */
+static void test_every_kind(void **state)
+{
+    unsigned seen[32] = {0}, shares = 0, qcow2 = 0;
+    for (uint64_t seed = 0; seed < 1000; seed++) {
+        struct rng r;
+        struct program p;
+        rng_seed(&r, seed);
+        generate_program(&r, 12, 0, NULL, &p);
+        seen[image_kind_of(&p) - image_kinds]++;
+        qcow2 += !strcmp(p.format, "qcow2");
+        program_free(&p);
+    }
+    assert_true(qcow2 > 500);
+    for (const struct image_kind *k = image_kinds; k->name; k++) {
+        struct rng r;
+        struct program p;
+        shares += k->share;
+        assert_true(seen[k - image_kinds] > 0);
+        rng_seed(&r, 7);
+        generate_program(&r, 12, 0, k, &p);
+        assert_ptr_equal(image_kind_of(&p), k);
+        program_free(&p);
+    }
+    assert_int_equal(shares, 100);
+}
+
+/* Operations go by what the image takes. */
+static void test_what_images_take(void **state)
+{
+    struct program p;
+    unsigned kinds = 0, last = 0;
+    for (unsigned n = 0; generate_image(n, &p); n++) {
+        struct rng r;
+        unsigned can = image_abilities(&p), at = (unsigned)(image_kind_of(&p) - image_kinds);
+        assert_true(!p.backing || can & IMAGE_HAS_BACKING);
+        kinds += n == 0 || at != last;
+        last = at;
+        rng_seed(&r, n);
+        generate_operations(&r, 40, 0, &p);
+        for (size_t i = 0; i < p.n_ops && p.ops[i].kind != OP_OVERLAY; i++) {
+            enum op_kind k = p.ops[i].kind;
+            assert_true(k != OP_SNAPSHOT || can & IMAGE_SNAPSHOTS);
+            assert_true(k != OP_WRITE_COMPRESSED || can & IMAGE_COMPRESSES);
+            assert_true(k != OP_AMEND || can & IMAGE_AMENDS);
+            assert_true(k != OP_RESIZE || can & IMAGE_GROWS);
+        }
+        program_free(&p);
+    }
+    assert_int_equal(kinds, 11); /* each format, and encrypted qcow2 */
+    assert_false(image_abilities(&(struct program){.format = "vdi"}) & IMAGE_GROWS);
+}
+
 /* Ranges stay inside the image where errors are not wanted. */
 static void test_no_errors_wanted(void **state)
 {
@@ -140,7 +193,7 @@ static void test_no_errors_wanted(void **state)
         struct rng r;
         struct program p;
         rng_seed(&r, seed);
-        generate_program(&r, 12, GEN_NO_ERRORS | GEN_QCOW2, &p);
+        generate_program(&r, 12, GEN_NO_ERRORS, image_kind_named("qcow2"), &p);
         for (size_t i = 0; i < p.n_ops; i++) {
             assert_true(p.ops[i].kind != OP_WRITE || p.ops[i].bytes > 0);
             assert_true(p.ops[i].offset >= 0 && p.ops[i].offset + p.ops[i].bytes <= 64 * MiB);
@@ -188,7 +241,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shadow_follows),        cmocka_unit_test(test_shadow_adopts),
         cmocka_unit_test(test_shadow_judges_regrown), cmocka_unit_test(test_same_seed_same_program),
-        cmocka_unit_test(test_no_errors_wanted),      cmocka_unit_test(test_shrink),
+        cmocka_unit_test(test_no_errors_wanted),      cmocka_unit_test(test_every_kind),
+        cmocka_unit_test(test_what_images_take),      cmocka_unit_test(test_shrink),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
