@@ -91,9 +91,13 @@ static int copy_cluster(struct check *c, uint32_t i)
 static int check_duplicates(struct check *c)
 {
     struct parallels *s = c->s;
-    struct use *use = mem_try_array((size_t)s->loaded + 1, sizeof(*use));
     size_t n = 0;
+    for (uint32_t i = 0; i < s->loaded; i++) {
+        n += parallels_host(s, i) != 0;
+    }
+    struct use *use = mem_try_array(n + 1, sizeof(*use));
     int ret = use ? 0 : -ENOMEM;
+    n = 0;
     for (uint32_t i = 0; ret == 0 && i < s->loaded; i++) {
         if (parallels_host(s, i)) {
             use[n++] = (struct use){parallels_host(s, i), i};

@@ -361,6 +361,25 @@ static void empty(struct rig *r)
     blk_unref(b);
 }
 
+static bool too_much(size_t size, void *opaque)
+{
+    return size > 16 * MiB;
+}
+
+/* A check takes memory for entries that are in use, not for all that a sparse file has room for. */
+static void long_bat(struct rig *r)
+{
+    struct check_result res = {0};
+    make(r, "size=1M,cluster_size=64k");
+    poke(r, PARALLELS_HEADER_NB_BAT_ENTRIES_OFF, 0x1fffffff, 4);
+    disk_truncate(r->disk[0], 8 * MiB);
+    struct blk *b = rig_open(r, "sim:d0", IMAGE, OPEN_CHECK);
+    mem_set_fail_hook(too_much, NULL);
+    assert_int_equal(node_check(blk_node(b), &res, 0), 0);
+    mem_set_fail_hook(NULL, NULL);
+    blk_unref(b);
+}
+
 static void hostile(struct rig *r)
 {
     static const struct {
@@ -430,6 +449,7 @@ TEST(hostile_extension)
 TEST(unread_extension)
 TEST(empty)
 TEST(odd_extension)
+TEST(long_bat)
 TEST(hostile)
 
 int main(void)
@@ -445,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_unread_extension),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_odd_extension),
+        cmocka_unit_test(test_long_bat),
         cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
