@@ -38,6 +38,7 @@ struct piece {
     int64_t in_block, bytes;
 };
 
+/* (lock held) */
 static int piece_at(struct vhdx *s, int64_t offset, int64_t bytes, struct piece *p,
                     const struct request *r)
 {
@@ -45,6 +46,16 @@ static int piece_at(struct vhdx *s, int64_t offset, int64_t bytes, struct piece 
     p->in_block = offset % s->block_size;
     p->bytes = MIN(bytes, (int64_t)s->block_size - p->in_block);
     return vhdx_entry(s, vhdx_bat_index(s, p->block), &p->entry, r);
+}
+
+/* The tables' pages are the lock's: who sets an entry gives them up. */
+static int look_up(struct vhdx *s, int64_t offset, int64_t bytes, struct piece *p,
+                   const struct request *r)
+{
+    co_lock(s->n->w, &s->lock);
+    int ret = piece_at(s, offset, bytes, p, r);
+    co_unlock(s->n->w, &s->lock);
+    return ret;
 }
 
 static unsigned state_of(uint64_t entry)
@@ -80,7 +91,7 @@ int vhdx_read(struct node *n, const struct request *r)
     struct piece p;
     for (int64_t done = 0; done < r->bytes; done += p.bytes) {
         size_t q_off = r->iov_off + (size_t)done;
-        int ret = piece_at(s, r->offset + done, r->bytes - done, &p, r);
+        int ret = look_up(s, r->offset + done, r->bytes - done, &p, r);
         ret = ret < 0 ? ret : kind_of(&p);
         if (ret == 0) {
             iov_fill(r->iov, q_off, 0, (size_t)p.bytes);
@@ -159,7 +170,7 @@ int vhdx_write(struct node *n, const struct request *r)
     int ret = vhdx_begin_writing(s, r);
     co_unlock(n->w, &s->lock);
     for (int64_t done = 0; done < r->bytes && ret == 0; done += p.bytes) {
-        ret = piece_at(s, r->offset + done, r->bytes - done, &p, r);
+        ret = look_up(s, r->offset + done, r->bytes - done, &p, r);
         ret = ret < 0 ? ret : write_piece(s, &p, r->iov_off + (size_t)done, r);
     }
     return ret;
@@ -170,7 +181,7 @@ int vhdx_block_status(struct node *n, bool precise, int64_t offset, int64_t byte
 {
     struct vhdx *s = vhdx_state(n);
     struct piece p;
-    int ret = piece_at(s, offset, bytes, &p, NULL);
+    int ret = look_up(s, offset, bytes, &p, NULL);
     int kind = ret < 0 ? ret : kind_of(&p);
     if (kind < 0) {
         return kind;
@@ -182,7 +193,7 @@ int vhdx_block_status(struct node *n, bool precise, int64_t offset, int64_t byte
         out->file = n->file->node;
     }
     for (struct piece next; kind == 0 && out->bytes < bytes; out->bytes += next.bytes) {
-        ret = piece_at(s, offset + out->bytes, bytes - out->bytes, &next, NULL);
+        ret = look_up(s, offset + out->bytes, bytes - out->bytes, &next, NULL);
         if (ret < 0 || kind_of(&next) != 0) {
             break;
         }
