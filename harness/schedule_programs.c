@@ -40,6 +40,7 @@ static const struct {
     {"image vmdk 1M subformat=monolithicFlat", 65536},
     {"image vdi 8M", 1 << 18},
     {"image vpc 8M force_size=on", 1 << 19},
+    {"image vhdx 8M block_size=1M", 1 << 18},
     {"image parallels 1M cluster_size=64k", 65536},
     {"image luks 256k", 4096},
     {"image qcow2 256k cluster_size=4k,encrypt.format=aes", 4096},

@@ -152,12 +152,18 @@ static void run_image(struct schedule_stage *x, size_t image, unsigned programs)
     close_image(x, schedule_image(image));
 }
 
-/* Programs of an image.  Formats with fewer structures than qcow2 have fewer, but where they are
- * all that is wanted; each schedule of a luks volume derives its key anew. */
+/*
+ * Programs of an image.  Formats with fewer structures than qcow2 have fewer, but where they are
+ * all that is wanted.  A vhdx log makes schedules long, and each of a luks volume derives its key
+ * anew.
+ */
 static unsigned programs_of(const struct campaign *c, const char *line)
 {
     bool main = strstr(line, "image qcow2") || strstr(line, "image raw");
-    unsigned part = strstr(line, "image luks") ? 50 : main || c->kind ? 2 : 8;
+    unsigned part = strstr(line, "image luks")   ? 50
+                    : strstr(line, "image vhdx") ? 25
+                    : main || c->kind            ? 2
+                                                 : 8;
     return MAX(c->count / part, 1);
 }
 
