@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
+
+/* A header may name so many that counting them leaves no room for what else is found. */
+#define MAX_COUNTED (1u << 30)
 
 static int read_pointer(struct qcow2 *s, struct check_result *res)
 {
@@ -48,7 +50,7 @@ int check_read_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix
     if (s->nb_snapshots > QCOW2_MAX_SNAPSHOTS && (fix & FIX_ERRORS)) {
         uint32_t n = s->nb_snapshots - QCOW2_MAX_SNAPSHOTS;
         world_report(s->w, REPORT_PLAIN, "Discarding %" PRIu32 " overhanging snapshots\n", n);
-        res->corruptions += (int)MIN(n, (uint32_t)INT_MAX / 2);
+        res->corruptions += (int)MIN(n, MAX_COUNTED);
         s->nb_snapshots = QCOW2_MAX_SNAPSHOTS;
     }
     ret = qcow2_validate_table(s, s->snapshots_offset, s->nb_snapshots, QCOW2_SNAPSHOT_SIZE,
@@ -69,7 +71,7 @@ int check_read_snapshots(struct qcow2 *s, struct check_result *res, unsigned fix
         error_prepend(&err, "ERROR failed to read the snapshot table: ");
         return refuse(s, res, err, ret);
     }
-    res->corruptions += (int)MIN(removed + trimmed, (uint32_t)INT_MAX / 4);
+    res->corruptions += (int)(removed + trimmed);
     *rewrite = trimmed > 0;
     for (uint32_t i = 0; s->version >= 3 && i < s->nb_snapshots; i++) {
         if (s->snapshots[i].extra_size < QCOW2_SNAPSHOT_EXTRA_V3_SIZE) {
