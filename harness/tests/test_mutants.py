@@ -1,15 +1,19 @@
-"""Mutants (harness/mutants): every patch still applies and says where it comes from."""
+"""Mutants (harness/mutants): every patch still applies, compiles, and says where it comes from."""
 
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "harness"))
+import mutants  # noqa: E402
+BUILD = Path(os.environ.get("BLKREF_BUILD", ROOT / "build")).resolve()
 PATCHES = sorted((ROOT / "harness" / "mutants").glob("*.patch"))
 
 
@@ -18,15 +22,19 @@ def test_there_are_enough():
 
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda p: p.stem)
-def test_applies(patch, tmp_path):
+def test_applies_and_compiles(patch, tmp_path):
     text = patch.read_text()
     head = text.split("\n\n", 1)[0]
     assert re.match(r"Origin: .+\nSymptom: [^\0]+\nFinds it: .+$", head)
-    for name in re.findall(r"^\+\+\+ b/(\S+)$", text, re.M):
+    names = re.findall(r"^\+\+\+ b/(\S+)$", text, re.M)
+    for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     run = subprocess.run(["patch", "-s", "-p1", "-i", str(patch)], cwd=tmp_path,
                          capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    run = subprocess.run(["gcc", *mutants.flags(), "-fsyntax-only", f"-I{tmp_path}", "-I.", f"-I{BUILD / 'gen'}",
+                          *(str(tmp_path / name) for name in names)], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
