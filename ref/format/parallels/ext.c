@@ -13,7 +13,8 @@
 #include "ref/format/crypto/hash.h"
 #include "ref/format/parallels/parallels.h"
 
-/* A bitmap that may be held in memory: 2^32 bits. */
+/* Bits that an extension's bitmaps may have, all together: 512 MiB.  One cluster has room for the
+ * description of hundreds of times as many. */
 #define MAX_BITS (UINT64_C(1) << 32)
 
 static int64_t ext_offset(const struct parallels *s)
@@ -92,7 +93,9 @@ static int check_bitmap(const struct parallels *s, const uint8_t *data, uint32_t
                            : 0;
 }
 
-static int load_bitmap(struct parallels *s, const uint8_t *data, uint32_t bytes, struct error **err)
+/* A bitmap is sound, and with those before it (bitmap_bits) not too much. */
+static int admit_bitmap(struct parallels *s, const uint8_t *data, uint32_t bytes,
+                        struct error **err)
 {
     if (bytes < PARALLELS_BITMAP_SIZE) {
         return error_set(err, EINVAL,
@@ -104,6 +107,18 @@ static int load_bitmap(struct parallels *s, const uint8_t *data, uint32_t bytes,
     if (ret < 0) {
         return ret;
     }
+    s->bitmap_bits +=
+        DIV_ROUND_UP((uint64_t)s->size / SECTOR, (uint32_t)parallels_bitmap_get_granularity(data));
+    return s->bitmap_bits > MAX_BITS
+               ? error_set(err, EFBIG, "Bitmaps of %" PRIu64 " bits and more are too large",
+                           s->bitmap_bits)
+               : 0;
+}
+
+/* Of several bitmaps, all admitted, the last one stays. */
+static int load_bitmap(struct parallels *s, const uint8_t *data, uint32_t bytes, struct error **err)
+{
+    int ret = 0;
     uint32_t granularity = (uint32_t)parallels_bitmap_get_granularity(data);
     uint64_t bits = DIV_ROUND_UP((uint64_t)s->size / SECTOR, granularity);
     size_t len = (size_t)DIV_ROUND_UP(bits, 8);
@@ -182,6 +197,8 @@ int parallels_read_ext(struct parallels *s, struct error **err)
     uint8_t *cluster;
     int ret = load_cluster(s, &cluster, err);
     ret = ret < 0 ? ret : check_cluster(s, cluster, err);
+    s->bitmap_bits = 0;
+    ret = ret < 0 ? ret : each_feature(s, cluster, admit_bitmap, err);
     ret = ret < 0 ? ret : each_feature(s, cluster, load_bitmap, err);
     mem_free(cluster);
     return ret;

@@ -319,6 +319,74 @@ static void hostile_extension(struct rig *r)
     }
 }
 
+/*
+ * Several bitmaps whose areas are no multiple of 8 bytes: each feature begins where the rounded one
+ * before it ends, up to the end mark, or up to the cluster's end without one.
+ */
+static void several_bitmaps(struct rig *r)
+{
+    enum { CLUSTER = 65536, AT = 2 * CLUSTER, DATA = PARALLELS_BITMAP_SIZE + 8 };
+    enum { STEP = PARALLELS_FEATURE_SIZE + DATA + 8, FIRST = PARALLELS_EXT_HEADER_SIZE };
+    uint8_t *c = mem_alloc(CLUSTER);
+    for (int full = 0; full < 2; full++) {
+        make(r, "size=1M,cluster_size=64k");
+        put_ext(r, 0);
+        disk_read(r->disk[0], AT, c, CLUSTER);
+        int n = full ? (CLUSTER - FIRST) / STEP : 5;
+        for (int i = 0; i < n; i++) {
+            uint8_t *f = c + FIRST + i * STEP;
+            memmove(f, c + FIRST, PARALLELS_FEATURE_SIZE + DATA);
+            parallels_feature_set_data_size(f, DATA + 1 + i % 8);
+        }
+        if (full) { /* the last one fills what is left */
+            parallels_feature_set_data_size(c + FIRST + (n - 1) * STEP,
+                                            CLUSTER - FIRST - n * STEP + DATA + 8);
+        }
+        disk_write(r->disk[0], AT, c, CLUSTER);
+        poke_ext(r, CLUSTER - 1, 0, 1);
+        if (full) {
+            rig_open_fails(r, "sim:d0", IMAGE, 0,
+                           "Can not read feature header from Format Extension");
+        } else {
+            blk_unref(rig_open(r, "sim:d0", IMAGE, 0));
+        }
+    }
+    mem_free(c);
+}
+
+static bool too_much(size_t size, void *opaque)
+{
+    return size > 16 * MiB;
+}
+
+/* Bitmaps of 2^30 bits, each described in 8 KiB: five of them are refused before one is loaded. */
+static void large_bitmaps(struct rig *r)
+{
+    enum { CLUSTER = 131072, AT = 2 * CLUSTER, L1 = 1024 };
+    enum { STEP = PARALLELS_FEATURE_SIZE + PARALLELS_BITMAP_SIZE + 8 * L1 };
+    const uint64_t sectors = UINT64_C(1) << 30;
+    uint8_t *c = mem_zalloc(CLUSTER);
+    make(r, "size=1M,cluster_size=128k");
+    parallels_ext_header_set_magic(c, PARALLELS_EXT_MAGIC);
+    for (int i = 0; i < 5; i++) {
+        uint8_t *f = c + PARALLELS_EXT_HEADER_SIZE + i * STEP, *d = f + PARALLELS_FEATURE_SIZE;
+        parallels_feature_set_magic(f, PARALLELS_FEATURE_BITMAP);
+        parallels_feature_set_data_size(f, STEP - PARALLELS_FEATURE_SIZE);
+        parallels_bitmap_set_size(d, sectors);
+        parallels_bitmap_set_granularity(d, 1);
+        parallels_bitmap_set_l1_size(d, L1);
+    }
+    crypt_digest(HASH_MD5, c + PARALLELS_EXT_HEADER_SIZE, CLUSTER - PARALLELS_EXT_HEADER_SIZE,
+                 c + PARALLELS_EXT_HEADER_CHECKSUM_OFF);
+    disk_write(r->disk[0], AT, c, CLUSTER);
+    poke(r, PARALLELS_HEADER_NB_SECTORS_OFF, sectors, 8);
+    poke(r, PARALLELS_HEADER_EXT_OFF_OFF, AT / 512, 8);
+    mem_set_fail_hook(too_much, NULL);
+    rig_open_fails(r, "sim:d0", IMAGE, 0, "Bitmaps of 5368709120 bits and more are too large");
+    mem_set_fail_hook(NULL, NULL);
+    mem_free(c);
+}
+
 /* An extension that cannot be read: no write goes where the header is. */
 static void unread_extension(struct rig *r)
 {
@@ -359,11 +427,6 @@ static void empty(struct rig *r)
     rig_check(b, 0, 65536, 0);
     rig_check(b, 65536, 512, 6);
     blk_unref(b);
-}
-
-static bool too_much(size_t size, void *opaque)
-{
-    return size > 16 * MiB;
 }
 
 /* A check takes memory for entries that are in use, not for all that a sparse file has room for. */
@@ -446,6 +509,8 @@ TEST(in_use)
 TEST(repair)
 TEST(extension)
 TEST(hostile_extension)
+TEST(several_bitmaps)
+TEST(large_bitmaps)
 TEST(unread_extension)
 TEST(empty)
 TEST(odd_extension)
@@ -462,6 +527,8 @@ int main(void)
         cmocka_unit_test(test_repair),
         cmocka_unit_test(test_extension),
         cmocka_unit_test(test_hostile_extension),
+        cmocka_unit_test(test_several_bitmaps),
+        cmocka_unit_test(test_large_bitmaps),
         cmocka_unit_test(test_unread_extension),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_odd_extension),
