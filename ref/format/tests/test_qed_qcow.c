@@ -206,6 +206,8 @@ static void qcow_hostile(struct rig *r)
         {24, 8, 1, "Image size is too small (must be at least 2 bytes)"},
         {24, 8, UINT64_C(0xeeeeeeeeeeeeeeee), "Image too large"},
         {24, 8, INT64_MAX, "Image too large"},
+        {24, 8, UINT64_MAX, "Image too large"}, /* no L1 entries, rounded up in 64 bits */
+        {24, 8, (UINT64_C(1) << 52) + 1, "Image too large"}, /* one, in 32 bits */
         {24, 8, UINT64_C(1) << 50, "Image too large"},
         {32, 1, 8, "Cluster size must be between 512 and 64k"},
         {32, 1, 17, "Cluster size must be between 512 and 64k"},
@@ -213,6 +215,8 @@ static void qcow_hostile(struct rig *r)
         {33, 1, 5, "L2 table size must be between 512 and 64k"},
         {33, 1, 14, "L2 table size must be between 512 and 64k"},
         {33, 1, 27, "L2 table size must be between 512 and 64k"},
+        {33, 1, 64, "L2 table size must be between 512 and 64k"},
+        {33, 1, 255, "L2 table size must be between 512 and 64k"},
         {36, 4, 1, "Parameter 'encrypt.key-secret' is required for cipher"},
         {36, 4, 2, "invalid encryption method in qcow header"},
         {40, 8, UINT64_C(1) << 63, "L1 table offset is invalid"},

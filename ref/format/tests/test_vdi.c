@@ -11,6 +11,7 @@
 #include "ref/format/format.h"
 #include "ref/protocol/protocol.h"
 #include "ref/protocol/tests/rig.h"
+#include "specs/vdi_layout.h"
 
 static const struct block_driver *const drivers[] = {&driver_sim, &driver_vdi, NULL};
 #define RW   (OPEN_RDWR | OPEN_RESIZE)
@@ -44,6 +45,40 @@ static void programs_vdi(struct rig *r)
 static void poke(struct rig *r, int64_t at, const void *buf, size_t len)
 {
     disk_write(r->disk[0], at, buf, len);
+}
+
+/* The disk's size and the number of blocks, each at the values whose product or rounding wraps. */
+static void hostile_sizes(struct rig *r)
+{
+    static const struct {
+        uint64_t size;
+        uint32_t blocks;
+        const char *msg;
+    } cases[] = {
+        {UINT64_MAX, 5,
+         "Unsupported VDI image size (size is 0xffffffffffffffff, max supported is "
+         "0x1fffff8000000)"},
+        {UINT64_C(0x1fffff8000001), 0x1fffff80,
+         "Unsupported VDI image size (size is 0x1fffff8000001, max supported is 0x1fffff8000000)"},
+        {UINT64_C(1) << 63, 0xffffffff,
+         "Unsupported VDI image size (size is 0x8000000000000000, max supported is "
+         "0x1fffff8000000)"},
+        {5 * MiB + 1, 5,
+         "unsupported VDI image (disk size 5243392, image bitmap has room for 5242880)"},
+        {5 * MiB, 0, "unsupported VDI image (disk size 5242880, image bitmap has room for 0)"},
+        {5 * MiB, 0xffffffff,
+         "unsupported VDI image (too many blocks 4294967295, max is 536870784)"},
+        {0, 0x80000000, "unsupported VDI image (too many blocks 2147483648, max is 536870784)"},
+    };
+    make(r, &driver_vdi, "size=5M");
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        uint8_t size[8], blocks[4];
+        store_le64(size, cases[i].size);
+        store_le32(blocks, cases[i].blocks);
+        poke(r, VDI_HEADER_DISK_SIZE_OFF, size, sizeof(size));
+        poke(r, VDI_HEADER_BLOCKS_IN_IMAGE_OFF, blocks, sizeof(blocks));
+        rig_open_fails(r, "sim:d0", "driver=vdi", 0, cases[i].msg);
+    }
 }
 
 static void hostile_vdi(struct rig *r)
@@ -90,12 +125,14 @@ static void hostile_vdi(struct rig *r)
     }
 TEST(programs_vdi)
 TEST(hostile_vdi)
+TEST(hostile_sizes)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_programs_vdi),
         cmocka_unit_test(test_hostile_vdi),
+        cmocka_unit_test(test_hostile_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

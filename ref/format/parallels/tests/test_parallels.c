@@ -194,6 +194,32 @@ static void repair(struct rig *r)
     blk_unref(b);
 }
 
+/* Entries twice and once more, over the header, outside, all ones: told one by one, and repaired in
+ * one go. */
+static void adversarial_bat(struct rig *r)
+{
+    static const uint32_t entries[] = {1, 1, 1, 0, 2, 0xffffffff, 2, 0x7fffffff, 1, 3, 0x80000000};
+    make(r, "size=1M,cluster_size=64k");
+    struct blk *b = rig_open(r, "sim:d0", IMAGE, RW);
+    assert_int_equal(rig_fill(b, 0, 65536, 4), 0);
+    assert_int_equal(rig_fill(b, 65536, 65536, 5), 0);
+    blk_unref(b);
+    for (size_t i = 0; i < ARRAY_SIZE(entries); i++) {
+        poke(r, 64 + 4 * (int64_t)i, entries[i], 4);
+    }
+    struct check_result res = check(r, 0);
+    assert_int_equal(res.corruptions, 8); /* 4 places that are none, 3 + 1 second users */
+    res = check(r, FIX_ERRORS | FIX_LEAKS);
+    assert_int_equal(res.corruptions_fixed, 8);
+    assert_sound(r);
+    b = rig_open(r, "sim:d0", IMAGE, 0);
+    static const uint8_t values[] = {4, 4, 4, 0, 5, 0, 5, 0, 4, 0, 0};
+    for (size_t i = 0; i < ARRAY_SIZE(values); i++) {
+        rig_check(b, (int64_t)i * 65536, 65536, values[i]);
+    }
+    blk_unref(b);
+}
+
 /* An extension with a bitmap of one cluster at `at`, its table entry being `entry`. */
 static void put_ext(struct rig *r, uint64_t entry)
 {
@@ -455,7 +481,10 @@ static void hostile(struct rig *r)
         {16, 3, 4, "Image not in Parallels format"},
         {28, 0, 4, "Invalid image: Zero sectors per track"},
         {28, 4186128, 4, "Invalid image: Too big cluster"},
+        {28, 0xffffffff, 4, "Invalid image: Too big cluster"},
         {32, 0x20000000, 4, "Catalog too large"},
+        {32, 0x40000001, 4, "Catalog too large"}, /* 4 bytes, in 32 bits */
+        {32, 0xffffffff, 4, "Catalog too large"},
         {36, UINT64_C(1) << 60, 8, "Could not refresh total sector count: File too large"},
         {56, UINT64_C(1) << 62, 8, "Format Extension cluster lies outside of the file"},
         {56, 1, 8, "Wrong parallels Format Extension magic: 0x0, expected: 0xab234cef23dcea87"},
@@ -507,6 +536,7 @@ TEST(programs_v1)
 TEST(backing)
 TEST(in_use)
 TEST(repair)
+TEST(adversarial_bat)
 TEST(extension)
 TEST(hostile_extension)
 TEST(several_bitmaps)
@@ -520,19 +550,13 @@ TEST(hostile)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_programs),
-        cmocka_unit_test(test_programs_v1),
-        cmocka_unit_test(test_backing),
-        cmocka_unit_test(test_in_use),
-        cmocka_unit_test(test_repair),
-        cmocka_unit_test(test_extension),
-        cmocka_unit_test(test_hostile_extension),
-        cmocka_unit_test(test_several_bitmaps),
-        cmocka_unit_test(test_large_bitmaps),
-        cmocka_unit_test(test_unread_extension),
-        cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_odd_extension),
-        cmocka_unit_test(test_long_bat),
+        cmocka_unit_test(test_programs),         cmocka_unit_test(test_programs_v1),
+        cmocka_unit_test(test_backing),          cmocka_unit_test(test_in_use),
+        cmocka_unit_test(test_repair),           cmocka_unit_test(test_adversarial_bat),
+        cmocka_unit_test(test_extension),        cmocka_unit_test(test_hostile_extension),
+        cmocka_unit_test(test_several_bitmaps),  cmocka_unit_test(test_large_bitmaps),
+        cmocka_unit_test(test_unread_extension), cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_odd_extension),    cmocka_unit_test(test_long_bat),
         cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

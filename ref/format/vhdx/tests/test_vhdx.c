@@ -320,6 +320,12 @@ static void hostile(struct rig *r)
     assert_int_equal(blk_pread(b, 0, buf, 512), -EIO);
     assert_int_equal(rig_fill(b, 0, 512, 1), -EIO);
     blk_unref(b);
+    make(r, "size=4M,block_size=1M,subformat=fixed"); /* two entries with one block, with a half */
+    poke(r, BAT + 8, peek(r, BAT), 8);
+    rig_open_fails(r, "sim:d0", IMAGE, 0, "VHDX BAT is corrupt");
+    make(r, "size=8M,block_size=2M,subformat=fixed");
+    poke(r, BAT + 8, peek(r, BAT) + MiB, 8);
+    rig_open_fails(r, "sim:d0", IMAGE, 0, "VHDX BAT is corrupt");
 }
 
 static void test_crc32c(void **state)

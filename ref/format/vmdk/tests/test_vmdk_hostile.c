@@ -144,13 +144,21 @@ static void streams(struct rig *r)
     }
     poke(r, make_stream(r) + 16, 8, UINT64_MAX); /* no deflate stream */
     read_fails(r);
+    poke(r, make_stream(r) + 8, 4,
+         2 * G); /* longer than the file: the stream counts, up to its end */
+    struct blk *b = rig_open(r, "sim:d0", "driver=vmdk", 0);
+    rig_check(b, 0, G, 7);
+    blk_unref(b);
+    make_stream(r);
+    poke(r, 20, 8, 64); /* grains of half the size: the stream unpacks to more than one */
+    read_fails(r);
     make_stream(r);
     poke(r, 8, 4, VMDK_FLAGS_NEWLINE_TEST); /* without markers the stream begins at once */
     read_fails(r);
     make_stream(r);
     poke(r, 20, 8,
          VMDK_MAX_GRAIN); /* a grain of 1 GiB that is short: the buffers follow the file */
-    struct blk *b = rig_open(r, "sim:d0", "driver=vmdk", 0);
+    b = rig_open(r, "sim:d0", "driver=vmdk", 0);
     rig_check(b, 0, G, 7);
     uint8_t byte;
     assert_int_equal(blk_pread(b, G, &byte, 1), -EINVAL);

@@ -64,6 +64,42 @@ static void hostile_vpc(struct rig *r)
     rig_open_fails(r, "sim:d0", "driver=vpc", 0, "Max Table Entries too large (1073741825)");
 }
 
+/* Each row pokes 32 bits of the dynamic header of a fresh image: no divisor is 0, no product wraps,
+ * no table is taken that the file has not. */
+static void hostile_dynamic(struct rig *r)
+{
+    static const char truncated[] = "block-vpc: free_data_block_offset points after the end of "
+                                    "file. The image has been truncated.";
+    static const struct {
+        int at;
+        uint32_t bad;
+        const char *msg;
+    } rows[] = {
+        {VPC_DYNAMIC_BLOCK_SIZE_OFF, 256, "Invalid block size 256"},
+        {VPC_DYNAMIC_BLOCK_SIZE_OFF, 0x180000, "Invalid block size 1572864"},
+        {VPC_DYNAMIC_BLOCK_SIZE_OFF, 0x80000000, "Invalid block size 2147483648"},
+        {VPC_DYNAMIC_BLOCK_SIZE_OFF, 0xffffffff, "Invalid block size 4294967295"},
+        {VPC_DYNAMIC_MAX_TABLE_ENTRIES_OFF, 0, "Page table too small"},
+        {VPC_DYNAMIC_MAX_TABLE_ENTRIES_OFF, 2, "Page table too small"},
+        {VPC_DYNAMIC_MAX_TABLE_ENTRIES_OFF, 0x20000000, "Max Table Entries too large (536870912)"},
+        {VPC_DYNAMIC_MAX_TABLE_ENTRIES_OFF, 0xffffffff, "Max Table Entries too large (-1)"},
+        {VPC_DYNAMIC_MAX_TABLE_ENTRIES_OFF, 0x1fffffff, truncated}, /* 2 GiB, not in the file */
+        {VPC_DYNAMIC_TABLE_OFFSET_OFF, 0x7fffffff, truncated},
+        {VPC_DYNAMIC_TABLE_OFFSET_OFF, 0xffffffff, "Error reading pagetable"},
+        {VPC_DYNAMIC_TABLE_OFFSET_OFF, 1, truncated},
+    };
+    make(r, 0, "size=5M");
+    struct disk *good = disk_clone(r->disk[0]);
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        uint8_t be[4];
+        store_be32(be, rows[i].bad);
+        poke(r, VPC_FOOTER_SIZE + rows[i].at, be, sizeof(be));
+        rig_open_fails(r, "sim:d0", "driver=vpc", 0, rows[i].msg);
+        disk_assign(r->disk[0], good);
+    }
+    disk_free(good);
+}
+
 /* ---- differencing ---- */
 
 #define BLOCK    (64 * MiB)
@@ -198,14 +234,15 @@ static void test_denied(void **state)
 TEST(programs_vpc)
 TEST(programs_vpc_fixed)
 TEST(hostile_vpc)
+TEST(hostile_dynamic)
 TEST(differencing)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_programs_vpc), cmocka_unit_test(test_programs_vpc_fixed),
-        cmocka_unit_test(test_hostile_vpc),  cmocka_unit_test(test_differencing),
-        cmocka_unit_test(test_denied),
+        cmocka_unit_test(test_hostile_vpc),  cmocka_unit_test(test_hostile_dynamic),
+        cmocka_unit_test(test_differencing), cmocka_unit_test(test_denied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
