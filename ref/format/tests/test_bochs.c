@@ -172,11 +172,15 @@ static void far_extents(struct rig *r)
     image(r);
     uint8_t buf[512];
     put32(r, 76, 0xffffffff);
-    put32(r, 520, 0xfffffffe);
-    struct blk *b = rig_open(r, NULL, ON_D0, 0);
-    assert_int_equal(blk_pread(b, 2 * EXTENT, buf, 512), -EIO);
-    rig_check(b, 0, EXTENT, 0);
-    blk_unref(b);
+    static const uint32_t far[] = {0xfffffffe, 0x80000000}; /* behind 2^64 bytes, behind 2^63 */
+    struct blk *b;
+    for (size_t i = 0; i < ARRAY_SIZE(far); i++) {
+        put32(r, 520, far[i]);
+        b = rig_open(r, NULL, ON_D0, 0);
+        assert_int_equal(blk_pread(b, 2 * EXTENT, buf, 512), -EIO);
+        rig_check(b, 0, EXTENT, 0);
+        blk_unref(b);
+    }
     put32(r, 76, 0);
     put32(r, 520, 0);
     b = rig_open(r, NULL, ON_D0, 0);

@@ -63,6 +63,8 @@ static void hostile_sizes(struct rig *r)
         {UINT64_C(1) << 63, 0xffffffff,
          "Unsupported VDI image size (size is 0x8000000000000000, max supported is "
          "0x1fffff8000000)"},
+        {4 * 1024 * MiB + 5 * MiB, 5, /* just the room there is, in 32 bits */
+         "unsupported VDI image (disk size 4300210176, image bitmap has room for 5242880)"},
         {5 * MiB + 1, 5,
          "unsupported VDI image (disk size 5243392, image bitmap has room for 5242880)"},
         {5 * MiB, 0, "unsupported VDI image (disk size 5242880, image bitmap has room for 0)"},

@@ -189,10 +189,13 @@ static void free_cluster_index(struct qt *t)
     struct blk *b = qt_open(t, 0, NULL);
     struct qcow2 *s = qcow2_state(blk_node(b));
     uint64_t end = QCOW2_MAX_HOST_OFFSET >> s->cluster_bits;
-    const uint64_t places[] = {end - 2, end - 1, end, UINT64_C(1) << 32, UINT64_C(1) << 40};
+    const uint64_t places[] = {end - 2, end - 1, end, UINT64_MAX, 1ull << 32, 1ull << 40};
     mem_set_fail_hook(too_much, NULL);
     for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
         s->free_cluster_index = places[i];
+        if (places[i] > end - 2) {
+            assert_int_equal(qcow2_find_free(s, 2 * 512), -EFBIG);
+        }
         assert_int_equal(qcow2_alloc_clusters(s, 2 * 512), -EFBIG);
         assert_true(s->free_cluster_index <= places[i]);
     }

@@ -215,6 +215,34 @@ static void descriptors(struct rig *r)
     blk_unref(b);
 }
 
+/* An extent of an ESX server: no grain size divides by nothing, no directory is sized by its
+ * header.
+ */
+static void esx_headers(struct rig *r)
+{
+    static const struct {
+        int64_t at;
+        uint32_t bad, good;
+        const char *msg;
+    } rows[] = {
+        {16, 0, 1, "Invalid granularity, image may be corrupt"},
+        {16, 0x200001, 1, "Invalid granularity, image may be corrupt"},
+        {16, UINT32_MAX, 1, "Invalid granularity, image may be corrupt"},
+        {24, 0x8000000, 3, "L1 size too big"},
+        {24, UINT32_MAX, 3, "L1 size too big"},
+    };
+    static const uint32_t good[] = {VMDK_COWD_MAGIC, 1, 3, 10240, 1, 4, 3, 6};
+    rig_disk(r, 0, 3072);
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        poke(r, 4 * (int64_t)i, 4, good[i]);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        poke(r, rows[i].at, 4, rows[i].bad);
+        rig_open_fails(r, "sim:d0", "driver=vmdk", 0, rows[i].msg);
+        poke(r, rows[i].at, 4, rows[i].good);
+    }
+}
+
 /* As many lines as a descriptor may have, and one long line: bounded, and quick. */
 static void endless(struct rig *r)
 {
@@ -252,6 +280,7 @@ TEST(large)
 TEST(entries)
 TEST(streams)
 TEST(descriptors)
+TEST(esx_headers)
 TEST(endless)
 
 static void test_denied(void **state)
@@ -265,7 +294,7 @@ int main(void)
         cmocka_unit_test(test_headers),     cmocka_unit_test(test_large),
         cmocka_unit_test(test_entries),     cmocka_unit_test(test_streams),
         cmocka_unit_test(test_descriptors), cmocka_unit_test(test_endless),
-        cmocka_unit_test(test_denied),
+        cmocka_unit_test(test_esx_headers), cmocka_unit_test(test_denied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -216,6 +216,11 @@ static void denied(struct rig *r)
     rig_open_fails(r, "sim:d0", "driver=vpc", 0,
                    "Backing file '/dev/zero' named by image 'sim:d0' is not opened: names in "
                    "images are denied");
+    /* One that would be there is not reached by way of one that is not. */
+    poke(r, VPC_FOOTER_SIZE + VPC_DYNAMIC_PARENT_NAME_OFF, "\0d\0001\0", 6);
+    rig_open_fails(r, "sim:d0", "driver=vpc", 0,
+                   "Backing file '/dev/zero' named by image 'sim:d0' is not opened: names in "
+                   "images are denied");
     struct blk *parent = rig_open(r, "sim:d1", "driver=vpc,node-name=parent", 0);
     blk_unref(rig_open(r, "sim:d0", "driver=vpc,backing=parent", 0));
     blk_unref(parent);
