@@ -12,6 +12,7 @@
 #include "ref/block/secret.h"
 #include "ref/block/snapshot.h"
 #include "ref/protocol/sim.h"
+#include "ref/protocol/sim_image.h"
 #include "ref/tools/drivers.h"
 #include "specs/runtime/checkers.h"
 
@@ -355,17 +356,10 @@ static void change_unguarded(struct iteration *it, const struct disk_log *log)
 
 /* ---- the iteration ---- */
 
-static int read_disk(void *opaque, uint64_t offset, void *buf, size_t len)
-{
-    disk_read(opaque, (int64_t)offset, buf, len);
-    return 0;
-}
-
 static bool spec_finds_nothing(struct iteration *it)
 {
     const struct spec_limits limits = {.clusters = 1 << 16, .work = CHECKED};
-    struct spec_image image = {
-        .read = read_disk, .opaque = it->image, .size = (uint64_t)disk_size(it->image)};
+    struct spec_image image = sim_image(it->image);
     struct spec_report *r = mem_zalloc(sizeof(*r));
     const char *clause = NULL;
     int ret = spec_checker_find(it->f->format->driver)->check(&image, &limits, r, &clause);

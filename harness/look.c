@@ -13,6 +13,7 @@
 #include <string.h>
 #include "ref/base/mem.h"
 #include "ref/block/backend.h"
+#include "ref/protocol/sim_image.h"
 #include "specs/runtime/checkers.h"
 
 struct view {
@@ -49,7 +50,7 @@ static struct disk *judged(const struct view *v)
 static bool spec_judge(struct view *v)
 {
     const struct spec_limits limits = {.clusters = 1 << 20, .work = 1 << 28};
-    struct spec_image image = promise_image(judged(v));
+    struct spec_image image = sim_image(judged(v));
     struct spec_report *r = mem_zalloc(sizeof(*r));
     const char *clause = NULL;
     int ret = spec_checker_find(v->p->format)->check(&image, &limits, r, &clause);

@@ -5,6 +5,7 @@
 
 #include <string.h>
 #include "ref/base/mem.h"
+#include "ref/protocol/sim_image.h"
 #include "specs/runtime/checkers.h"
 
 /* NULL: the format has no specification (raw). */
@@ -35,17 +36,6 @@ bool promise_leaks(const struct program *p)
     return found;
 }
 
-static int read_disk(void *opaque, uint64_t offset, void *buf, size_t len)
-{
-    disk_read(opaque, (int64_t)offset, buf, len);
-    return 0;
-}
-
-struct spec_image promise_image(struct disk *d)
-{
-    return (struct spec_image){.read = read_disk, .opaque = d, .size = (uint64_t)disk_size(d)};
-}
-
 bool promise_refuses(const struct program *p, const struct disk_set *set)
 {
     const struct spec_promise *promise = promise_of(p);
@@ -53,7 +43,7 @@ bool promise_refuses(const struct program *p, const struct disk_set *set)
     if (!refused) {
         return false;
     }
-    struct spec_image image = promise_image(set->disk[0]);
+    struct spec_image image = sim_image(set->disk[0]);
     struct spec_report *r = mem_zalloc(sizeof(*r));
     spec_checker_find(p->format)->check(&image, NULL, r, &clause);
     bool found = spec_report_count(r, refused) > 0;

@@ -7,10 +7,7 @@
 #define BLKREF_HARNESS_PROMISE_H
 
 #include "harness/sandbox.h"
-#include "specs/runtime/image.h"
 
-/* The disk as spec checkers read images; borrowed. */
-struct spec_image promise_image(struct disk *d);
 /* May the program leave lost space though nothing disturbed it? */
 bool promise_leaks(const struct program *p);
 /* Does the image on the set's first disk refuse to be opened for writing, until a check repaired

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include "ref/format/qcow2/tests/fixture.h"
+#include "ref/protocol/sim_image.h"
 #include "specs/runtime/qcow2_check.h"
 
 static const struct driver_entry entries[] = {
@@ -103,15 +104,9 @@ struct blk *qt_open(struct qt *t, int i, const char *options)
     return rig_open(&t->r, name, text, QT_RW);
 }
 
-static int read_disk(void *opaque, uint64_t offset, void *buf, size_t len)
-{
-    disk_read(opaque, (int64_t)offset, buf, len);
-    return 0;
-}
-
 void qt_judge(struct disk *d, bool allow_leaks, const char *what)
 {
-    struct spec_image image = {read_disk, d, (uint64_t)disk_size(d)};
+    struct spec_image image = sim_image(d);
     struct spec_report r = {0};
     assert_int_equal(spec_qcow2_check(&image, NULL, NULL, &r), 0);
     uint64_t bad = r.count[SPEC_CORRUPTION] + (allow_leaks ? 0 : r.count[SPEC_LEAK]);

@@ -11,6 +11,7 @@
 #include "ref/block/open.h"
 #include "ref/format/vmdk/vmdk.h"
 #include "ref/protocol/protocol.h"
+#include "ref/protocol/sim_image.h"
 #include "ref/protocol/tests/rig.h"
 #include "specs/runtime/vmdk_check.h"
 
@@ -35,17 +36,11 @@ static void make(struct rig *r, const char *name, const char *options)
     value_free(opts);
 }
 
-static int read_disk(void *opaque, uint64_t offset, void *buf, size_t len)
-{
-    disk_read(opaque, (int64_t)offset, buf, len);
-    return 0;
-}
-
 /* Nothing in the extent breaks the specification. */
 static void check_spec(struct disk *d)
 {
     struct spec_report *rep = mem_zalloc(sizeof(*rep));
-    struct spec_image image = {read_disk, d, (uint64_t)disk_size(d)};
+    struct spec_image image = sim_image(d);
     assert_int_equal(spec_vmdk_check(&image, NULL, NULL, rep), 0);
     if (rep->nr_findings) {
         print_error("%s: %s\n", rep->findings[0].clause, rep->findings[0].message);
