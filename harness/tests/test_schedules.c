@@ -456,6 +456,20 @@ static void test_every_program_can_be_made(void **state)
     }
 }
 
+/* Of each program more than `least` schedules, and nothing is found in any. */
+static void finds_nothing(const char *const *texts, size_t count, const struct schedule_options *o,
+                          uint64_t least)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct schedule_counts n;
+        struct outcome out = explore(texts[i], o, PLANT_NONE, &n);
+        if (out.n) {
+            fail_msg("%s: %s: %s", texts[i], out.schedule, out.why);
+        }
+        assert_true(n.schedules > least);
+    }
+}
+
 /* A write goes on to a cluster that the snapshot shares by now; a snapshot is deleted while it is
  * applied. */
 static void test_snapshots_beside_others(void **state)
@@ -464,14 +478,7 @@ static void test_snapshots_beside_others(void **state)
         IMAGE "write 0 128 1\nzero 0 6144\nwrite 0 64 4 || snapshot t\n",
         "image qcow2 1M extended_l2=on\nwrite 0 256 1\nzero 0 3072\nsnapshot t || write 0 6 8\n",
         "image qcow2 128k\nwrite 0 16 1\nsnapshot s\napply s || delsnap s\n"};
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-        struct schedule_counts n;
-        struct outcome out = explore(texts[i], &schedule_options_default, PLANT_NONE, &n);
-        if (out.n) {
-            fail_msg("%s: %s", out.schedule, out.why);
-        }
-        assert_true(n.schedules > 10);
-    }
+    finds_nothing(texts, ARRAY_SIZE(texts), &schedule_options_default, 10);
 }
 
 /* Who looks an entry up waits for the page of the table; who allocates gave it up meanwhile: memory
@@ -484,14 +491,7 @@ static void test_lookups_beside_allocations(void **state)
     struct schedule_options o = schedule_options_default;
     o.max = 400;
     o.pct = 40;
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-        struct schedule_counts n;
-        struct outcome out = explore(texts[i], &o, PLANT_NONE, &n);
-        if (out.n) {
-            fail_msg("%s: %s: %s", texts[i], out.schedule, out.why);
-        }
-        assert_true(n.schedules > 40);
-    }
+    finds_nothing(texts, ARRAY_SIZE(texts), &o, 40);
 }
 
 /* Nothing is written behind the end that a resize beside it sets, and no length is a third one. */
@@ -506,14 +506,7 @@ static void test_resizes_beside_others(void **state)
     o.max = 100;
     o.pct = 20;
     o.cuts = 8;
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-        struct schedule_counts n;
-        struct outcome out = explore(texts[i], &o, PLANT_NONE, &n);
-        if (out.n) {
-            fail_msg("%s: %s: %s", texts[i], out.schedule, out.why);
-        }
-        assert_true(n.schedules > 10);
-    }
+    finds_nothing(texts, ARRAY_SIZE(texts), &o, 10);
 }
 
 int main(void)

@@ -61,6 +61,13 @@ static int load_piece(struct parallels *s, uint64_t entry, uint8_t *to, size_t b
     return ret < 0 ? error_set_errno(err, -ret, "Failed to read bitmap data cluster") : 0;
 }
 
+/* Of a bitmap whose granularity is sound. */
+static uint64_t bits_of(const uint8_t *data)
+{
+    return DIV_ROUND_UP(parallels_bitmap_get_size(data),
+                        (uint32_t)parallels_bitmap_get_granularity(data));
+}
+
 static int check_bitmap(const struct parallels *s, const uint8_t *data, uint32_t bytes,
                         struct error **err)
 {
@@ -76,7 +83,7 @@ static int check_bitmap(const struct parallels *s, const uint8_t *data, uint32_t
         return error_set(err, EINVAL, "Bitmap granularity %" PRIu32 " is not a power of two",
                          granularity);
     }
-    uint64_t bits = DIV_ROUND_UP(size, granularity);
+    uint64_t bits = bits_of(data);
     uint64_t want = DIV_ROUND_UP(DIV_ROUND_UP(bits, 8), (uint64_t)s->cluster);
     uint32_t l1 = (uint32_t)parallels_bitmap_get_l1_size(data);
     if (l1 > (bytes - PARALLELS_BITMAP_SIZE) / 8) {
@@ -107,8 +114,7 @@ static int admit_bitmap(struct parallels *s, const uint8_t *data, uint32_t bytes
     if (ret < 0) {
         return ret;
     }
-    s->bitmap_bits +=
-        DIV_ROUND_UP((uint64_t)s->size / SECTOR, (uint32_t)parallels_bitmap_get_granularity(data));
+    s->bitmap_bits += bits_of(data);
     return s->bitmap_bits > MAX_BITS
                ? error_set(err, EFBIG, "Bitmaps of %" PRIu64 " bits and more are too large",
                            s->bitmap_bits)
@@ -119,8 +125,7 @@ static int admit_bitmap(struct parallels *s, const uint8_t *data, uint32_t bytes
 static int load_bitmap(struct parallels *s, const uint8_t *data, uint32_t bytes, struct error **err)
 {
     int ret = 0;
-    uint32_t granularity = (uint32_t)parallels_bitmap_get_granularity(data);
-    uint64_t bits = DIV_ROUND_UP((uint64_t)s->size / SECTOR, granularity);
+    uint64_t bits = bits_of(data);
     size_t len = (size_t)DIV_ROUND_UP(bits, 8);
     uint8_t *map = mem_try_array(bitmap_words(bits) + 1, sizeof(uint64_t));
     if (!map) {
@@ -129,7 +134,7 @@ static int load_bitmap(struct parallels *s, const uint8_t *data, uint32_t bytes,
     mem_free(s->bitmap);
     s->bitmap = (uint64_t *)map;
     s->bitmap_bits = bits;
-    s->bitmap_granularity = (uint64_t)granularity * SECTOR;
+    s->bitmap_granularity = parallels_bitmap_get_granularity(data) * SECTOR;
     for (size_t at = 0, i = 0, n; ret == 0 && at < len; at += n, i++) {
         n = MIN(len - at, (size_t)s->cluster);
         ret = load_piece(s, load_le64(data + PARALLELS_BITMAP_SIZE + 8 * i), map + at, n, err);
