@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include "harness/divergence.h"
+#include "harness/image_kinds.h"
 #include "harness/repro.h"
 #include "harness/timeline.h"
 #include "ref/base/mem.h"
@@ -63,6 +64,17 @@ void campaign_report(struct campaign *c, const char *stage, const struct subject
     }
     mem_free(text);
     mem_free(id);
+}
+
+const struct image_kind *campaign_kind(const struct campaign *c)
+{
+    return c->format ? image_kind_named(c->format) : NULL;
+}
+
+const char *campaign_special_format(const struct campaign *c)
+{
+    const struct image_kind *kind = campaign_kind(c);
+    return kind ? kind->format : "qcow2";
 }
 
 /* "crypt" is qcow2, encrypted. */

@@ -18,8 +18,7 @@ struct campaign {
     const char *dir;   /* scratch directory, exists */
     const char *build; /* build folder, for programs and fuzz targets */
     struct subject *subjects[MAX_SUBJECTS];
-    const char *format;            /* --format: only images of this one; NULL: all */
-    const struct image_kind *kind; /* the same, where it can be written; NULL: of all */
+    const char *format;    /* --format: only images of this one; NULL: all */
     const char *image;     /* only images of the stages' lists whose line holds this; NULL: all */
     unsigned fuzz_seconds; /* of stage fuzz, over all formats */
     unsigned n_subjects;   /* [0] is the reference profile in process: the oracle */
@@ -72,6 +71,10 @@ void campaign_report(struct campaign *c, const char *stage, const struct subject
 /* Are images of that format wanted?  text: create options, or an image's line, in which encryption
  * would stand. */
 bool campaign_wants_format(const struct campaign *c, const char *format, const char *text);
+/* The kind that --format asks for, where it can be written; NULL: all kinds. */
+const struct image_kind *campaign_kind(const struct campaign *c);
+/* The format that results of programs of no list are told under. */
+const char *campaign_special_format(const struct campaign *c);
 /* Whether the image of a stage's list, by its line "image FORMAT ..." (trace/op.h), is explored. */
 bool campaign_wants_image(const struct campaign *c, const char *line);
 /* The same of a program that is of no list. */

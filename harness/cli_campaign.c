@@ -167,8 +167,7 @@ static bool take_option(struct campaign_request *r, int option, const char *arg)
         return r->n_named < MAX_NAMED && strchr(arg, '=') > arg && (r->named[r->n_named++] = arg);
     case OPT_FORMAT:
         r->format = arg;
-        r->kind = image_kind_named(arg);
-        return r->kind || fuzz_format_find(arg);
+        return image_kind_named(arg) || fuzz_format_find(arg);
     case OPT_IMAGE:
         r->image = arg;
         return image_exists(arg);
@@ -318,7 +317,8 @@ static void remove_tree(const char *path)
 /* Of a format that nobody writes there are no programs. */
 static bool has_images(const struct campaign_request *r, const char *stage)
 {
-    return !r->format || r->kind || !strcmp(stage, "hostile") || !strcmp(stage, "fuzz");
+    return !r->format || image_kind_named(r->format) || !strcmp(stage, "hostile") ||
+           !strcmp(stage, "fuzz");
 }
 
 static bool wanted(const struct campaign_request *r, const char *stage)
@@ -430,7 +430,6 @@ static int start(struct campaign *c, const struct campaign_request *r, struct er
     *c = (struct campaign){
         .seed = r->seed, .count = (unsigned)r->count, .build = r->build, .planted = r->planted};
     c->format = r->format;
-    c->kind = r->kind;
     c->image = r->image;
     c->fuzz_seconds = (unsigned)r->fuzz_seconds;
     c->dir = mkdtemp(dir);

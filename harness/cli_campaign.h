@@ -19,8 +19,7 @@ struct campaign_request {
     unsigned n_named, n_only;
     enum planted planted;
     bool json, in_process, first;
-    bool quiet;                    /* no scoreboard */
-    const struct image_kind *kind; /* of `format` */
+    bool quiet; /* no scoreboard */
     /* `blkref gate` takes these, too. */
     bool gate, allow_different;
     const char *baseline, *current;

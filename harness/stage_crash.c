@@ -11,7 +11,6 @@
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
 #include "harness/explored.h"
-#include "harness/image_kinds.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -127,7 +126,7 @@ static void run_subject(struct crash_stage *x)
         }
     }
     if (any) {
-        close_image(x, x->c->kind ? x->c->kind->format : "qcow2", "specials");
+        close_image(x, campaign_special_format(x->c), "specials");
     }
     for (size_t i = 0; i < images; i++) {
         campaign_progress(x->c, "crash", i, images);

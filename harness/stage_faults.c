@@ -10,7 +10,6 @@
 #include "harness/explore_stages.h"
 #include "harness/explored.h"
 #include "harness/fault_programs.h"
-#include "harness/image_kinds.h"
 #include "harness/label_cover.h"
 
 #include <errno.h>
@@ -150,9 +149,8 @@ static void count_label(void *opaque, const struct label_line *l)
 static void report_label(void *opaque, const struct label_line *l)
 {
     const struct fault_stage *x = opaque;
-    const struct image_kind *kind = x->c->kind;
     char name[64];
-    if (kind && strcmp(kind->name, l->format)) {
+    if (x->c->format && strcmp(x->c->format, l->format)) {
         return; /* whoever takes some of a format's images meets some of its labels */
     }
     snprintf(name, sizeof(name), "label %s", label_name(l->label));

@@ -130,7 +130,7 @@ int stage_programs(struct campaign *c, struct error **err)
         struct program p;
         char name[32];
         rng_seed(&r, c->seed * 1000003 + n);
-        generate_program(&r, PROGRAM_OPS, 0, c->kind, &p);
+        generate_program(&r, PROGRAM_OPS, 0, campaign_kind(c), &p);
         snprintf(name, sizeof(name), "program-%05u", n);
         for (unsigned i = 0; i < c->n_subjects; i++) {
             program_judge(c, "programs", c->subjects[i], name, &p, run_beside);

@@ -162,7 +162,7 @@ static unsigned programs_of(const struct campaign *c, const char *line)
     bool main = strstr(line, "image qcow2") || strstr(line, "image raw");
     unsigned part = strstr(line, "image luks")   ? 50
                     : strstr(line, "image vhdx") ? 25
-                    : main || c->kind            ? 2
+                    : main || c->format          ? 2
                                                  : 8;
     return MAX(c->count / part, 1);
 }

@@ -12,7 +12,6 @@
 #include "harness/crash_programs.h"
 #include "harness/explore_stages.h"
 #include "harness/failure_class.h"
-#include "harness/image_kinds.h"
 #include "harness/long_programs.h"
 #include "harness/shrink.h"
 #include "harness/timeline.h"
@@ -201,7 +200,7 @@ static void run_large(struct sequences *x)
         }
     }
     if (x->programs) {
-        close_image(x, x->c->kind ? x->c->kind->format : "qcow2", "large disks");
+        close_image(x, campaign_special_format(x->c), "large disks");
     }
 }
 
