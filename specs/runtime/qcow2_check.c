@@ -49,6 +49,29 @@ const uint8_t *walk_read_on(struct walk *w, struct window *win, uint64_t offset)
     return win->data + (offset - win->offset);
 }
 
+uint64_t walk_next_entry(struct walk *w, struct window *win, uint64_t table, uint64_t i, uint64_t n,
+                         unsigned size, const uint8_t **p)
+{
+    while (i < n) {
+        uint64_t at = table + i * size;
+        if (!(*p = walk_read(w, win, at, size))) {
+            break;
+        }
+        uint64_t here = (win->len - (at - win->offset)) / size, words = size / 8;
+        here = here < n - i ? here : n - i;
+        uint64_t skip = words_skip_zero(*p, 0, here * words) / words;
+        if (!walk_work(w, skip + 1)) {
+            break;
+        }
+        if (skip < here) {
+            *p += skip * size;
+            return i + skip;
+        }
+        i += here;
+    }
+    return n;
+}
+
 unsigned walk_check(struct walk *w, const char *structure, const uint8_t *p, uint64_t offset)
 {
     return spec_structure_check(spec_structure_find(w->format, structure), p, &w->q, offset, w->r);
@@ -238,28 +261,24 @@ int spec_qcow2_check(const struct spec_image *image, const struct spec_limits *l
     static const struct spec_limits defaults = {UINT64_C(4) << 20, UINT64_C(4) << 30};
     struct spec_qcow2_info unused;
     limits = limits ? limits : &defaults;
-    struct walk *w = calloc(1, sizeof(*w));
-    struct window *windows = calloc(2, sizeof(*windows));
-    if (!w || !windows) {
-        free(w);
-        free(windows);
+    struct window *windows = malloc(2 * sizeof(*windows));
+    if (!windows) {
         return -ENOMEM;
     }
-    w->image = image;
-    w->r = r;
-    w->info = info ? info : &unused;
-    *w->info = (struct spec_qcow2_info){0};
-    w->format = spec_qcow2();
-    w->work = limits->work;
-    w->outer = &windows[0];
-    w->inner = &windows[1];
-    cluster_map_init(&w->map, (size_t)limits->clusters);
-    check_all(w);
-    int ret = w->error;
-    cluster_map_free(&w->map);
+    windows[0].len = windows[1].len = 0;
+    struct walk w = {.image = image,
+                     .r = r,
+                     .info = info ? info : &unused,
+                     .format = spec_qcow2(),
+                     .work = limits->work,
+                     .outer = &windows[0],
+                     .inner = &windows[1]};
+    *w.info = (struct spec_qcow2_info){0};
+    cluster_map_init(&w.map, (size_t)limits->clusters);
+    check_all(&w);
+    cluster_map_free(&w.map);
     free(windows);
-    free(w);
-    return ret;
+    return w.error;
 }
 
 static int read_memory(void *opaque, uint64_t offset, void *buf, size_t len)

@@ -63,6 +63,12 @@ static inline const uint8_t *walk_read(struct walk *w, struct window *win, uint6
                 len <= win->len - (offset - win->offset);
     return here && !w->error ? win->data + (offset - win->offset) : walk_read_on(w, win, offset);
 }
+/*
+ * The first entry that is not zero, from i on, of a table of n entries of `size` (8 or 16) bytes at
+ * `table`; *p is the entry.  n when there is none, or once w->error is set.
+ */
+uint64_t walk_next_entry(struct walk *w, struct window *win, uint64_t table, uint64_t i, uint64_t n,
+                         unsigned size, const uint8_t **p);
 /* Takes n units of work; false once w->error is set. */
 bool walk_work(struct walk *w, uint64_t n);
 /* spec_structure_check() by name. */

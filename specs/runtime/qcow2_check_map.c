@@ -84,23 +84,13 @@ static void check_standard(struct walk *w, const uint8_t *p, uint64_t guest, uin
     }
 }
 
-static bool is_zero(const uint8_t *p, unsigned len)
-{
-    return load_be64(p) == 0 && (len == 8 || load_be64(p + 8) == 0);
-}
-
 static void check_l2(struct walk *w, uint64_t offset, uint64_t guest)
 {
     unsigned size = l2_entry_size(w);
-    for (uint64_t i = 0; i < l2_entries(w) && walk_work(w, 1); i++) {
+    const uint64_t n = l2_entries(w);
+    const uint8_t *p;
+    for (uint64_t i = 0; (i = walk_next_entry(w, w->inner, offset, i, n, size, &p)) < n; i++) {
         uint64_t at = offset + i * size;
-        const uint8_t *p = walk_read(w, w->inner, at, size);
-        if (!p) {
-            return;
-        }
-        if (is_zero(p, size)) {
-            continue;
-        }
         if (qcow2_l2_entry_get_compressed(p)) {
             check_compressed(w, p, at);
         } else {
@@ -109,19 +99,19 @@ static void check_l2(struct walk *w, uint64_t offset, uint64_t guest)
     }
 }
 
+static uint64_t next_l1_entry(struct walk *w, uint64_t l1, uint64_t i, uint32_t entries,
+                              const uint8_t **p)
+{
+    return walk_next_entry(w, w->outer, l1, i, entries, QCOW2_L1_ENTRY_SIZE, p);
+}
+
 void check_l1(struct walk *w, uint64_t offset, uint32_t entries, enum qcow2_kind kind)
 {
     w->q.active = kind == K_L1;
     walk_ref(w, offset, (uint64_t)entries * QCOW2_L1_ENTRY_SIZE, kind, 0);
-    for (uint32_t i = 0; i < entries; i++) {
-        uint64_t at = offset + (uint64_t)i * QCOW2_L1_ENTRY_SIZE;
-        const uint8_t *p = walk_read(w, w->outer, at, QCOW2_L1_ENTRY_SIZE);
-        if (!p) {
-            return;
-        }
-        if (qcow2_l1_entry_load(p) == 0) {
-            continue;
-        }
+    const uint8_t *p;
+    for (uint64_t i = 0; (i = next_l1_entry(w, offset, i, entries, &p)) < entries; i++) {
+        uint64_t at = offset + i * QCOW2_L1_ENTRY_SIZE;
         uint64_t l2 = qcow2_l1_entry_get_offset(p);
         unsigned bad = walk_check(w, "l1_entry", p, at);
         if (l2 == 0 || (bad && l2 % w->q.cluster_size)) {
@@ -157,11 +147,9 @@ static void judge_copied(struct walk *w, uint64_t cluster_offset, bool copied, u
 static void copied_l2(struct walk *w, uint64_t offset)
 {
     unsigned size = l2_entry_size(w);
-    for (uint64_t i = 0; i < l2_entries(w) && walk_work(w, 1); i++) {
-        const uint8_t *p = walk_read(w, w->inner, offset + i * size, size);
-        if (!p) {
-            return;
-        }
+    const uint64_t n = l2_entries(w);
+    const uint8_t *p;
+    for (uint64_t i = 0; (i = walk_next_entry(w, w->inner, offset, i, n, size, &p)) < n; i++) {
         uint64_t host = qcow2_l2_entry_get_offset(p);
         if (!qcow2_l2_entry_get_compressed(p) && host && host % w->q.cluster_size == 0) {
             judge_copied(w, host, qcow2_l2_entry_get_copied(p), offset + i * size, "L2-2", "L2-13");
@@ -176,12 +164,9 @@ void check_copied(struct walk *w)
     if (!walk_inside(w, offset, (uint64_t)entries * QCOW2_L1_ENTRY_SIZE)) {
         return;
     }
-    for (uint32_t i = 0; i < entries; i++) {
-        uint64_t at = offset + (uint64_t)i * QCOW2_L1_ENTRY_SIZE;
-        const uint8_t *p = walk_read(w, w->outer, at, QCOW2_L1_ENTRY_SIZE);
-        if (!p) {
-            return;
-        }
+    const uint8_t *p;
+    for (uint64_t i = 0; (i = next_l1_entry(w, offset, i, entries, &p)) < entries; i++) {
+        uint64_t at = offset + i * QCOW2_L1_ENTRY_SIZE;
         uint64_t l2 = qcow2_l1_entry_get_offset(p);
         if (l2 == 0 || l2 % w->q.cluster_size || l2 >= w->image->size) {
             continue;

@@ -17,19 +17,22 @@ static uint64_t table_bytes(const struct walk *w)
     return (uint64_t)qcow2_header_get_refcount_table_clusters(w->header) << w->q.cluster_bits;
 }
 
-/* The i-th block's offset, 0 when there is none that can be read. */
-static uint64_t block_offset(struct walk *w, uint64_t i)
+static uint64_t table_entries(const struct walk *w)
 {
-    const uint8_t *p = walk_read(w, w->outer, table_offset(w) + i * QCOW2_REFCOUNT_TABLE_ENTRY_SIZE,
-                                 QCOW2_REFCOUNT_TABLE_ENTRY_SIZE);
-    uint64_t offset = p ? qcow2_refcount_table_entry_get_offset(p) : 0;
-    return offset % w->q.cluster_size || offset >= w->image->size ? 0 : offset;
+    return table_bytes(w) / QCOW2_REFCOUNT_TABLE_ENTRY_SIZE;
 }
 
 static bool table_readable(const struct walk *w)
 {
     return table_bytes(w) && walk_inside(w, table_offset(w), table_bytes(w)) &&
            table_offset(w) % w->q.cluster_size == 0;
+}
+
+/* The first entry of the table from i on that is not zero; table_entries() when there is none. */
+static uint64_t next_block(struct walk *w, uint64_t i, const uint8_t **p)
+{
+    return walk_next_entry(w, w->outer, table_offset(w), i, table_entries(w),
+                           QCOW2_REFCOUNT_TABLE_ENTRY_SIZE, p);
 }
 
 void check_refcount_tables(struct walk *w)
@@ -45,15 +48,9 @@ void check_refcount_tables(struct walk *w)
     }
     walk_ref(w, table_offset(w), table_bytes(w), K_REFCOUNT_TABLE,
              QCOW2_HEADER_REFCOUNT_TABLE_OFFSET_OFF);
-    for (uint64_t i = 0; i < table_bytes(w) / QCOW2_REFCOUNT_TABLE_ENTRY_SIZE; i++) {
+    const uint8_t *p;
+    for (uint64_t i = 0; (i = next_block(w, i, &p)) < table_entries(w); i++) {
         uint64_t at = table_offset(w) + i * QCOW2_REFCOUNT_TABLE_ENTRY_SIZE;
-        const uint8_t *p = walk_read(w, w->outer, at, QCOW2_REFCOUNT_TABLE_ENTRY_SIZE);
-        if (!p) {
-            return;
-        }
-        if (qcow2_refcount_table_entry_load(p) == 0) {
-            continue;
-        }
         uint64_t block = qcow2_refcount_table_entry_get_offset(p);
         walk_check(w, "refcount_table_entry", p, at);
         if (block >= w->image->size) {
@@ -115,10 +112,11 @@ static void check_block(struct walk *w, uint64_t offset, uint64_t first)
 void walk_check_refcounts(struct walk *w)
 {
     uint64_t per_block = (w->q.cluster_size * 8) >> w->info->refcount_order;
-    uint64_t entries = table_readable(w) ? table_bytes(w) / QCOW2_REFCOUNT_TABLE_ENTRY_SIZE : 0;
-    for (uint64_t i = 0; i < entries && !w->error; i++) {
-        uint64_t block = block_offset(w, i);
-        if (block) {
+    uint64_t entries = table_readable(w) ? table_entries(w) : 0;
+    const uint8_t *p;
+    for (uint64_t i = 0; i < entries && (i = next_block(w, i, &p)) < entries; i++) {
+        uint64_t block = qcow2_refcount_table_entry_get_offset(p);
+        if (block && block % w->q.cluster_size == 0 && block < w->image->size) {
             check_block(w, block, spec_mul(i, per_block));
         }
     }

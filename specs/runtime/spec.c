@@ -154,6 +154,12 @@ static void tally(struct spec_report *r, const char *clause, enum spec_severity 
     }
 }
 
+void spec_report_init(struct spec_report *r)
+{
+    memset(r->count, 0, sizeof(r->count));
+    r->nr_findings = r->nr_tally = 0;
+}
+
 void spec_report_add(struct spec_report *r, const char *clause, enum spec_severity severity,
                      uint64_t offset, uint64_t found, uint64_t expected, const char *fmt, ...)
 {

@@ -172,7 +172,8 @@ struct spec_tally {
     uint64_t count;
 };
 
-/* Set to zero before use.  Holds the first findings in full and counts all. */
+/* Set to zero, or by spec_report_init(), before use.  Holds the first findings in full and counts
+ * all. */
 struct spec_report {
     uint64_t count[SPEC_NR_SEVERITY];
     struct spec_finding findings[SPEC_MAX_FINDINGS];
@@ -181,6 +182,8 @@ struct spec_report {
     unsigned nr_tally;
 };
 
+/* Nothing found yet; what is not counted is left as it is (a report is large). */
+void spec_report_init(struct spec_report *r);
 void spec_report_add(struct spec_report *r, const char *clause, enum spec_severity severity,
                      uint64_t offset, uint64_t found, uint64_t expected, const char *fmt, ...)
     __attribute__((format(printf, 7, 8)));
