@@ -162,9 +162,8 @@ struct edge_move {
 static void move_step(struct graph_tx *tx, const struct graph_action *a, struct child *c,
                       struct node *old, struct node *new)
 {
-    struct edge_move *m = mem_alloc(sizeof(*m));
-    *m = (struct edge_move){.c = c, .old = old, .new = new};
-    graph_tx_add(tx, a, m);
+    struct edge_move m = {.c = c, .old = old, .new = new};
+    graph_tx_add(tx, a, &m, sizeof(m));
 }
 
 static void move_clean(void *arg)
@@ -174,7 +173,6 @@ static void move_clean(void *arg)
         edge_free(m->c);
     }
     node_unref(m->drop);
-    mem_free(m);
 }
 
 static void attach_abort(void *arg)

@@ -20,7 +20,8 @@ struct graph_action {
     void (*abort)(void *arg);
     void (*clean)(void *arg);
 };
-void graph_tx_add(struct graph_tx *tx, const struct graph_action *a, void *arg);
+/* The step keeps a copy of the argument's `size` bytes, and returns it. */
+void *graph_tx_add(struct graph_tx *tx, const struct graph_action *a, const void *arg, size_t size);
 void graph_tx_commit(struct graph_tx *tx); /* in order, then clean; frees tx */
 void graph_tx_abort(struct graph_tx *tx);  /* in reverse order, then clean; frees tx */
 

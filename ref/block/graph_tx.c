@@ -2,18 +2,22 @@
  * Change lists: steps that were done and can be committed or taken back together.
  *
  * Each step does its work when it is added; commit finishes it, abort undoes it, in reverse order;
- * clean frees its argument either way.
+ * clean drops what its argument holds either way.
  */
 #include "ref/block/graph.h"
+
+#include <stddef.h>
 
 struct step {
     struct list link;
     const struct graph_action *action;
-    void *arg;
+    _Alignas(max_align_t) char arg[];
 };
 
 struct graph_tx {
     struct list steps; /* oldest first */
+    size_t used;       /* bytes of room: few steps need no memory of their own */
+    _Alignas(max_align_t) char room[960];
 };
 
 struct graph_tx *graph_tx_new(struct world *w)
@@ -21,15 +25,24 @@ struct graph_tx *graph_tx_new(struct world *w)
     (void)w;
     struct graph_tx *tx = mem_alloc(sizeof(*tx));
     list_init(&tx->steps);
+    tx->used = 0;
     return tx;
 }
 
-void graph_tx_add(struct graph_tx *tx, const struct graph_action *a, void *arg)
+void *graph_tx_add(struct graph_tx *tx, const struct graph_action *a, const void *arg, size_t size)
 {
-    struct step *s = mem_alloc(sizeof(*s));
+    size_t need = ROUND_UP(sizeof(struct step) + size, sizeof(max_align_t));
+    struct step *s;
+    if (need <= sizeof(tx->room) - tx->used) {
+        s = (struct step *)(tx->room + tx->used);
+        tx->used += need;
+    } else {
+        s = mem_alloc(need);
+    }
     s->action = a;
-    s->arg = arg;
+    memcpy(s->arg, arg, size);
     list_push(&tx->steps, &s->link);
+    return s->arg;
 }
 
 static void clean_up(struct graph_tx *tx)
@@ -39,7 +52,10 @@ static void clean_up(struct graph_tx *tx)
         if (s->action->clean) {
             s->action->clean(s->arg);
         }
-        mem_free(s);
+        bool in_room = (char *)s >= tx->room && (char *)s < tx->room + sizeof(tx->room);
+        if (!in_room) {
+            mem_free(s);
+        }
     }
     mem_free(tx);
 }

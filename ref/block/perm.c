@@ -92,15 +92,14 @@ static void edge_abort(void *arg)
     s->c->shared = s->shared;
 }
 
-static const struct graph_action edge_action = {.abort = edge_abort, .clean = mem_free};
+static const struct graph_action edge_action = {.abort = edge_abort};
 
 void perm_set_edge(struct graph_tx *tx, struct child *c, unsigned perm, unsigned shared)
 {
     assert(!(perm & ~PERM_ALL) && !(shared & ~PERM_ALL));
     if (tx) {
-        struct edge_step *s = mem_alloc(sizeof(*s));
-        *s = (struct edge_step){c, c->perm, c->shared};
-        graph_tx_add(tx, &edge_action, s);
+        struct edge_step s = {c, c->perm, c->shared};
+        graph_tx_add(tx, &edge_action, &s, sizeof(s));
     }
     c->perm = perm;
     c->shared = shared;
@@ -132,8 +131,7 @@ static void node_abort(void *arg)
     }
 }
 
-static const struct graph_action node_action = {
-    .commit = node_commit, .abort = node_abort, .clean = mem_free};
+static const struct graph_action node_action = {.commit = node_commit, .abort = node_abort};
 
 /* ---- one node ---- */
 
@@ -191,9 +189,8 @@ static int refresh_node(struct graph_tx *tx, struct node *n, struct error **err)
     if (r < 0) {
         return r;
     }
-    struct node_step *s = mem_alloc(sizeof(*s));
-    *s = (struct node_step){n, n->used_perm, n->shared_perm, false};
-    graph_tx_add(tx, &node_action, s);
+    struct node_step before = {n, n->used_perm, n->shared_perm, false};
+    struct node_step *s = graph_tx_add(tx, &node_action, &before, sizeof(before));
     n->used_perm = perm;
     n->shared_perm = shared;
     if (!n->drv) {

@@ -419,16 +419,26 @@ static void add_dot(void *arg)
 static void steps_run_in_order(struct world *w)
 {
     static const struct graph_action action = {add_letter, add_capital, add_dot};
-    char letters[] = "abc";
+    char letters[] = "abc", many[400];
     for (int abort = 0; abort < 2; abort++) {
         struct graph_tx *tx = graph_tx_new(w);
         for (int i = 0; i < 3; i++) {
-            graph_tx_add(tx, &action, &letters[i]);
+            graph_tx_add(tx, &action, &letters[i], 1);
         }
         memset(&steps, 0, sizeof(steps));
         (abort ? graph_tx_abort : graph_tx_commit)(tx);
         assert_string_equal(steps.text, abort ? "CBA..." : "abc...");
     }
+    /* More than the list has room for of its own. */
+    struct graph_tx *tx = graph_tx_new(w);
+    memset(many, 'z', sizeof(many));
+    for (int i = 0; i < 3; i++) {
+        many[0] = letters[i];
+        assert_memory_equal(graph_tx_add(tx, &action, many, sizeof(many)), many, sizeof(many));
+    }
+    memset(&steps, 0, sizeof(steps));
+    graph_tx_commit(tx);
+    assert_string_equal(steps.text, "abc...");
 }
 
 #define TEST(name)                                                                                 \
