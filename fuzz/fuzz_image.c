@@ -42,8 +42,6 @@ struct iteration {
     uint8_t buf[PIECE];
 };
 
-static void quiet(void *opaque, enum report_kind kind, const char *text) {}
-
 static bool planted(const struct iteration *it, enum fuzz_plant plant)
 {
     return it->f->plant == plant;
@@ -437,7 +435,7 @@ static void run(struct iteration *it)
                                .seed = 1,
                                .simulated_time = true,
                                .deny_names_in_images = true,
-                               .report = quiet};
+                               .report = report_nothing};
     struct disk *own[] = {disk_clone(f->base), disk_new(f->pool, 0), disk_clone(it->image)};
     it->w = world_new(f->process, &cfg);
     block_set_drivers(it->w, &all_drivers);

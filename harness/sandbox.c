@@ -20,8 +20,6 @@
 #include "ref/job/commit.h"
 #include "ref/tools/drivers.h"
 
-static void quiet(void *opaque, enum report_kind kind, const char *text) {}
-
 struct sandbox *sandbox_new(struct process *p, const struct profile *profile, enum planted planted)
 {
     struct sandbox *sb = mem_zalloc(sizeof(*sb));
@@ -80,7 +78,7 @@ struct world *sandbox_world(struct sandbox *sb, const struct program *p, const s
                                .seed = 1,
                                .simulated_time = true,
                                .policy = sb->running,
-                               .report = quiet};
+                               .report = report_nothing};
     struct world *w = world_new(sb->process, &cfg);
     block_set_drivers(w, &all_drivers);
     if (subject_encrypted(p)) {

@@ -47,8 +47,6 @@ struct probing {
     struct error *err;
 };
 
-static void quiet(void *opaque, enum report_kind kind, const char *text) {}
-
 static struct blk *open_disk(struct probing *x, const char *name, const char *driver)
 {
     struct value *options = value_dict();
@@ -111,7 +109,7 @@ static int run(struct campaign *c, const struct profile *profile, struct probing
                                .io_set = true,
                                .seed = 1,
                                .simulated_time = true,
-                               .report = quiet};
+                               .report = report_nothing};
     struct disk_pool *pool = disk_pool_new(0);
     struct sim_disk made = {.disk = disk_new(pool, 0)}, guest = {.disk = disk_new(pool, MiB)};
     x->w = world_new(c->process, &cfg);

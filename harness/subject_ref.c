@@ -191,8 +191,6 @@ static int open_call(struct call *c)
     return open_top(c->s, c->err);
 }
 
-static void swallow(void *opaque, enum report_kind kind, const char *text) {}
-
 static void make_disks(struct subject *s)
 {
     struct ref *r = s->state;
@@ -225,7 +223,7 @@ static void start(struct subject *s, const struct program *p, unsigned layers)
                                .io_set = true,
                                .seed = 1,
                                .simulated_time = true,
-                               .report = swallow};
+                               .report = report_nothing};
     s->ops->close(s);
     r->p = program_clone(p);
     r->layers = layers;

@@ -42,13 +42,16 @@ static size_t at_least_one(size_t size)
 }
 
 /* Small pieces come from malloc, which keeps a list of them at hand; for calloc it does not look
- * there. */
+ * there.  The compiler must not see where p is from: it makes calloc of malloc and memset. */
 static void *zeroed(size_t size)
 {
     enum { SMALL = 1024 };
-    void *p = size <= SMALL ? malloc(at_least_one(size)) : calloc(1, size);
-
-    return p && size <= SMALL ? memset(p, 0, size) : p;
+    if (size > SMALL) {
+        return calloc(1, size);
+    }
+    void *p = malloc(at_least_one(size));
+    __asm__("" : "+r"(p));
+    return p ? memset(p, 0, size) : NULL;
 }
 
 void *mem_alloc(size_t size)

@@ -103,23 +103,27 @@ bool opts_has_help(const char *text)
 
 /* ---- typed values ---- */
 
-/* The text of an option's value, to be freed; NULL when v is absent or no option value. */
-static char *text_of(const struct value *v)
+/*
+ * The text of an option's value; NULL when v is absent or no option value.  *own, to be freed, is
+ * what had to be made for it.
+ */
+static const char *text_of(const struct value *v, char **own)
 {
+    *own = NULL;
     if (!v) {
         return NULL;
     }
     switch (value_type(v)) {
     case VALUE_STRING:
-        return str_dup(value_get_str(v));
+        return value_get_str(v);
     case VALUE_BOOL:
-        return str_dup(value_get_bool(v) ? "on" : "off");
+        return value_get_bool(v) ? "on" : "off";
     case VALUE_INT:
-        return str_fmt("%lld", (long long)value_get_int(v));
+        return *own = str_fmt("%lld", (long long)value_get_int(v));
     case VALUE_UINT:
-        return str_fmt("%llu", (unsigned long long)value_get_uint(v));
+        return *own = str_fmt("%llu", (unsigned long long)value_get_uint(v));
     case VALUE_DOUBLE:
-        return str_fmt("%.17g", value_get_double(v));
+        return *own = str_fmt("%.17g", value_get_double(v));
     default:
         return NULL;
     }
@@ -245,9 +249,9 @@ int opts_validate(const struct opt_desc *table, const struct value *d, struct er
     struct dict_iter it;
 
     DICT_FOREACH (it, d) {
-        char *s = text_of(it.value);
-        int ret = validate_one(table, it.key, s, err);
-        mem_free(s);
+        char *own;
+        int ret = validate_one(table, it.key, text_of(it.value, &own), err);
+        mem_free(own);
         if (ret < 0) {
             return ret;
         }
@@ -271,22 +275,24 @@ int opts_check_types(const struct opt_desc *table, const struct value *d, struct
 {
     int ret = 0;
 
-    for (; table->name && ret == 0; table++) {
-        char *s = text_of(dict_get(d, table->name));
+    for (; dict_len(d) > 0 && table->name && ret == 0; table++) {
+        char *own;
+        const char *s = text_of(dict_get(d, table->name), &own);
         ret = s ? check_value(table, table->name, s, err) : 0;
-        mem_free(s);
+        mem_free(own);
     }
     return ret;
 }
 
-/* The text given for a name, or the table's default, or NULL; to be freed. */
-static char *lookup(const struct opt_desc *t, const struct value *d, const char *name)
+/* The text given for a name, or the table's default, or NULL; *own as text_of() has it. */
+static const char *lookup(const struct opt_desc *t, const struct value *d, const char *name,
+                          char **own)
 {
-    char *s = text_of(dict_get(d, name));
+    const char *s = text_of(dict_get(d, name), own);
 
     if (!s) {
         const struct opt_desc *o = opts_find(t, name);
-        s = o ? str_dup(o->def) : NULL;
+        s = o ? o->def : NULL;
     }
     return s;
 }
@@ -294,40 +300,44 @@ static char *lookup(const struct opt_desc *t, const struct value *d, const char 
 int opts_get_bool(const struct opt_desc *t, const struct value *d, const char *name, bool *out,
                   struct error **err)
 {
-    char *s = lookup(t, d, name);
+    char *own;
+    const char *s = lookup(t, d, name, &own);
     int ret = s ? check_bool(name, s, out, err) : 0;
 
-    mem_free(s);
+    mem_free(own);
     return ret;
 }
 
 int opts_get_size(const struct opt_desc *t, const struct value *d, const char *name, uint64_t *out,
                   struct error **err)
 {
-    char *s = lookup(t, d, name);
+    char *own;
+    const char *s = lookup(t, d, name, &own);
     int ret = s ? check_size(name, s, out, err) : 0;
 
-    mem_free(s);
+    mem_free(own);
     return ret;
 }
 
 int opts_get_number(const struct opt_desc *t, const struct value *d, const char *name,
                     uint64_t *out, struct error **err)
 {
-    char *s = lookup(t, d, name);
+    char *own;
+    const char *s = lookup(t, d, name, &own);
     int ret = s ? check_number(name, s, out, err) : 0;
 
-    mem_free(s);
+    mem_free(own);
     return ret;
 }
 
 int opts_get_int(const struct opt_desc *t, const struct value *d, const char *name, int64_t *out,
                  struct error **err)
 {
-    char *s = lookup(t, d, name);
+    char *own;
+    const char *s = lookup(t, d, name, &own);
     int ret = s ? check_int(name, s, out, err) : 0;
 
-    mem_free(s);
+    mem_free(own);
     return ret;
 }
 
@@ -335,10 +345,11 @@ int opts_get_enum(const struct opt_desc *t, const struct value *d, const char *n
                   struct error **err)
 {
     const struct opt_desc *o = opts_find(t, name);
-    char *s = lookup(t, d, name);
+    char *own;
+    const char *s = lookup(t, d, name, &own);
     int ret = s ? check_enum(o, name, s, out, err) : 0;
 
-    mem_free(s);
+    mem_free(own);
     return ret;
 }
 

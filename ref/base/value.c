@@ -30,7 +30,7 @@ struct value {
         int64_t i;
         uint64_t u;
         double d;
-        char *s;
+        char *s; /* behind the value, in the same piece of memory */
         struct {
             struct value **at;
             size_t n, cap;
@@ -89,19 +89,15 @@ struct value *value_double(double d)
     return v;
 }
 
-/* Takes ownership of s. */
-static struct value *string_of(char *s)
-{
-    struct value *v = new_value(VALUE_STRING);
-
-    v->s = s;
-    return v;
-}
-
 struct value *value_str(const char *s)
 {
     assert(s);
-    return string_of(str_dup(s));
+    size_t size = strlen(s) + 1;
+    struct value *v = mem_alloc(sizeof(*v) + size);
+
+    v->type = VALUE_STRING;
+    v->s = memcpy(v + 1, s, size);
+    return v;
 }
 
 struct value *value_strf(const char *fmt, ...)
@@ -109,8 +105,10 @@ struct value *value_strf(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    struct value *v = string_of(str_vfmt(fmt, ap));
+    char *s = str_vfmt(fmt, ap);
     va_end(ap);
+    struct value *v = value_str(s);
+    mem_free(s);
     return v;
 }
 
@@ -172,9 +170,7 @@ void value_free(struct value *v)
     if (!v) {
         return;
     }
-    if (v->type == VALUE_STRING) {
-        mem_free(v->s);
-    } else if (v->type == VALUE_LIST) {
+    if (v->type == VALUE_LIST) {
         for (size_t i = 0; i < v->list.n; i++) {
             value_free(v->list.at[i]);
         }
@@ -342,11 +338,17 @@ static size_t bucket_start(const struct value *d, unsigned bucket)
     return lo;
 }
 
+/* Most names differ in the first byte. */
+static bool same(const char *a, const char *b)
+{
+    return *a == *b && strcmp(a, b) == 0;
+}
+
 /* Few entries are looked through sooner than the bucket is computed. */
 static struct entry *find_among_few(const struct value *d, const char *key)
 {
     for (size_t i = 0; i < d->dict.n; i++) {
-        if (strcmp(d->dict.at[i].key, key) == 0) {
+        if (same(d->dict.at[i].key, key)) {
             return &d->dict.at[i];
         }
     }
@@ -365,7 +367,7 @@ static struct entry *find(const struct value *d, const char *key)
         if (e->bucket != bucket) {
             break;
         }
-        if (strcmp(e->key, key) == 0) {
+        if (same(e->key, key)) {
             return e;
         }
     }

@@ -38,6 +38,8 @@ void world_flush_stdout(struct world *w)
     }
 }
 
+void report_nothing(void *opaque, enum report_kind kind, const char *text) {}
+
 static void report(struct world *w, enum report_kind kind, const char *text)
 {
     if (w->report) {
@@ -49,10 +51,11 @@ static void report(struct world *w, enum report_kind kind, const char *text)
 
 static void reportv(struct world *w, enum report_kind kind, const char *fmt, va_list ap)
 {
-    char *text = str_vfmt(fmt, ap);
-
-    report(w, kind, text);
-    mem_free(text);
+    if (w->report != report_nothing) {
+        char *text = str_vfmt(fmt, ap);
+        report(w, kind, text);
+        mem_free(text);
+    }
 }
 
 void world_report(struct world *w, enum report_kind kind, const char *fmt, ...)

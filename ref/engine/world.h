@@ -54,6 +54,8 @@ enum report_kind {
     REPORT_STDOUT,  /* text as it is, on stdout: what commands print */
 };
 typedef void report_fn(void *opaque, enum report_kind kind, const char *text);
+/* For worlds that nobody listens to: no text is made. */
+report_fn report_nothing;
 
 /* Chooses the next coroutine among `n` ready ones (n >= 1); see sched.h for the policies we have.
  */

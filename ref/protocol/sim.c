@@ -28,12 +28,16 @@ struct sim_entry {
 
 struct sim_registry {
     struct list entries;
+    uint64_t changes; /* of entries */
     struct waitq hung;
     bool released;
 };
 
 struct sim_state {
     char *name;
+    struct sim_registry *registry;
+    struct sim_entry *entry; /* of that name, NULL: none; true while nothing has changed since */
+    uint64_t looked;         /* registry->changes then */
 };
 
 static const char registry_key;
@@ -81,6 +85,7 @@ void sim_unregister(struct world *w, const char *name)
         return;
     }
     list_remove(&e->link);
+    registry(w)->changes++;
     if (e->owns_past) {
         disk_free(e->d.past);
     }
@@ -96,6 +101,7 @@ void sim_register(struct world *w, const char *name, const struct sim_disk *d)
     e->name = str_dup(name);
     e->d = *d;
     list_push(&registry(w)->entries, &e->link);
+    registry(w)->changes++;
 }
 
 struct sim_disk *sim_find(struct world *w, const char *name)
@@ -111,11 +117,16 @@ void sim_release_hung(struct world *w)
     waitq_wake_all(w, &g->hung);
 }
 
-/* The node's disk: looked up each time, since the harness may have replaced it. */
+/* The node's disk: the harness may replace it at any time. */
 static struct sim_entry *node_disk(const struct node *n)
 {
-    const struct sim_state *s = n->state;
-    return find_entry(n->w, s->name);
+    struct sim_state *s = n->state;
+    if (!s->registry || s->looked != s->registry->changes) {
+        s->registry = registry(n->w);
+        s->looked = s->registry->changes;
+        s->entry = find_entry(n->w, s->name);
+    }
+    return s->entry;
 }
 
 /* ---- faults ---- */
