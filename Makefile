@@ -35,6 +35,8 @@ ifneq ($(COVERAGE),)
 CFLAGS  += --coverage -DBLKREF_COVERAGE
 LDFLAGS += --coverage
 endif
+# What explores makes and drops small things by the million; checkers of memory bring a malloc of their own.
+MALLOC  := $(if $(SAN)$(COVERAGE),,-ltcmalloc_minimal)
 ifneq ($(LTO),)
 CFLAGS  += -flto=auto
 LDFLAGS += -flto=auto
@@ -198,7 +200,7 @@ $(B)/bin/%: $(B)/obj/ref/tools/main/%.o $(B)/libblkref.a
 $(B)/bin/%: $(B)/obj/harness/main/%.o $(B)/libblkref.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $^ $(MALLOC) $(LIBS) -o $@
 $(B)/bin/%: $(B)/obj/fuzz/main/%.o $(B)/libblkref.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
