@@ -44,7 +44,8 @@ endif
 
 # Folder order of the design: a folder includes only itself and what stands before it.
 LIB_DIRS := ref/base specs/runtime fault ref/engine ref/block ref/protocol ref/protocol/vvfat ref/filter ref/format \
-            ref/format/crypto ref/format/qcow2 ref/format/qcow ref/format/qed ref/format/parallels ref/format/vhdx ref/format/vmdk ref/format/vpc ref/job ref/export ref/device ref/monitor ref/tools ref/tools/img ref/tools/io trace fuzz harness reports
+            ref/format/crypto ref/format/qcow2 ref/format/qcow ref/format/qed ref/format/parallels ref/format/vhdx ref/format/vmdk ref/format/vpc ref/job ref/export ref/device ref/monitor ref/tools ref/tools/img ref/tools/io trace fuzz reports \
+            harness/sim harness/subject harness/oracle harness/programs harness/sandbox harness/explore harness/outside harness/campaign harness/cli
 LIB_SRC  := $(foreach d,$(LIB_DIRS),$(wildcard $(d)/*.c))
 MAIN_SRC := $(wildcard ref/tools/main/*.c) $(wildcard harness/main/*.c)
 TEST_SRC := $(foreach d,$(LIB_DIRS) specs,$(wildcard $(d)/tests/test_*.c))

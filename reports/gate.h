@@ -2,7 +2,7 @@
  * The gate: what fails in one run of a campaign and did not fail in an earlier one.
  *
  * Results are told apart by stage, subject, format and name.  Leaves out: running the campaign
- * (harness/cli_gate.c), and judging: what is a failure was decided when the result was stored.
+ * (harness/cli/cli_gate.c), and judging: what is a failure was decided when the result was stored.
  */
 #ifndef BLKREF_REPORTS_GATE_H
 #define BLKREF_REPORTS_GATE_H

@@ -1,7 +1,7 @@
 """Pictures of a finding, as geometry for the page: its time line and the image's maps.
 
 Both are read from the comment lines behind a reproducer's program ("# timeline: ...", "# map ...",
-written by harness/timeline.c, which says what they mean).  Leaves out: drawing (report.html.j2).
+written by harness/explore/timeline.c, which says what they mean).  Leaves out: drawing (report.html.j2).
 Lines that cannot be understood are passed over: what is in a store may come from any version.
 """
 import errno

@@ -26,10 +26,10 @@
  *
  * What opens an image (overlay, reopen without options) cannot stand in such a line, and beside a
  * commit there can only be reads and flushes.  In which order they take turns is the schedule's
- * choice (harness/schedule_explore.h); who cannot run several at a time runs them from left to
- * right, which is one of the lawful schedules.
+ * choice (harness/explore/schedule_explore.h); who cannot run several at a time runs them from left
+ * to right, which is one of the lawful schedules.
  *
- * Leaves out: who runs them (harness/subject.h).
+ * Leaves out: who runs them (harness/subject/subject.h).
  */
 #ifndef BLKREF_TRACE_OP_H
 #define BLKREF_TRACE_OP_H

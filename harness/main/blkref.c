@@ -2,7 +2,7 @@
  * The framework's program.
  */
 #include <malloc.h>
-#include "harness/cli.h"
+#include "harness/cli/cli.h"
 
 int main(int argc, char **argv)
 {
