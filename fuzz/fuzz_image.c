@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include "fuzz/promise.h"
+#include "fuzz/expected.h"
 #include "ref/base/mem.h"
 #include "ref/block/backend.h"
 #include "ref/block/secret.h"
@@ -36,7 +36,7 @@ struct iteration {
     size_t seen;       /* operations of the log that were judged */
     int64_t aligned;   /* what is being written begins at a start of a cluster of that size; or 0 */
     bool trusted;      /* a check found nothing: what is there must stay */
-    struct promise promise;
+    struct expected expected;
     unsigned reads; /* for the planted byte */
     struct error *err;
     uint8_t buf[PIECE];
@@ -160,7 +160,7 @@ static int read_some(struct iteration *it, struct blk *b, int64_t offset, int64_
 static void look_at(struct iteration *it, struct blk *b, int64_t offset, int64_t bytes)
 {
     int ret = read_some(it, b, offset, bytes);
-    promise_set(&it->promise, offset, bytes, ret < 0 ? NULL : it->buf);
+    expected_set(&it->expected, offset, bytes, ret < 0 ? NULL : it->buf);
 }
 
 static void walk(struct iteration *it, struct blk *b)
@@ -183,11 +183,11 @@ static void walk(struct iteration *it, struct blk *b)
 /* An image without damage gives what it gave before. */
 static void judge_kept(struct iteration *it, struct blk *b, const char *when)
 {
-    for (unsigned i = 0; it->trusted && i < it->promise.n && !it->err; i++) {
-        const struct piece *p = &it->promise.piece[i];
+    for (unsigned i = 0; it->trusted && i < it->expected.n && !it->err; i++) {
+        const struct piece *p = &it->expected.piece[i];
         int ret = read_some(it, b, p->offset, p->bytes);
         it->f->kept++;
-        if (ret < 0 || !promise_kept(p, it->buf)) {
+        if (ret < 0 || !expected_kept(p, it->buf)) {
             error_set(&it->err, EILSEQ, "what was at %lld does not read back %s (%d)",
                       (long long)p->offset, when, ret);
         }
@@ -218,7 +218,7 @@ static void write_spot(struct iteration *it, struct blk *b, int64_t offset, int 
     it->aligned = cluster > 0 && offset % cluster == 0 ? cluster : 0;
     judge_places(it);
     it->aligned = 0;
-    promise_set(&it->promise, offset, SPOT, written < 0 ? NULL : out);
+    expected_set(&it->expected, offset, SPOT, written < 0 ? NULL : out);
     if (written < 0) {
         return;
     }
@@ -242,7 +242,7 @@ static void write_compressed(struct iteration *it, struct blk *b, int64_t offset
     }
     int ret = blk_pwrite(b, offset, out, bytes, REQ_COMPRESSED);
     judge_places(it);
-    promise_set(&it->promise, offset, bytes, NULL);
+    expected_set(&it->expected, offset, bytes, NULL);
     if (ret == 0 && it->trusted &&
         (blk_pread(b, offset, in, bytes) < 0 || memcmp(in, out, bytes))) {
         broken(it, "what was compressed does not read back", offset);
@@ -269,11 +269,11 @@ static void compress_some(struct iteration *it, struct blk *b)
 static void take_snapshot(struct iteration *it, struct blk *b)
 {
     struct snapshot_info sn = {.name = "fuzz", .icount = UINT64_MAX};
-    struct promise then = it->promise;
+    struct expected then = it->expected;
     if (snapshot_create(blk_node(b), &sn) == 0) {
         write_spot(it, b, 0, 0x66);
         if (snapshot_goto(blk_node(b), sn.id, NULL) == 0) {
-            it->promise = then;
+            it->expected = then;
         }
         snapshot_delete(blk_node(b), sn.id, sn.name, NULL);
     }
@@ -285,7 +285,7 @@ static void go_back(struct iteration *it, struct blk *b)
     struct snapshot_info *list = NULL;
     int n = snapshot_list(blk_node(b), &list);
     if (n > 0 && snapshot_goto(blk_node(b), list[0].id, NULL) == 0) {
-        it->promise.n = 0;
+        it->expected.n = 0;
         write_spot(it, b, 0, 0x67);
     }
     if (n > 0) {
@@ -304,7 +304,7 @@ static void resize(struct iteration *it, struct blk *b)
         write_spot(it, b, length, 0x5b);
     }
     blk_truncate(b, ROUND_UP(length / 2, 512), false, PREALLOC_OFF, 0, NULL);
-    promise_cut(&it->promise, ROUND_UP(length / 2, 512));
+    expected_cut(&it->expected, ROUND_UP(length / 2, 512));
     write_spot(it, b, 0, 0x5c);
 }
 
@@ -318,9 +318,9 @@ static void change(struct iteration *it, struct blk *b)
     judge_kept(it, b, "beside a write");
     int64_t zeroed = MIN(length, 3 * SPOT);
     int ret = blk_pwrite_zeroes(b, 0, zeroed, REQ_MAY_UNMAP, NULL);
-    promise_set(&it->promise, 0, zeroed, ret < 0 ? NULL : zero);
+    expected_set(&it->expected, 0, zeroed, ret < 0 ? NULL : zero);
     blk_discard(b, 0, MIN(length, 2 * SPOT), NULL);
-    promise_set(&it->promise, 0, MIN(length, 2 * SPOT), NULL);
+    expected_set(&it->expected, 0, MIN(length, 2 * SPOT), NULL);
     take_snapshot(it, b);
     go_back(it, b);
     compress_some(it, b);

@@ -3,7 +3,7 @@
  * world an iteration, all in this process.
  *
  * fuzz_target FORMAT; with file names behind it runs these once and says what it saw: a reproducer.
- * A broken promise aborts, so that the fuzzer counts it as a crash.
+ * A finding aborts, so that the fuzzer counts it as a crash.
  */
 #include <stdio.h>
 #include <stdlib.h>
