@@ -169,6 +169,13 @@ static void layout_vhdx_log(const struct disk *d, struct fuzz_layout *l, uint64_
     }
 }
 
+struct vhdx_region layout_vhdx_region(const struct disk *d, unsigned i)
+{
+    uint64_t e = VHDX_REGION1_OFFSET + VHDX_REGION_TABLE_SIZE + i * VHDX_REGION_ENTRY_SIZE;
+    uint64_t at = le(d, e + VHDX_REGION_ENTRY_FILE_OFFSET_OFF, 8);
+    return (struct vhdx_region){e, at, le(d, at, 8) == VHDX_METADATA_SIGNATURE};
+}
+
 void layout_vhdx(const struct disk *d, struct fuzz_layout *l)
 {
     place(d, l, "header", VHDX_HEADER1_OFFSET);
@@ -176,13 +183,12 @@ void layout_vhdx(const struct disk *d, struct fuzz_layout *l)
     place(d, l, "region_table", VHDX_REGION1_OFFSET);
     place(d, l, "region_table", VHDX_REGION2_OFFSET);
     for (unsigned i = 0; i < 2; i++) {
-        uint64_t e = VHDX_REGION1_OFFSET + VHDX_REGION_TABLE_SIZE + i * VHDX_REGION_ENTRY_SIZE;
-        uint64_t at = le(d, e + VHDX_REGION_ENTRY_FILE_OFFSET_OFF, 8);
-        place(d, l, "region_entry", e);
-        if (le(d, at, 8) == VHDX_METADATA_SIGNATURE) {
-            layout_vhdx_metadata(d, l, at);
+        struct vhdx_region region = layout_vhdx_region(d, i);
+        place(d, l, "region_entry", region.entry);
+        if (region.metadata) {
+            layout_vhdx_metadata(d, l, region.at);
         } else {
-            table(d, l, at, (struct fuzz_table){.width = 8, .unit = 1, .n = FEW});
+            table(d, l, region.at, (struct fuzz_table){.width = 8, .unit = 1, .n = FEW});
         }
     }
     layout_vhdx_log(d, l, le(d, VHDX_HEADER1_OFFSET + VHDX_HEADER_LOG_OFFSET_OFF, 8));

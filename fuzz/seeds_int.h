@@ -39,6 +39,11 @@ int make_dmg_list(struct fuzz_making *m);
 int make_dmg_fork(struct fuzz_making *m);
 
 /* layouts.c */
+struct vhdx_region {
+    uint64_t entry, at; /* of the first region table; where it says that the region begins */
+    bool metadata;      /* it begins as the metadata does; else it is taken for the BAT */
+};
+struct vhdx_region layout_vhdx_region(const struct disk *d, unsigned i); /* i: 0 or 1 */
 void layout_qcow2(const struct disk *d, struct fuzz_layout *l);
 void layout_qed(const struct disk *d, struct fuzz_layout *l);
 void layout_qcow(const struct disk *d, struct fuzz_layout *l);

@@ -83,22 +83,16 @@ int make_qed_dirty(struct fuzz_making *m)
 
 /* ---- vhdx ---- */
 
-static uint64_t vhdx_region(struct fuzz_making *m, bool metadata)
+static uint64_t vhdx_region(const struct disk *d, bool metadata)
 {
-    for (unsigned i = 0; i < 2; i++) {
-        int64_t e = VHDX_REGION1_OFFSET + VHDX_REGION_TABLE_SIZE + i * VHDX_REGION_ENTRY_SIZE;
-        uint64_t at = fuzz_get(m->image, e + VHDX_REGION_ENTRY_FILE_OFFSET_OFF, 8, false);
-        if (metadata == (fuzz_get(m->image, (int64_t)at, 8, false) == VHDX_METADATA_SIGNATURE)) {
-            return at;
-        }
-    }
-    return 0;
+    struct vhdx_region region = layout_vhdx_region(d, 0);
+    return region.metadata == metadata ? region.at : layout_vhdx_region(d, 1).at;
 }
 
 /* Logical sectors of 4 KiB: the item of 4 bytes that holds 512. */
 int make_vhdx_4k(struct fuzz_making *m)
 {
-    int64_t items = (int64_t)vhdx_region(m, true) + VHDX_TABLE_BYTES;
+    int64_t items = (int64_t)vhdx_region(m->image, true) + VHDX_TABLE_BYTES;
     for (int64_t at = items; at < items + 64; at += 4) {
         if (fuzz_get(m->image, at, 4, false) == SECTOR) {
             put_le(m, at, 4, 4096);
@@ -122,7 +116,7 @@ int make_vhdx_log(struct fuzz_making *m)
     e[VHDX_LOG_ENTRY_LOG_GUID_OFF] = GUID;
     vhdx_log_desc_set_signature(d, VHDX_DESC_SIGNATURE);
     vhdx_log_desc_set_leading(d, BLOCK | VHDX_STATE_FULLY_PRESENT);
-    vhdx_log_desc_set_file_offset(d, vhdx_region(m, false));
+    vhdx_log_desc_set_file_offset(d, vhdx_region(m->image, false));
     vhdx_log_desc_set_sequence_number(d, SEQUENCE);
     vhdx_log_data_set_signature(s, VHDX_DATA_SIGNATURE);
     vhdx_log_data_set_sequence_low(s, SEQUENCE);
