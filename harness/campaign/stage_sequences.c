@@ -13,10 +13,10 @@
 #include "harness/explore/timeline.h"
 #include "harness/oracle/failure_class.h"
 #include "harness/programs/crash_programs.h"
+#include "harness/programs/letters.h"
 #include "harness/programs/long_programs.h"
 #include "harness/programs/shrink.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include "ref/base/mem.h"
@@ -191,8 +191,7 @@ static void run_large(struct sequences *x)
 {
     for (size_t i = 0; i < ARRAY_SIZE(large); i++) {
         struct program p;
-        int ret = program_parse(large[i], &p, NULL);
-        assert(ret == 0);
+        program_start(large[i], &p);
         if (campaign_wants_special(x->c, &p)) {
             run_one(x, &p);
         } else {

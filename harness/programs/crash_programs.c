@@ -1,15 +1,12 @@
 /*
  * Programs for the crash and fault explorers.  See crash_programs.h.
- *
- * Offsets are written in clusters ("c") and turned into bytes for each image, so that the same
- * alphabet meets every cluster size.  A write's content is the number of its operation, so no two
- * look alike.
  */
 #include "harness/programs/crash_programs.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "harness/programs/letters.h"
 #include "ref/base/mem.h"
 
 static const struct {
@@ -58,13 +55,7 @@ static const struct {
     {"image qcow2 1M cluster_size=4k,encrypt.format=aes", 4096},
 };
 
-/* Where and how long, in eighths of a cluster and bytes. */
-static const struct letter {
-    enum op_kind kind;
-    unsigned flags;
-    int eighths, add, len_eighths, len_add;
-    const char *text;
-} alphabet[] = {
+static const struct letter alphabet[] = {
     {OP_WRITE, 0, 0, 0, 8, 0, ""},    /* one cluster */
     {OP_WRITE, 0, 4, 0, 8, 0, ""},    /* crosses into the next */
     {OP_WRITE, 0, 1, 37, 0, 700, ""}, /* sectors in part */
@@ -193,13 +184,6 @@ const char *crash_image_format(size_t i)
     return formats[n];
 }
 
-static void start(size_t image, struct program *out)
-{
-    struct error *err = NULL;
-    int ret = program_parse(images[image].line, out, &err);
-    assert(ret == 0);
-}
-
 static void add(struct program *p, enum op_kind kind)
 {
     struct op op = {.kind = kind};
@@ -210,21 +194,6 @@ static void add_write(struct program *p, int64_t offset, int64_t bytes)
 {
     struct op op = {
         .kind = OP_WRITE, .offset = offset, .bytes = bytes, .seed = (uint32_t)p->n_ops % 255 + 1};
-    program_add(p, &op);
-}
-
-static void add_letter(struct program *p, const struct letter *l, int64_t cluster, int64_t shift)
-{
-    struct op op = {.kind = l->kind, .flags = l->flags, .seed = (uint32_t)p->n_ops % 255 + 1};
-    op.offset = l->eighths * (cluster / 8) + l->add + shift;
-    op.bytes = l->len_eighths * (cluster / 8) + l->len_add;
-    if (l->kind == OP_RESIZE || (l->len_eighths == 0 && l->len_add == 0)) {
-        op.offset = 0;
-    }
-    if (l->kind != OP_WRITE && l->kind != OP_WRITE_COMPRESSED) {
-        op.seed = 0;
-    }
-    memcpy(op.text, l->text, strlen(l->text) + 1);
     program_add(p, &op);
 }
 
@@ -242,14 +211,14 @@ void crash_program(size_t image, unsigned ops, size_t n, struct program *out)
 {
     int64_t cluster = images[image].cluster;
     assert(n < crash_program_count(ops));
-    start(image, out);
+    program_start(images[image].line, out);
     if (n & 1) {
         add_write(out, 0, 2 * cluster);
         add(out, OP_FLUSH);
     }
     n /= 2;
     for (unsigned i = 0; i < ops; i++, n /= ARRAY_SIZE(alphabet)) {
-        add_letter(out, &alphabet[n % ARRAY_SIZE(alphabet)], cluster, 0);
+        program_add_letter(out, &alphabet[n % ARRAY_SIZE(alphabet)], cluster, 0, false);
     }
 }
 
@@ -257,7 +226,7 @@ void crash_random(size_t image, struct rng *rng, unsigned max_ops, struct progra
 {
     int64_t cluster = images[image].cluster;
     unsigned n = 3 + (unsigned)rng_below(rng, max_ops - 2);
-    start(image, out);
+    program_start(images[image].line, out);
     for (unsigned i = 0; i < n; i++) {
         uint64_t dice = rng_below(rng, 8);
         if (dice == 0) {
@@ -266,7 +235,7 @@ void crash_random(size_t image, struct rng *rng, unsigned max_ops, struct progra
             add(out, OP_FLUSH);
         } else {
             const struct letter *l = &alphabet[rng_below(rng, ARRAY_SIZE(alphabet))];
-            add_letter(out, l, cluster, (int64_t)rng_below(rng, 6) * cluster);
+            program_add_letter(out, l, cluster, (int64_t)rng_below(rng, 6) * cluster, false);
         }
     }
 }
@@ -278,7 +247,5 @@ size_t crash_special_count(void)
 
 void crash_special(size_t n, struct program *out)
 {
-    struct error *err = NULL;
-    int ret = program_parse(specials[n], out, &err);
-    assert(ret == 0);
+    program_start(specials[n], out);
 }

@@ -9,8 +9,8 @@
  */
 #include "harness/programs/long_programs.h"
 
-#include <assert.h>
 #include <stdio.h>
+#include "harness/programs/letters.h"
 #include "ref/base/mem.h"
 
 enum { OPERATIONS = 24, NEAR = 8 /* clusters that are met more often */ };
@@ -134,8 +134,7 @@ static void add_everywhere(struct rng *rng, int64_t cluster, size_t i, int64_t s
 
 void long_program(size_t image, struct rng *rng, struct program *out)
 {
-    int ret = program_parse(images[image].line, out, NULL);
-    assert(ret == 0);
+    program_start(images[image].line, out);
     int64_t size = out->size, cluster = images[image].cluster;
     if (below(rng, 2)) {
         program_add(out, &(struct op){.kind = OP_WRITE, .bytes = 512 * KiB, .seed = 1});

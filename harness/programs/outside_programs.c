@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include "harness/programs/letters.h"
 #include "ref/base/mem.h"
 
 #define MAX_LEN (64 * KiB)
@@ -46,30 +47,29 @@ static const struct image {
     {"image raw 1M", 4 * KiB, CAN_GROW | CAN_SHRINK},
 };
 
-/* Where (in units, then in eighths of the length, then bytes) and how long (eighths, bytes). */
-static const struct letter {
-    enum op_kind kind;
-    unsigned flags, can;
-    int units, eighths, add, len_eighths, len_add;
-    const char *text;
+/* A letter of the smaller of a unit and MAX_LEN, so many units further, of images that can. */
+static const struct outside_letter {
+    struct letter letter;
+    int units;
+    unsigned can;
 } alphabet[] = {
-    {OP_FLUSH, 0, 0, 0, 0, 0, 0, 0, ""},
-    {OP_WRITE, 0, 0, 0, 0, 0, 8, 0, ""},    /* one piece */
-    {OP_WRITE, 0, 0, 1, -4, 0, 8, 0, ""},   /* crosses into the next unit */
-    {OP_WRITE, 0, 0, 0, 1, 37, 0, 700, ""}, /* sectors in part */
-    {OP_WRITE, 0, 0, 2, 0, 0, 8, 0, ""},    /* another unit */
-    {OP_WRITE, OP_FUA, 0, 1, 0, 0, 8, 0, ""},
-    {OP_ZERO, 0, 0, 0, 0, 0, 8, 0, ""},
-    {OP_ZERO, OP_UNMAP, 0, 0, 0, 0, 16, 0, ""},
-    {OP_ZERO, 0, 0, 0, 2, 0, 2, 0, ""},
-    {OP_DISCARD, 0, 0, 0, 0, 0, 16, 0, ""},
-    {OP_WRITE_COMPRESSED, 0, CAN_COMPRESS, 0, 0, 0, 8, 0, ""},
-    {OP_WRITE_COMPRESSED, 0, CAN_COMPRESS, 1, 0, 0, 8, 0, ""},
-    {OP_SNAPSHOT, 0, CAN_SNAPSHOT, 0, 0, 0, 0, 0, "s"},
-    {OP_APPLY, 0, CAN_SNAPSHOT, 0, 0, 0, 0, 0, "s"},
-    {OP_DELSNAP, 0, CAN_SNAPSHOT, 0, 0, 0, 0, 0, "s"},
-    {OP_RESIZE, 0, CAN_GROW, 0, 0, 0, 0, 8 << 20, ""},
-    {OP_RESIZE, 0, CAN_SHRINK, 0, 0, 0, 8, 0, ""},
+    {{OP_FLUSH, 0, 0, 0, 0, 0, ""}, 0, 0},
+    {{OP_WRITE, 0, 0, 0, 8, 0, ""}, 0, 0},    /* one piece */
+    {{OP_WRITE, 0, -4, 0, 8, 0, ""}, 1, 0},   /* crosses into the next unit */
+    {{OP_WRITE, 0, 1, 37, 0, 700, ""}, 0, 0}, /* sectors in part */
+    {{OP_WRITE, 0, 0, 0, 8, 0, ""}, 2, 0},    /* another unit */
+    {{OP_WRITE, OP_FUA, 0, 0, 8, 0, ""}, 1, 0},
+    {{OP_ZERO, 0, 0, 0, 8, 0, ""}, 0, 0},
+    {{OP_ZERO, OP_UNMAP, 0, 0, 16, 0, ""}, 0, 0},
+    {{OP_ZERO, 0, 2, 0, 2, 0, ""}, 0, 0},
+    {{OP_DISCARD, 0, 0, 0, 16, 0, ""}, 0, 0},
+    {{OP_WRITE_COMPRESSED, 0, 0, 0, 8, 0, ""}, 0, CAN_COMPRESS},
+    {{OP_WRITE_COMPRESSED, 0, 0, 0, 8, 0, ""}, 1, CAN_COMPRESS},
+    {{OP_SNAPSHOT, 0, 0, 0, 0, 0, "s"}, 0, CAN_SNAPSHOT},
+    {{OP_APPLY, 0, 0, 0, 0, 0, "s"}, 0, CAN_SNAPSHOT},
+    {{OP_DELSNAP, 0, 0, 0, 0, 0, "s"}, 0, CAN_SNAPSHOT},
+    {{OP_RESIZE, 0, 0, 0, 0, 8 << 20, ""}, 0, CAN_GROW},
+    {{OP_RESIZE, 0, 0, 0, 8, 0, ""}, 0, CAN_SHRINK},
 };
 
 size_t outside_image_count(void)
@@ -83,7 +83,8 @@ const char *outside_image(size_t i)
 }
 
 /* Letters that the image knows; returns how many. */
-static size_t letters_of(const struct image *im, const struct letter *out[ARRAY_SIZE(alphabet)])
+static size_t letters_of(const struct image *im,
+                         const struct outside_letter *out[ARRAY_SIZE(alphabet)])
 {
     size_t n = 0;
     for (size_t i = 0; i < ARRAY_SIZE(alphabet); i++) {
@@ -94,35 +95,20 @@ static size_t letters_of(const struct image *im, const struct letter *out[ARRAY_
     return n;
 }
 
-static void start(const struct image *im, struct program *out)
-{
-    struct error *err = NULL;
-    int ret = program_parse(im->line, out, &err);
-    assert(ret == 0);
-}
-
-static void add_letter(struct program *p, const struct image *im, const struct letter *l,
+/* What would end behind the disk ends with it. */
+static void add_letter(struct program *p, const struct image *im, const struct outside_letter *l,
                        int64_t shift)
 {
-    int64_t len = MIN(im->unit, MAX_LEN);
-    struct op op = {.kind = l->kind, .flags = l->flags};
-    op.offset = l->units * im->unit + l->eighths * (len / 8) + l->add + shift;
-    op.bytes = l->len_eighths * (len / 8) + l->len_add;
-    if (l->kind == OP_RESIZE || l->kind == OP_FLUSH || l->text[0]) {
-        op.offset = 0;
-    } else if (op.offset + op.bytes > p->size) {
-        op.offset = ROUND_DOWN(p->size - op.bytes, 512);
+    program_add_letter(p, &l->letter, MIN(im->unit, MAX_LEN), l->units * im->unit + shift, false);
+    struct op *op = &p->ops[p->n_ops - 1];
+    if (op->kind != OP_RESIZE && op->offset + op->bytes > p->size) {
+        op->offset = ROUND_DOWN(p->size - op->bytes, 512);
     }
-    if (l->kind == OP_WRITE || l->kind == OP_WRITE_COMPRESSED) {
-        op.seed = (uint32_t)p->n_ops % 255 + 1;
-    }
-    memcpy(op.text, l->text, strlen(l->text) + 1);
-    program_add(p, &op);
 }
 
 size_t outside_program_count(size_t image, unsigned ops)
 {
-    const struct letter *letters[ARRAY_SIZE(alphabet)];
+    const struct outside_letter *letters[ARRAY_SIZE(alphabet)];
     size_t n = 2, each = letters_of(&images[image], letters);
     for (unsigned i = 0; i < ops; i++) {
         assert(n < SIZE_MAX / each);
@@ -133,11 +119,11 @@ size_t outside_program_count(size_t image, unsigned ops)
 
 void outside_program(size_t image, unsigned ops, size_t n, struct program *out)
 {
-    const struct letter *letters[ARRAY_SIZE(alphabet)];
+    const struct outside_letter *letters[ARRAY_SIZE(alphabet)];
     const struct image *im = &images[image];
     size_t each = letters_of(im, letters);
     assert(n < outside_program_count(image, ops));
-    start(im, out);
+    program_start(im->line, out);
     if (n & 1) {
         struct op write = {.kind = OP_WRITE, .bytes = 2 * MIN(im->unit, MAX_LEN), .seed = 77};
         struct op flush = {.kind = OP_FLUSH};
@@ -152,11 +138,11 @@ void outside_program(size_t image, unsigned ops, size_t n, struct program *out)
 
 void outside_random(size_t image, struct rng *rng, unsigned max_ops, struct program *out)
 {
-    const struct letter *letters[ARRAY_SIZE(alphabet)];
+    const struct outside_letter *letters[ARRAY_SIZE(alphabet)];
     const struct image *im = &images[image];
     size_t each = letters_of(im, letters);
     unsigned n = 3 + (unsigned)rng_below(rng, max_ops - 2);
-    start(im, out);
+    program_start(im->line, out);
     for (unsigned i = 0; i < n; i++) {
         if (rng_below(rng, 8) == 0) {
             struct op reopen = {.kind = OP_REOPEN};

@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include "harness/programs/letters.h"
 #include "ref/base/mem.h"
 
 /* cluster: the operations' unit; where blocks are large, a part of one, so that not all meet in one
@@ -46,13 +47,7 @@ static const struct {
     {"image qcow2 256k cluster_size=4k,encrypt.format=aes", 4096},
 };
 
-/* Where and how long, in eighths of a cluster and bytes. */
-static const struct letter {
-    enum op_kind kind;
-    unsigned flags;
-    int eighths, add, len_eighths, len_add;
-    const char *text;
-} alphabet[] = {
+static const struct letter alphabet[] = {
     {OP_WRITE, 0, 0, 0, 8, 0, ""},     /* the first cluster */
     {OP_WRITE, 0, 4, 0, 8, 0, ""},     /* half of it and of the next */
     {OP_WRITE, 0, 0, 100, 0, 100, ""}, /* a part of the first block */
@@ -140,9 +135,7 @@ static void add(struct program *p, enum op_kind kind, int64_t offset, int64_t by
 static void start(size_t image, unsigned prelude, struct program *out)
 {
     int64_t c = images[image].cluster;
-    struct error *err = NULL;
-    int ret = program_parse(images[image].line, out, &err);
-    assert(ret == 0);
+    program_start(images[image].line, out);
     if (prelude == FRESH) {
         return;
     }
@@ -162,22 +155,6 @@ static void start(size_t image, unsigned prelude, struct program *out)
     }
 }
 
-static void add_letter(struct program *p, const struct letter *l, int64_t cluster, int64_t shift,
-                       bool beside)
-{
-    struct op op = {.kind = l->kind, .flags = l->flags, .beside = beside};
-    op.offset = l->eighths * (cluster / 8) + l->add + shift;
-    op.bytes = l->len_eighths * (cluster / 8) + l->len_add;
-    if (l->kind == OP_RESIZE || l->kind == OP_FLUSH || l->text[0]) {
-        op.offset = 0;
-    }
-    if (l->kind == OP_WRITE || l->kind == OP_WRITE_COMPRESSED || l->kind == OP_VMSAVE) {
-        op.seed = (uint32_t)p->n_ops % 255 + 1;
-    }
-    memcpy(op.text, l->text, strlen(l->text) + 1);
-    program_add(p, &op);
-}
-
 /* What the operations left, as the open image shows it. */
 static void finish(int64_t bytes, struct program *out)
 {
@@ -194,8 +171,8 @@ static void add_pair(struct program *p, const struct letter *letters, size_t cou
         n -= count - first;
         first++;
     }
-    add_letter(p, &letters[first], cluster, 0, false);
-    add_letter(p, &letters[first + n], cluster, 0, true);
+    program_add_letter(p, &letters[first], cluster, 0, false);
+    program_add_letter(p, &letters[first + n], cluster, 0, true);
 }
 
 size_t schedule_pair_count(void)
@@ -237,9 +214,9 @@ void schedule_reuse(size_t image, size_t n, struct program *out)
     const struct letter *giver = &givers[n / ARRAY_SIZE(takers) % ARRAY_SIZE(givers)];
     assert(n < schedule_reuse_count());
     start(image, giver->kind == OP_APPLY ? SHARED : WRITTEN, out);
-    add_letter(out, &users[n / ARRAY_SIZE(takers) / ARRAY_SIZE(givers)], cluster, 0, false);
-    add_letter(out, giver, cluster, 0, true);
-    add_letter(out, &takers[n % ARRAY_SIZE(takers)], cluster, 0, true);
+    program_add_letter(out, &users[n / ARRAY_SIZE(takers) / ARRAY_SIZE(givers)], cluster, 0, false);
+    program_add_letter(out, giver, cluster, 0, true);
+    program_add_letter(out, &takers[n % ARRAY_SIZE(takers)], cluster, 0, true);
     finish(giver->kind == OP_RESIZE ? cluster : 8 * cluster, out);
 }
 
@@ -253,8 +230,8 @@ void schedule_drain(size_t image, size_t n, struct program *out)
     int64_t cluster = images[image].cluster;
     assert(n < schedule_drain_count());
     start(image, SHARED, out);
-    add_letter(out, &busy[n / ARRAY_SIZE(drainers)], cluster, 0, false);
-    add_letter(out, &drainers[n % ARRAY_SIZE(drainers)], cluster, 0, true);
+    program_add_letter(out, &busy[n / ARRAY_SIZE(drainers)], cluster, 0, false);
+    program_add_letter(out, &drainers[n % ARRAY_SIZE(drainers)], cluster, 0, true);
     finish(8 * cluster, out);
 }
 
@@ -266,7 +243,7 @@ void schedule_random(size_t image, struct rng *rng, struct program *out)
         unsigned n = 2 + (unsigned)rng_below(rng, 3);
         for (unsigned i = 0; i < n; i++) {
             const struct letter *l = &alphabet[rng_below(rng, ARRAY_SIZE(alphabet))];
-            add_letter(out, l, cluster, (int64_t)rng_below(rng, 3) * cluster, i > 0);
+            program_add_letter(out, l, cluster, (int64_t)rng_below(rng, 3) * cluster, i > 0);
         }
     }
     finish(8 * cluster, out);
