@@ -66,8 +66,8 @@ int make_qcow2_data_file(struct fuzz_making *m)
     uint8_t ext[64] = {0};
     uint64_t at = fuzz_get(m->image, QCOW2_HEADER_HEADER_LENGTH_OFF, 4, true);
     qcow2_header_extension_set_type(ext, QCOW2_EXT_DATA_FILE);
-    qcow2_header_extension_set_length(ext, (uint32_t)strlen(OUTSIDE));
-    memcpy(ext + QCOW2_HEADER_EXTENSION_SIZE, OUTSIDE, strlen(OUTSIDE));
+    qcow2_header_extension_set_length(ext, sizeof(OUTSIDE) - 1);
+    memcpy(ext + QCOW2_HEADER_EXTENSION_SIZE, OUTSIDE, sizeof(OUTSIDE) - 1);
     put_be(m, QCOW2_HEADER_INCOMPATIBLE_FEATURES_OFF, 8, QCOW2_INCOMPAT_DATA_FILE);
     put(m, (int64_t)at, ext, sizeof(ext));
     return m->ret;
