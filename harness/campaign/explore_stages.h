@@ -30,13 +30,4 @@ int repro_sequences(struct campaign *c, const char *subject, const char *text, s
 int repro_probing(struct campaign *c, const char *subject, const char *text, struct error **err);
 int repro_fuzz(struct campaign *c, const char *subject, const char *text, struct error **err);
 
-/* `blkref crash PROGRAM`, `faults` and `schedules`: exit status 0 nothing found, 1 findings, 2
- * usage. */
-int cmd_crash(int argc, char **argv);
-int cmd_faults(int argc, char **argv);
-int cmd_schedules(int argc, char **argv);
-/* The same with `--subject qemu`: does the command line ask for it, and its run. */
-bool outside_wants(int argc, char **argv);
-int cmd_outside(int argc, char **argv, bool faults);
-
 #endif

@@ -4,6 +4,8 @@
 #ifndef BLKREF_HARNESS_CLI_H
 #define BLKREF_HARNESS_CLI_H
 
+#include <stdbool.h>
+
 struct cli_command {
     const char *name, *what;
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; exit status */
@@ -18,5 +20,14 @@ int check_spec_main(int argc, char **argv);
 int iotests_main(int argc, char **argv);
 int mutants_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
+
+/* `blkref crash PROGRAM`, `faults` and `schedules`: exit status 0 nothing found, 1 findings, 2
+ * usage. */
+int cmd_crash(int argc, char **argv);
+int cmd_faults(int argc, char **argv);
+int cmd_schedules(int argc, char **argv);
+/* The same with `--subject qemu`: does the command line ask for it, and its run. */
+bool outside_wants(int argc, char **argv);
+int cmd_outside(int argc, char **argv, bool faults);
 
 #endif

@@ -3,6 +3,7 @@
  * of the exhaustive set, on both profiles.
  */
 #include "harness/campaign/explore_stages.h"
+#include "harness/cli/cli.h"
 #include "harness/sim/write_log.h"
 
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * `blkref crash --subject qemu` and `blkref faults --subject qemu`: the explorers on an unmodified
  * QEMU; PROGRAM may hold a captured log (a reproducer), which is then judged instead of a new run.
  */
-#include "harness/campaign/explore_stages.h"
+#include "harness/cli/cli.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,9 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "harness/campaign/explore_stages.h"
 #include "harness/campaign/text_file.h"
-#include "harness/outside/outside_explore.h"
-#include "harness/programs/outside_programs.h"
+#include "harness/cli/outside_set.h"
 #include "ref/base/mem.h"
 
 #define TEXT_MAX (64u << 20)
@@ -23,19 +23,20 @@ static const char usage[] =
     "                    [--continue N] [--no-reference] [--all] [--shrink] [--nbd]\n"
     "                    [--save FILE] [--dump DIR] PROGRAM\n"
     "       blkref crash --subject qemu[=DIR] (--exhaustive N | --random COUNT [--seed N])\n"
-    "                    [--image TEXT] [--part I/N] [...]\n"
-    "       blkref faults --subject qemu[=DIR] [--fault PLAN] [--max K] [--cuts N] [--all] "
-    "PROGRAM\n"
+    "                    [--image TEXT] [--part I/N] [--divergences FILE] [...]\n"
+    "       blkref faults --subject qemu[=DIR] [--fault PLAN] [--modes LIST] [--max K] [--cuts N]\n"
+    "                    [--all] (PROGRAM | --exhaustive N | --random COUNT ...)\n"
     "Runs PROGRAM with qemu-img and qemu-io of DIR (or PATH) on simulated disks behind FUSE, and\n"
     "judges what power cuts or faults leave by QEMU's own check and by what the guest reads.\n"
-    "--exhaustive: all programs of N operations, on each image whose description holds TEXT.\n"
+    "--exhaustive: all programs of N operations, on each image whose description holds TEXT; a\n"
+    "finding that FILE (docs/divergences.txt) explains is called known.\n"
     "--continue: every so manieth state is written to as well, which must change nothing else.\n"
     "--nbd: over NBD instead of FUSE, on a disk of fixed size.\n"
     "--dump writes the files of the state --state of a captured log into a folder.\n"
     "--save writes a reproducer with the captured log; such a file is a PROGRAM, too.\n";
 
 struct args {
-    const char *subject, *only, *save, *dump, *file, *image, *modes;
+    const char *subject, *only, *save, *dump, *file, *image, *modes, *divergences;
     unsigned sector, workers, findings, cuts, ops, random, further;
     unsigned long part, parts;
     uint64_t max, seed;
@@ -100,6 +101,8 @@ static bool take_value(struct args *a, const char *word, const char *v)
         a->random = (unsigned)atoi(v);
     } else if (!strcmp(word, "--seed")) {
         a->seed = strtoull(v, NULL, 10);
+    } else if (!strcmp(word, "--divergences")) {
+        a->divergences = v;
     } else if (!strcmp(word, "--image")) {
         a->image = v;
     } else if (!strcmp(word, "--part")) {
@@ -230,76 +233,6 @@ static int crash(const struct args *a, struct outside *x, struct program *p, con
     return ret < 0 ? ret : n.crash.findings > 0;
 }
 
-/* Of a set, a finding is told in one line. */
-static void hear_of_set(void *opaque, const struct crash_finding *f)
-{
-    char *title = program_title(opaque, f->id);
-    printf("FAIL %s | %s\n", f->why, title);
-    fflush(stdout);
-    mem_free(title);
-}
-
-static int crash_one_of_set(const struct args *a, struct outside *x, struct program *p,
-                            struct outside_counts *n)
-{
-    struct outside_options o = options_of(a);
-    struct error *err = NULL;
-    int ret = outside_crash_program(x, p, &o, hear_of_set, p, n, NULL, &err);
-    if (ret < 0) {
-        char *title = program_title(p, "run");
-        fprintf(stderr, "blkref: %s: %s\n", title, err ? err->msg : "cannot run");
-        mem_free(title);
-    }
-    error_free(err);
-    program_free(p);
-    return ret;
-}
-
-static int crash_image_set(const struct args *a, struct outside *x, size_t image,
-                           struct outside_counts *n)
-{
-    struct rng rng;
-    struct program p;
-    size_t total = a->ops ? outside_program_count(image, a->ops) : a->random;
-    int ret = 0;
-    rng_seed(&rng, a->seed * 1000 + image);
-    for (size_t i = 0; i < total; i++) {
-        if (a->ops) {
-            outside_program(image, a->ops, i, &p);
-        } else {
-            outside_random(image, &rng, 8, &p);
-        }
-        if (i % a->parts == a->part) {
-            ret = MIN(crash_one_of_set(a, x, &p, n), ret);
-        } else {
-            program_free(&p);
-        }
-    }
-    return ret;
-}
-
-static int crash_set(const struct args *a, struct outside *x)
-{
-    struct outside_counts all = {0};
-    int ret = 0;
-    for (size_t i = 0; i < outside_image_count(); i++) {
-        struct outside_counts n = {0};
-        if (a->image && !strstr(outside_image(i), a->image)) {
-            continue;
-        }
-        ret = MIN(crash_image_set(a, x, i, &n), ret);
-        printf("%s: %llu judged, %llu findings\n", outside_image(i),
-               (unsigned long long)n.crash.distinct, (unsigned long long)n.crash.findings);
-        all.crash.cuts += n.crash.cuts;
-        all.crash.states += n.crash.states;
-        all.crash.distinct += n.crash.distinct;
-        all.crash.findings += n.crash.findings;
-        all.looked += n.looked;
-    }
-    print_counts(a, x, &all);
-    return ret < 0 ? ret : all.crash.findings > 0;
-}
-
 struct heard_faults {
     const struct args *a;
     const struct program *p;
@@ -323,23 +256,52 @@ static void hear_fault(void *opaque, const struct fault_finding *f, const struct
     strbuf_free(&text);
 }
 
+static int fault_options_of(const struct args *a, struct fault_options *o, struct error **err)
+{
+    *o = fault_options_default;
+    o->kmax = (unsigned)a->max;
+    o->cuts = a->cuts;
+    o->modes = fault_modes_parse(a->modes ? a->modes : "EIO,EIO+,ENOSPC,short");
+    o->max_findings = a->findings;
+    o->only = a->only;
+    return o->modes ? 0 : error_set(err, EINVAL, "unknown way to fail in '%s'", a->modes);
+}
+
 static int faults(const struct args *a, struct outside *x, struct program *p, struct error **err)
 {
-    struct fault_options o = fault_options_default;
+    struct fault_options o;
     struct outside_fault_counts n = {0};
-    o.kmax = (unsigned)a->max;
-    o.cuts = a->cuts;
-    o.modes = fault_modes_parse(a->modes ? a->modes : "EIO,EIO+,ENOSPC,short");
-    if (!o.modes) {
-        return error_set(err, EINVAL, "unknown way to fail in '%s'", a->modes);
-    }
-    o.max_findings = a->findings;
-    o.only = a->only;
     struct heard_faults h = {a, p, false};
+    if (fault_options_of(a, &o, err) < 0) {
+        return -EINVAL;
+    }
     int ret = outside_faults(x, p, &o, hear_fault, &h, &n, err);
     printf("%s %s: %llu runs, %llu faults fired, %llu findings\n", a->subject, outside_version(x),
            (unsigned long long)n.runs, (unsigned long long)n.fired, (unsigned long long)n.findings);
     return ret < 0 ? ret : n.findings > 0;
+}
+
+static int set(const struct args *a, struct outside *x, struct error **err)
+{
+    struct fault_options o;
+    struct divergences *known = divergences_load(a->divergences, err);
+    int ret = known ? fault_options_of(a, &o, err) : -EINVAL;
+    if (ret == 0) {
+        struct outside_set s = {.x = x,
+                                .subject = "qemu",
+                                .crash = options_of(a),
+                                .faults = a->faults ? &o : NULL,
+                                .image = a->image,
+                                .ops = a->ops,
+                                .random = a->random,
+                                .seed = a->seed,
+                                .part = a->part,
+                                .parts = a->parts,
+                                .known = known};
+        ret = outside_set_run(&s);
+    }
+    divergences_free(known);
+    return ret;
 }
 
 static int run(const struct args *a, struct program *p, const char *text, struct error **err)
@@ -353,7 +315,7 @@ static int run(const struct args *a, struct program *p, const char *text, struct
     signal(SIGPIPE, SIG_IGN);
     struct outside *x = outside_new("qemu", programs ? programs + 1 : NULL, dir, err);
     int ret = !x          ? -ENOTSUP
-              : !a->file  ? crash_set(a, x)
+              : !a->file  ? set(a, x, err)
               : a->faults ? faults(a, x, p, err)
                           : crash(a, x, p, text, err);
     outside_free(x);
@@ -390,6 +352,7 @@ int cmd_outside(int argc, char **argv, bool faults)
                      .findings = 3,
                      .parts = 1,
                      .seed = 1,
+                     .divergences = "docs/divergences.txt",
                      .faults = faults};
     struct error *err = NULL;
     if (!parse(&a, argc, argv)) {

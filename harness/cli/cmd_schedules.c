@@ -2,6 +2,7 @@
  * `blkref schedules PROGRAM`: the schedule explorer on one program file, on both profiles.
  */
 #include "harness/campaign/explore_stages.h"
+#include "harness/cli/cli.h"
 
 #include <getopt.h>
 #include <stdio.h>

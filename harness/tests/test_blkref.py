@@ -134,6 +134,32 @@ def test_crash_of_an_unmodified_qemu(blkref, tmp_path):
     assert blkref("faults", "--subject", "qemu", "--modes", "frob", program).returncode == 2
 
 
+def test_sets_on_an_unmodified_qemu(blkref, tmp_path):
+    entry = "id: reuse\nwhy: the map alone is stable\nstage: qemu-crash\nsubject: qemu\nformat: vdi\ndetail: used further: *\n"
+    every, writes = tmp_path / "every.txt", tmp_path / "writes.txt"
+    every.write_text(entry)
+    writes.write_text(entry + "program: *write *\n")
+    rest = ("--exhaustive", 1, "--image", "vdi 4M", "--part", "0/4", "--divergences")
+
+    def cuts(known):
+        done = blkref("crash", "--subject", "qemu", "--all", *rest, known)
+        if done.returncode == 2:
+            pytest.skip(done.stderr)
+        told = done.stdout.count("\nknown reuse used further: ") + done.stdout.startswith("known reuse ")
+        found, explained = map(int, re.search(r"(\d+) findings, (\d+) of them known$", done.stdout.strip()).groups())
+        assert told == explained and done.stdout.count("FAIL ") == found - explained
+        assert (f"\nknown reuse: {explained}\n" in done.stdout) == (explained > 0)
+        return done.returncode, found, explained
+
+    status, found, explained = cuts(every)
+    assert status == 0 and found == explained > 0
+    status, again, explained = cuts(writes)
+    assert status == 1 and again == found > explained > 0
+    assert cuts("/dev/null") == (1, found, 0)
+    faults = blkref("faults", "--subject", "qemu", "--modes", "EIO", *rest, every)
+    assert re.search(r"qemu \S+: [1-9]\d* runs, [1-9]\d* faults fired, ", faults.stdout), faults.stdout + faults.stderr
+
+
 @pytest.mark.parametrize("stage,defect", [("schedules", "race"), ("schedules", "deadlock"), ("hostile", "flip-byte"), ("sequences", "leak-cluster")])
 def test_stage_sees_its_planted_defect(blkref, tmp_path, stage, defect):
     args = ("campaign", "--in-process", "--first", "--count", 16, "--only", stage, "--build", tmp_path)
