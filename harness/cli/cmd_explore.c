@@ -12,15 +12,15 @@
 #include <unistd.h>
 #include "harness/explore/label_cover.h"
 #include "harness/programs/crash_programs.h"
+#include "harness/programs/letters.h"
 #include "ref/base/mem.h"
 #include "ref/tools/drivers.h"
 
 #define SOURCE_USAGE                                                                               \
-    "PROGRAM is a file, or - for the input.  --exhaustive N takes all programs of N operations "   \
-    "of\n"                                                                                         \
-    "the alphabet on every image (--image TEXT: only on images whose line contains it; --part "    \
-    "I/N:\n"                                                                                       \
-    "every N-th program from the I-th on, counted from 0), and the hand-made ones when N is 0.\n"
+    "PROGRAM is a file, or - for the input.  --exhaustive N takes all programs of N operations\n"  \
+    "of the alphabet on every image (--image TEXT: only on images whose line contains it, or is\n" \
+    "it; --part I/N: every N-th program from the I-th on, counted from 0), and the hand-made\n"    \
+    "ones when N is 0.\n"
 
 static const char usage_crash[] =
     "Usage: blkref crash [--profile NAME] [--state ID] [--sector N] [--max N] [--nested N] "
@@ -232,8 +232,9 @@ static bool explore_image(struct command *c, struct sandbox *sb, size_t image)
 static bool explore_set(struct command *c, struct sandbox *sb)
 {
     bool ok = true;
-    for (size_t i = 0; i < (c->ops ? crash_image_count() : 1); i++) {
-        if (!c->image || strstr(crash_image(i), c->image)) {
+    const size_t n = crash_image_count();
+    for (size_t i = 0; i < (c->ops ? n : 1); i++) {
+        if (program_image_wanted(crash_image, n, i, c->image)) {
             ok &= explore_image(c, sb, i);
         }
     }

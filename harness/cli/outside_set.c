@@ -4,10 +4,10 @@
 #include "harness/cli/outside_set.h"
 
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 #include "harness/campaign/campaign.h"
 #include "harness/campaign/explore_stages.h"
+#include "harness/programs/letters.h"
 #include "harness/programs/outside_programs.h"
 #include "ref/base/mem.h"
 
@@ -135,7 +135,7 @@ int outside_set_run(const struct outside_set *s)
     int ret = 0;
     for (size_t i = 0; i < outside_image_count(); i++) {
         struct running r = {.s = s};
-        if (s->image && !strstr(outside_image(i), s->image)) {
+        if (!program_image_wanted(outside_image, outside_image_count(), i, s->image)) {
             continue;
         }
         ret = MIN(run_image(&r, i), ret);

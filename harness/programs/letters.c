@@ -28,3 +28,13 @@ void program_add_letter(struct program *p, const struct letter *l, int64_t clust
     memcpy(op.text, l->text, strlen(l->text) + 1);
     program_add(p, &op);
 }
+
+bool program_image_wanted(const char *(*line)(size_t i), size_t n, size_t i, const char *text)
+{
+    for (size_t k = 0; text && k < n; k++) {
+        if (!strcmp(line(k), text)) {
+            return !strcmp(line(i), text);
+        }
+    }
+    return !text || strstr(line(i), text);
+}

@@ -11,6 +11,7 @@
 #include "harness/programs/image_kinds.h"
 #include "harness/programs/letters.h"
 #include "harness/programs/schedule_programs.h"
+#include "ref/base/mem.h"
 #include "ref/base/strbuf.h"
 
 static bool holds(size_t count, const char *line(size_t i), const struct image_kind *kind)
@@ -57,11 +58,37 @@ static void test_letters(void **state)
     program_free(&p);
 }
 
+static const char *toy_line(size_t i)
+{
+    static const char *const lines[] = {"image a 1M", "image a 1M x=1", "image b 1M x=1"};
+    return lines[i];
+}
+
+/* Those that contain the text; but one that is the text stands for itself alone. */
+static void test_image_wanted(void **state)
+{
+    static const struct {
+        const char *text;
+        bool wanted[3];
+    } cases[] = {{NULL, {true, true, true}},
+                 {"x=1", {false, true, true}},
+                 {"image a", {true, true, false}},
+                 {"image a 1M", {true, false, false}},
+                 {"image c", {false, false, false}}};
+    for (size_t k = 0; k < ARRAY_SIZE(cases); k++) {
+        for (size_t i = 0; i < 3; i++) {
+            assert_int_equal(program_image_wanted(toy_line, 3, i, cases[k].text),
+                             cases[k].wanted[i]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_kind_is_in_each_list),
         cmocka_unit_test(test_letters),
+        cmocka_unit_test(test_image_wanted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
