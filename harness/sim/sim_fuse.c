@@ -43,6 +43,7 @@ struct tail {
     int disk;
     int64_t offset;
     size_t bytes; /* 0: none */
+    bool refused; /* its sector could not be written: only with a request that continues it */
     char data[SECTOR];
 };
 
@@ -82,11 +83,11 @@ static void settle_tail(struct sim_fuse *f)
                             .bytes = (int64_t)l->bytes,
                             .data = l->data};
     struct sim_ticket t;
-    if (l->bytes) {
-        l->bytes = 0;
+    if (l->bytes && !l->refused) {
         sim_begin(f->store, &r, &t);
         sim_finish(f->store, &t, NULL);
     }
+    l->bytes = 0;
 }
 
 static void fill_stat(struct sim_fuse *f, fuse_ino_t ino, struct stat *st)
@@ -320,14 +321,17 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t siz
         memcpy(next.data, buf + (size - next.bytes), next.bytes);
     }
     r.bytes = (int64_t)(size - next.bytes);
-    bool ok;
     if (l->bytes && l->disk == r.disk && l->offset + (int64_t)l->bytes == offset) {
-        ok = write_joined(req, &r, size);
+        struct tail before = *l;
+        if (!write_joined(req, &r, size)) {
+            /* The writer was told that these bytes are there, and may go on behind them. */
+            next = before;
+            next.refused = true;
+        }
     } else {
         settle_tail(f);
-        ok = handle_asked(req, &r, size);
+        next.bytes = handle_asked(req, &r, size) ? next.bytes : 0;
     }
-    next.bytes = ok ? next.bytes : 0;
     f->tail = next;
 }
 

@@ -201,6 +201,37 @@ static void test_long_writes_are_cut_at_sectors(void **state)
     end(&m);
 }
 
+/* The kernel tells the writer of what came before the request that failed; the sector that both
+ * share is written when the writer tries the rest again, and not at all when it doesn't. */
+static void test_a_cut_write_fails(void **state)
+{
+    enum { LEN = 1 << 20, CUT = LEN - 100 };
+    for (int again = 0; again < 2; again++) {
+        struct mounted m;
+        struct fault_plan p;
+        BEGIN(&m);
+        char *mem = mem_try_aligned(4096, LEN + 4096), *got = mem_try_alloc(LEN);
+        memset(mem, 3, LEN + 4096);
+        plan(&m, &p, "error,io=write,nth=2");
+        assert_int_equal(pwrite(m.fd, mem + 100, LEN, 0), CUT);
+        if (again) {
+            assert_int_equal(pwrite(m.fd, mem + 100, LEN - CUT, CUT), LEN - CUT);
+        }
+        assert_int_equal(fsync(m.fd), 0);
+        size_t there = again ? LEN : LEN - 512;
+        assert_int_equal(sim_store_size(m.store, 0), there);
+        assert_int_equal(pread(m.fd, got, there, 0), there);
+        assert_memory_equal(got, mem, there);
+        sim_store_lock(m.store);
+        sim_store_plan(m.store, NULL);
+        sim_store_unlock(m.store);
+        fault_plan_destroy(&p);
+        mem_free(mem);
+        mem_free(got);
+        end(&m);
+    }
+}
+
 static void test_files_come_and_go(void **state)
 {
     struct mounted m;
@@ -229,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_holes_and_locks),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_long_writes_are_cut_at_sectors),
+        cmocka_unit_test(test_a_cut_write_fails),
         cmocka_unit_test(test_files_come_and_go),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
