@@ -355,7 +355,6 @@ static void end_change(struct oracle *o, const struct op *op, int status)
         struct lawful l = content_of(o, op, r);
         if (status < 0) {
             lawful_add(&r->live, &l);
-            r->live.any |= op->kind == OP_WRITE_COMPRESSED && r->crash.any;
         } else {
             r->live = l;
             if (op->flags & OP_FUA && op->kind == OP_WRITE) {

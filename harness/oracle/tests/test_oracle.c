@@ -98,6 +98,23 @@ static void test_failed_write_stays_open(void **state)
     oracle_free(&o);
 }
 
+/* A cut may leave a descriptor without its data; a failure that the guest was told of may not. */
+static void test_failed_compressed_write_is_readable(void **state)
+{
+    struct oracle o = start("image qcow2 1M cluster_size=4k");
+    done(&o, "write 0 4096 5", 0);
+    done(&o, "flush", 0);
+    done(&o, "writec 0 4096 6", -EIO);
+    assert_true(oracle_unreadable_lawful(&o, ORACLE_CRASH, 0, 4096));
+    assert_false(oracle_unreadable_lawful(&o, ORACLE_LIVE, 0, 4096));
+    assert_true(lawful(&o, ORACLE_LIVE, 0, 4096, 5));
+    assert_true(lawful(&o, ORACLE_LIVE, 0, 4096, 6));
+    assert_false(lawful(&o, ORACLE_LIVE, 0, 4096, 7));
+    done(&o, "flush", 0);
+    assert_false(oracle_unreadable_lawful(&o, ORACLE_CRASH, 0, 4096));
+    oracle_free(&o);
+}
+
 static void test_allocating_write_may_show_zeroes(void **state)
 {
     struct oracle o = start("image qcow2 1M backing cluster_size=4k");
@@ -286,6 +303,7 @@ int main(void)
         cmocka_unit_test(test_fua_is_durable_alone),
         cmocka_unit_test(test_a_sector_is_atomic),
         cmocka_unit_test(test_failed_write_stays_open),
+        cmocka_unit_test(test_failed_compressed_write_is_readable),
         cmocka_unit_test(test_allocating_write_may_show_zeroes),
         cmocka_unit_test(test_discard_keeps_or_clears),
         cmocka_unit_test(test_sizes),
