@@ -203,8 +203,9 @@ static int check_locked(struct parallels *s, struct check_result *res, unsigned 
         res->check_errors++;
         return (int)c.len;
     }
-    int clear = check_unclean(&c);
-    int ret = check_ext(&c);
+    int ret = parallels_write_back(s, NULL); /* the file is judged, and changed entry by entry */
+    int clear = ret < 0 ? 0 : check_unclean(&c);
+    ret = ret < 0 ? ret : check_ext(&c);
     ret = ret < 0 ? ret : check_entries(&c);
     ret = ret < 0 ? ret : check_leak(&c);
     if (ret == 0 && clear) {

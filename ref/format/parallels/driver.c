@@ -2,11 +2,10 @@
  * parallels: expandable images of Parallels, "WithoutFreeSpace" and "WithouFreSpacExt"
  * (docs/interop/parallels.txt): the driver's table, opening and closing.
  *
- * Models: the BAT is held in memory, as far as the file has it, and written through.  The in-use
- * mark is set while the image is open for writing.  The format extension is read and judged in
- * images that are opened read-only; a writer drops it with the first change of the BAT, since its
- * bitmap would be wrong from then on (spec: "Flags", neither NECESSARY nor TRANSIT).  Leaves out:
- * freeing clusters, resizing, keeping the extension's bitmap up to date.
+ * Models: the in-use mark is set while the image is open for writing.  The format extension is read
+ * and judged in images that are opened read-only; a writer drops it with the first change of the
+ * BAT, since its bitmap would be wrong from then on (spec: "Flags", neither NECESSARY nor TRANSIT).
+ * Leaves out: freeing clusters, resizing, keeping the extension's bitmap up to date.
  */
 #include "ref/format/parallels/parallels.h"
 
@@ -50,50 +49,10 @@ static int parallels_probe(const uint8_t *buf, size_t len, const char *filename)
                : 0;
 }
 
-/* ---- the BAT ---- */
-
-static uint8_t *entry_at(const struct parallels *s, uint64_t i)
-{
-    assert(i < s->loaded);
-    return s->meta + PARALLELS_HEADER_SIZE + i * PARALLELS_BAT_ENTRY_SIZE;
-}
-
-int64_t parallels_host(const struct parallels *s, uint64_t i)
-{
-    return i < s->loaded ? (int64_t)parallels_bat_entry_get_offset(entry_at(s, i)) * s->unit : 0;
-}
-
-void parallels_set_host(struct parallels *s, uint64_t i, int64_t host)
-{
-    assert(host % s->unit == 0 && host / s->unit <= UINT32_MAX);
-    parallels_bat_entry_set_offset(entry_at(s, i), (uint32_t)(host / s->unit));
-}
-
-int parallels_write_entry(struct parallels *s, uint64_t i, enum label label,
-                          const struct request *r)
-{
-    int64_t at = ROUND_DOWN(entry_at(s, i) - s->meta, SECTOR);
-    return child_pwrite(s->n->file, at, s->meta + at, SECTOR, label, r);
-}
-
 int parallels_write_header(struct parallels *s, enum label label, const struct request *r)
 {
     int ret = child_pwrite(s->n->file, 0, s->meta, SECTOR, label, r);
     return ret < 0 ? ret : child_flush(s->n->file, r);
-}
-
-void parallels_find_end(struct parallels *s)
-{
-    s->data_end = s->data_start;
-    for (uint32_t i = 0; i < s->loaded; i++) {
-        int64_t host = parallels_host(s, i);
-        s->data_end = host ? MAX(s->data_end, host + s->cluster) : s->data_end;
-    }
-    if (s->has_ext) {
-        int64_t end = parallels_ext_end(s);
-        s->data_end = MAX(s->data_end, end);
-        s->data_end = ROUND_UP(s->data_end, s->unit); /* the extension may lie anywhere */
-    }
 }
 
 /* ---- opening ---- */
@@ -144,7 +103,7 @@ static int load_meta(struct parallels *s, int64_t len, struct error **err)
     s->loaded = (uint32_t)MAX(
         MIN((int64_t)s->entries, (len - PARALLELS_HEADER_SIZE) / PARALLELS_BAT_ENTRY_SIZE), 0);
     s->meta = mem_try_zalloc((size_t)bytes);
-    if (!s->meta) {
+    if (!s->meta || !parallels_init_dirty(s)) {
         return error_set_errno(err, ENOMEM, "Could not load the BAT");
     }
     for (int64_t at = 0; at < bytes; at += PIECE) {
@@ -210,8 +169,9 @@ static void forget(struct parallels *s)
 {
     mem_free(s->meta);
     mem_free(s->bitmap);
+    mem_free(s->dirty);
     s->meta = NULL;
-    s->bitmap = NULL;
+    s->bitmap = s->dirty = NULL;
 }
 
 static int load(struct node *n, unsigned flags, struct error **err)
@@ -260,17 +220,23 @@ static int parallels_open(struct node *n, struct value *opts, unsigned flags, st
     value_free(mine);
     s->prealloc = (int64_t)MIN(prealloc, (uint64_t)INT64_MAX / 4);
     s->prealloc_falloc = mode == 0;
+    s->merge = world_profile(n->w)->merge_requests;
     return ret < 0 ? ret : load(n, flags, err);
 }
 
-/* What was preallocated goes, then the mark. */
+/* The BAT becomes what it is in memory; what was preallocated goes, then the mark. */
 static int end_writing(struct parallels *s)
 {
     if (!s->marked) {
         return 0;
     }
+    int ret = parallels_write_back(s, NULL);
+    if (ret < 0) {
+        world_report(s->n->w, REPORT_ERROR, "Failed to flush the BAT: %s", strerror(-ret));
+        return ret;
+    }
     int64_t len = child_length(s->n->file);
-    int ret = len < 0 ? (int)len : 0;
+    ret = len < 0 ? (int)len : 0;
     if (ret == 0 && len > MAX(s->data_end, s->data_start)) {
         ret = child_truncate(s->n->file, MAX(s->data_end, s->data_start), true, PREALLOC_OFF, 0,
                              NULL);
@@ -281,6 +247,15 @@ static int end_writing(struct parallels *s)
         ret = parallels_write_header(s, LABEL_DIRTY_FLAG_CLEAR, NULL);
         s->marked = ret < 0;
     }
+    return ret;
+}
+
+static int flush_to_os(struct node *n, const struct request *r)
+{
+    struct parallels *s = parallels_state(n);
+    co_lock(n->w, &s->lock);
+    int ret = parallels_write_back(s, r);
+    co_unlock(n->w, &s->lock);
     return ret;
 }
 
@@ -364,6 +339,7 @@ const struct block_driver driver_parallels = {
     .create_json = parallels_create_json,
     .read = parallels_read,
     .write = parallels_write,
+    .flush_to_os = flush_to_os,
     .block_status = parallels_block_status,
     .length = length,
     .refresh_limits = refresh_limits,

@@ -3,7 +3,8 @@
  *
  * A new cluster is filled, then entered in the BAT; nothing orders the two on the disk
  * (specs/parallels.yaml, promise: behind the end of the file there are only zeroes).  One
- * allocation runs at a time.  Leaves out: zero writes and discards, for which the format has no
+ * allocation runs at a time: of a cluster, or where the profile merges requests of all neighbours
+ * that a request writes.  Leaves out: zero writes and discards, for which the format has no
  * entries.
  */
 #include "ref/format/parallels/parallels.h"
@@ -76,14 +77,15 @@ static int drop_ext(struct parallels *s, const struct request *r)
 }
 
 /*
- * The file reaches behind the cluster at `host` at least, and more by the preallocation; new bytes
- * are zeroes, allocated ones only from the cluster on: the header may put the data area far away.
+ * The file reaches to `end` at least, behind new clusters that begin at `host`, and further by the
+ * preallocation; new bytes are zeroes, allocated ones only from `host` on: the header may put the
+ * data area far away.
  */
-static int grow(struct parallels *s, int64_t host, const struct request *r)
+static int grow(struct parallels *s, int64_t host, int64_t end, const struct request *r)
 {
-    int64_t len = child_length(s->n->file), more = host + s->cluster + s->prealloc;
+    int64_t len = child_length(s->n->file), more = end + s->prealloc;
     bool falloc = s->prealloc && s->prealloc_falloc;
-    if (len < 0 || len >= host + s->cluster) {
+    if (len < 0 || len >= end) {
         return len < 0 ? (int)len : 0;
     }
     int ret = 0;
@@ -96,7 +98,7 @@ static int grow(struct parallels *s, int64_t host, const struct request *r)
                : child_pwrite_zeroes(s->n->file, len, more - len, 0, LABEL_PREALLOCATE, r);
 }
 
-/* The parts of the new cluster around the request's: of the backing file, or zeroes. */
+/* The parts of new clusters around the request's: of the backing file, or zeroes. */
 static int fill(struct parallels *s, int64_t guest, int64_t host, int64_t bytes,
                 const struct request *r)
 {
@@ -112,40 +114,51 @@ static int fill(struct parallels *s, int64_t guest, int64_t host, int64_t bytes,
                                r);
 }
 
-/* Guest bytes [offset, offset + bytes) of one cluster without host cluster get one. (lock held) */
-static int allocate(struct parallels *s, int64_t offset, int64_t bytes, size_t q_off,
+/* How many of n clusters from i on have entries, and places behind data_end that those can name. */
+static int64_t allocatable(const struct parallels *s, uint64_t i, int64_t n)
+{
+    int64_t units = s->data_end / s->unit;
+    if (i >= s->loaded || units > UINT32_MAX) {
+        return i >= s->loaded ? -EIO : -EFBIG; /* a BAT that does not cover the disk */
+    }
+    int64_t places = (UINT32_MAX - units) / (s->cluster / s->unit) + 1;
+    return MIN(MIN(n, (int64_t)(s->loaded - i)), places);
+}
+
+/*
+ * Guest bytes [offset, offset + *bytes) of neighbours without host clusters get some; *bytes
+ * becomes less where there is no room for all.  (lock held)
+ */
+static int allocate(struct parallels *s, int64_t offset, int64_t *bytes, size_t q_off,
                     const struct request *r)
 {
     uint64_t i = (uint64_t)(offset / s->cluster);
-    int64_t head = offset % s->cluster, start = offset - head, host = s->data_end;
-    if (i >= s->loaded || host / s->unit > UINT32_MAX) {
-        return i >= s->loaded ? -EIO : -EFBIG; /* a BAT that does not cover the disk */
+    int64_t head = offset % s->cluster, host = s->data_end;
+    int64_t n = allocatable(s, i, DIV_ROUND_UP(head + *bytes, s->cluster));
+    if (n < 0) {
+        return (int)n;
     }
+    int64_t end = host + n * s->cluster;
+    *bytes = MIN(*bytes, n * s->cluster - head);
     int ret = drop_ext(s, r);
-    ret = ret < 0 ? ret : grow(s, host, r);
-    ret = ret < 0 ? ret : fill(s, start, host, head, r);
+    ret = ret < 0 ? ret : grow(s, host, end, r);
+    ret = ret < 0 ? ret : fill(s, offset - head, host, head, r);
     if (ret == 0) {
-        ret = child_pwritev(s->n->file, host + head, bytes, r->iov, q_off, 0, LABEL_WRITE_AIO, r);
+        ret = child_pwritev(s->n->file, host + head, *bytes, r->iov, q_off, 0, LABEL_WRITE_AIO, r);
     }
-    int64_t behind = MIN(start + s->cluster, ROUND_UP(s->size, s->cluster)) - offset - bytes;
-    ret = ret < 0 ? ret : fill(s, offset + bytes, host + head + bytes, behind, r);
+    int64_t behind = host + head + *bytes;
+    ret = ret < 0 ? ret : fill(s, offset + *bytes, behind, end - behind, r);
     /* What the backing file showed, or zeroes over what is stale, must be there before the entry.
      */
-    if (ret == 0 && (s->n->backing || host < s->stale_end)) {
-        ret = child_flush(s->n->file, r);
-    }
+    s->data_first |= s->n->backing || host < s->stale_end;
+    ret = ret < 0 || s->dirty ? ret : parallels_order_data(s, r);
     if (ret < 0) {
-        s->stale_end = MAX(s->stale_end, host + s->cluster); /* the next one takes it */
+        s->stale_end = MAX(s->stale_end, end); /* the next one takes it */
         return ret;
     }
-    parallels_set_host(s, i, host);
-    ret = parallels_write_entry(s, i, LABEL_TABLE_UPDATE, r);
-    /* A failed write may have reached the disk: the cluster is not given to another one. */
-    s->data_end = host + s->cluster;
-    if (ret < 0) {
-        parallels_set_host(s, i, 0);
-    }
-    return ret;
+    /* A failed write may have reached the disk: the clusters are not given to another one. */
+    s->data_end = end;
+    return parallels_enter(s, i, (uint64_t)n, host, r);
 }
 
 int parallels_write(struct node *n, const struct request *r)
@@ -157,11 +170,12 @@ int parallels_write(struct node *n, const struct request *r)
         struct run p = find(s, offset, r->bytes - done);
         part = p.bytes;
         if (!p.host) {
-            part = MIN(r->bytes - done, s->cluster - p.in_cluster);
+            part = s->merge ? part : MIN(part, s->cluster - p.in_cluster);
             co_lock(n->w, &s->lock);
             /* Another request may have been faster. */
             p = find(s, offset, part);
-            ret = p.host ? 0 : allocate(s, offset, part, r->iov_off + (size_t)done, r);
+            part = p.bytes;
+            ret = p.host ? 0 : allocate(s, offset, &part, r->iov_off + (size_t)done, r);
             co_unlock(n->w, &s->lock);
         }
         if (ret == 0 && p.host) {

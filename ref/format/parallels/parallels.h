@@ -15,7 +15,11 @@
 
 struct parallels {
     struct node *n;
-    uint8_t *meta;      /* header and BAT as on disk, whole sectors */
+    uint8_t *meta;      /* header and BAT, whole sectors */
+    uint64_t sectors;   /* of meta */
+    uint64_t *dirty;    /* bit a sector that the file has not yet; NULL: write-through */
+    bool data_first;    /* data must be stable before dirty sectors are written */
+    bool merge;         /* profile: neighbouring clusters are allocated together */
     uint32_t loaded;    /* entries in meta: those that the file has */
     uint32_t entries;   /* of the image, as the header says */
     uint32_t unit;      /* bytes that a BAT entry counts */
@@ -39,6 +43,7 @@ static inline struct parallels *parallels_state(struct node *n)
     return n->state;
 }
 
+/* bat.c; what writes wants the lock */
 /* Host offset of guest cluster i in bytes; 0 when it is not allocated. */
 int64_t parallels_host(const struct parallels *s, uint64_t i);
 /* Sets entry i in memory to that host offset (or 0). */
@@ -46,10 +51,22 @@ void parallels_set_host(struct parallels *s, uint64_t i, int64_t host);
 /* Writes the sector with entry i. */
 int parallels_write_entry(struct parallels *s, uint64_t i, enum label label,
                           const struct request *r);
-/* Writes the header's sector and flushes. */
-int parallels_write_header(struct parallels *s, enum label label, const struct request *r);
+/* With meta and loaded set: decides by the profile when entries are written; false: no memory. */
+bool parallels_init_dirty(struct parallels *s);
+/* Entries i to i + n - 1 name neighbouring clusters from `host` on: in the file, or dirty.  On
+ * failure they name none in memory; nobody knows about the file. */
+int parallels_enter(struct parallels *s, uint64_t i, uint64_t n, int64_t host,
+                    const struct request *r);
+/* Flushes when data_first wants it. */
+int parallels_order_data(struct parallels *s, const struct request *r);
+/* Writes dirty sectors, in order; on failure what was not written stays dirty.  Not flushed. */
+int parallels_write_back(struct parallels *s, const struct request *r);
 /* data_end from the BAT: clusters in use, and the extension's as long as the header names it. */
 void parallels_find_end(struct parallels *s);
+
+/* driver.c */
+/* Writes the header's sector, whose entries must not be dirty, and flushes. */
+int parallels_write_header(struct parallels *s, enum label label, const struct request *r);
 
 /* io.c */
 int parallels_read(struct node *n, const struct request *r);

@@ -26,10 +26,14 @@ static void enter(void *arg)
     c->fn(c->r);
 }
 
-static void run(const struct block_driver *const *drivers, void (*fn)(struct rig *r), bool deny)
+static void run(const struct block_driver *const *drivers, const struct profile *profile,
+                void (*fn)(struct rig *r), bool deny)
 {
     struct rig r = {.process = process_new()};
-    struct world_config cfg = {.report = collect,
+    struct world_config cfg = {.profile = profile,
+                               .io = IO_SYNC,
+                               .io_set = true,
+                               .report = collect,
                                .report_opaque = &r,
                                .simulated_time = true,
                                .seed = 1,
@@ -63,12 +67,18 @@ static void run(const struct block_driver *const *drivers, void (*fn)(struct rig
 
 void rig_run(const struct block_driver *const *drivers, void (*fn)(struct rig *r))
 {
-    run(drivers, fn, false);
+    run(drivers, &profile_reference, fn, false);
+}
+
+void rig_run_profile(const struct block_driver *const *drivers, const struct profile *profile,
+                     void (*fn)(struct rig *r))
+{
+    run(drivers, profile, fn, false);
 }
 
 void rig_run_denying(const struct block_driver *const *drivers, void (*fn)(struct rig *r))
 {
-    run(drivers, fn, true);
+    run(drivers, &profile_reference, fn, true);
 }
 
 void rig_disk(struct rig *r, int i, int64_t size)

@@ -24,9 +24,11 @@ struct rig {
     struct disk *disk[RIG_DISKS]; /* "sim:d0", "sim:d1", ... */
 };
 
-/* Runs fn in a coroutine of a fresh world; `drivers` ends with NULL.  Nothing may be left behind.
- */
+/* Runs fn in a coroutine of a fresh world of profile reference; `drivers` ends with NULL.  Nothing
+ * may be left behind. */
 void rig_run(const struct block_driver *const *drivers, void (*fn)(struct rig *r));
+void rig_run_profile(const struct block_driver *const *drivers, const struct profile *profile,
+                     void (*fn)(struct rig *r));
 /* The same in a world where names in images open nothing. */
 void rig_run_denying(const struct block_driver *const *drivers, void (*fn)(struct rig *r));
 /* Registers disk i, `size` bytes long, on the rig's log and plan. */

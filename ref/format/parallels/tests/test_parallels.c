@@ -126,6 +126,7 @@ static void backing(struct rig *r)
     disk_write(r->disk[1], 96 * 1024, buf, 4096);
     struct blk *b = rig_open(r, "sim:d0", IMAGE ",backing.driver=sim,backing.disk=d1", RW);
     assert_int_equal(rig_fill(b, 64 * 1024, 512, 7), 0);
+    assert_int_equal(blk_flush(b, NULL), 0);
     assert_ordered(r);
     assert_int_equal(blk_pread(b, 96 * 1024, buf, 4096), 0);
     assert_int_equal(buf[0], 0x5a);
@@ -145,6 +146,7 @@ static void in_use(struct rig *r)
     struct blk *b = rig_open(r, "sim:d0", "driver=parallels,prealloc-size=1M", RW);
     assert_int_equal(peek(r, PARALLELS_HEADER_IN_USE_OFF), PARALLELS_IN_USE);
     assert_int_equal(rig_fill(b, 0, 512, 1), 0);
+    assert_int_equal(blk_flush(b, NULL), 0);
     struct disk *cut = disk_clone(r->disk[0]);
     blk_unref(b);
     assert_int_equal(peek(r, PARALLELS_HEADER_IN_USE_OFF), 0);
@@ -262,6 +264,7 @@ static void extension(struct rig *r)
     assert_int_equal(peek(r, PARALLELS_HEADER_EXT_OFF_OFF), 256);
     assert_int_equal(rig_fill(b, 0, 512, 9), 0);
     assert_int_equal(peek(r, PARALLELS_HEADER_EXT_OFF_OFF), 0);
+    assert_int_equal(blk_flush(b, NULL), 0);
     assert_int_equal(peek(r, 64), 3);
     blk_unref(b);
     blk_unref(rig_open(r, "sim:d0", IMAGE, 0));
@@ -530,6 +533,7 @@ static void hostile(struct rig *r)
     static void test_##name(void **state)                                                          \
     {                                                                                              \
         rig_run(drivers, name);                                                                    \
+        rig_run_profile(drivers, &profile_optimized, name);                                        \
     }
 TEST(programs)
 TEST(programs_v1)
