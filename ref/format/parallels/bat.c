@@ -75,21 +75,33 @@ bool parallels_init_dirty(struct parallels *s)
     return true;
 }
 
+/* Others may write to the cluster as soon as the entry stands in memory: not before it is certain.
+ */
+static int write_through(struct parallels *s, uint64_t i, int64_t host, const struct request *r)
+{
+    uint8_t sector[SECTOR];
+    int64_t at = (int64_t)sector_of(s, i) * SECTOR;
+    memcpy(sector, s->meta + at, SECTOR);
+    parallels_bat_entry_set_offset(sector + (entry_at(s, i) - (s->meta + at)),
+                                   (uint32_t)(host / s->unit));
+    int ret = child_pwrite(s->n->file, at, sector, SECTOR, LABEL_TABLE_UPDATE, r);
+    if (ret == 0) {
+        parallels_set_host(s, i, host);
+    }
+    return ret;
+}
+
 int parallels_enter(struct parallels *s, uint64_t i, uint64_t n, int64_t host,
                     const struct request *r)
 {
-    assert(n > 0);
-    uint64_t first = sector_of(s, i), end = sector_of(s, i + n - 1) + 1;
-    for (uint64_t k = 0; k < n; k++) {
-        parallels_set_host(s, i + k, host + (int64_t)k * s->cluster);
-    }
-    if (s->dirty) {
-        bitmap_set(s->dirty, first, end - first);
-        return 0;
-    }
-    int ret = write_sectors(s, first, end, LABEL_TABLE_UPDATE, r);
-    for (uint64_t k = 0; ret < 0 && k < n; k++) {
-        parallels_set_host(s, i + k, 0);
+    int ret = 0;
+    for (uint64_t k = 0; ret == 0 && k < n; k++, host += s->cluster) {
+        if (s->dirty) {
+            parallels_set_host(s, i + k, host);
+            bitmap_set1(s->dirty, sector_of(s, i + k));
+        } else {
+            ret = write_through(s, i + k, host, r);
+        }
     }
     return ret;
 }

@@ -136,18 +136,32 @@ static int clear_bat(struct parallels *s)
 }
 
 /* Sets the in-use mark (spec: "in_use"). */
-static int begin_writing(struct parallels *s, struct error **err)
+static int begin_writing(struct parallels *s, const struct request *r, struct error **err)
 {
     int ret = is_empty(s) ? clear_bat(s) : 0;
-    uint32_t flags = (uint32_t)parallels_header_get_flags(s->meta);
-    parallels_header_set_flags(s->meta, flags & ~PARALLELS_FLAG_EMPTY);
-    parallels_header_set_in_use(s->meta, PARALLELS_IN_USE);
-    ret = ret < 0 ? ret : parallels_write_header(s, LABEL_DIRTY_FLAG_SET, NULL);
+    if (ret == 0) {
+        uint32_t flags = (uint32_t)parallels_header_get_flags(s->meta);
+        parallels_header_set_flags(s->meta, flags & ~PARALLELS_FLAG_EMPTY);
+        parallels_header_set_in_use(s->meta, PARALLELS_IN_USE);
+        ret = parallels_write_header(s, LABEL_DIRTY_FLAG_SET, r);
+    }
     s->marked = ret == 0;
     return ret < 0 ? error_set_errno(err, -ret, "Could not mark the image as in use") : 0;
 }
 
-static int open_writable(struct parallels *s, unsigned flags, struct error **err)
+int parallels_ensure_mark(struct parallels *s, const struct request *r)
+{
+    if (s->marked) {
+        return 0;
+    }
+    co_lock(s->n->w, &s->lock);
+    int ret = s->marked ? 0 : s->unclean ? -EACCES : begin_writing(s, r, NULL);
+    co_unlock(s->n->w, &s->lock);
+    return ret;
+}
+
+/* May the image be opened for writing? */
+static int check_writable(const struct parallels *s, unsigned flags, struct error **err)
 {
     if (s->unclean && !(flags & OPEN_CHECK)) {
         return error_set(err, EACCES,
@@ -162,7 +176,13 @@ static int open_writable(struct parallels *s, unsigned flags, struct error **err
     if (s->has_ext && !(flags & OPEN_CHECK)) {
         world_report(s->n->w, REPORT_WARNING, "Format Extension ignored in RW mode");
     }
-    return flags & OPEN_CHECK ? 0 : begin_writing(s, err);
+    return 0;
+}
+
+static int open_writable(struct parallels *s, unsigned flags, struct error **err)
+{
+    int ret = check_writable(s, flags, err);
+    return ret < 0 || (flags & OPEN_CHECK) ? ret : begin_writing(s, NULL, err);
 }
 
 static void forget(struct parallels *s)
@@ -287,9 +307,10 @@ static int reopen_prepare(struct reopen *r, struct error **err)
 {
     struct parallels *s = parallels_state(r->node);
     if (r->node->read_only || (r->flags & OPEN_RDWR)) {
-        return 0;
+        return r->node->read_only && (r->flags & OPEN_RDWR) ? check_writable(s, r->flags, err) : 0;
     }
-    int ret = inactivate(s->n); /* nothing can be written later */
+    /* Nothing can be written later; taken back: parallels_ensure_mark(). */
+    int ret = inactivate(s->n);
     return ret < 0 ? error_set_errno(err, -ret, "Could not update the Parallels header") : 0;
 }
 
@@ -297,7 +318,7 @@ static void reopen_commit(struct reopen *r)
 {
     struct parallels *s = parallels_state(r->node);
     if ((r->flags & OPEN_RDWR) && !s->marked) {
-        (void)begin_writing(s, NULL); /* a failure shows with the first allocation */
+        (void)begin_writing(s, NULL, NULL); /* a failure shows with the first write */
     }
 }
 

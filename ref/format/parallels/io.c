@@ -164,7 +164,7 @@ static int allocate(struct parallels *s, int64_t offset, int64_t *bytes, size_t 
 int parallels_write(struct node *n, const struct request *r)
 {
     struct parallels *s = parallels_state(n);
-    int ret = 0;
+    int ret = parallels_ensure_mark(s, r);
     for (int64_t done = 0, part; ret == 0 && done < r->bytes; done += part) {
         int64_t offset = r->offset + done;
         struct run p = find(s, offset, r->bytes - done);

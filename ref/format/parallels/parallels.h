@@ -53,8 +53,8 @@ int parallels_write_entry(struct parallels *s, uint64_t i, enum label label,
                           const struct request *r);
 /* With meta and loaded set: decides by the profile when entries are written; false: no memory. */
 bool parallels_init_dirty(struct parallels *s);
-/* Entries i to i + n - 1 name neighbouring clusters from `host` on: in the file, or dirty.  On
- * failure they name none in memory; nobody knows about the file. */
+/* Entries i to i + n - 1 name neighbouring clusters from `host` on: dirty, or in the file; those
+ * that could not be written name none. */
 int parallels_enter(struct parallels *s, uint64_t i, uint64_t n, int64_t host,
                     const struct request *r);
 /* Flushes when data_first wants it. */
@@ -67,6 +67,9 @@ void parallels_find_end(struct parallels *s);
 /* driver.c */
 /* Writes the header's sector, whose entries must not be dirty, and flushes. */
 int parallels_write_header(struct parallels *s, enum label label, const struct request *r);
+/* Before anything is written: the in-use mark is set, and stable; -EACCES where the mark of
+ * somebody else was found, and no check has taken it away. */
+int parallels_ensure_mark(struct parallels *s, const struct request *r);
 
 /* io.c */
 int parallels_read(struct node *n, const struct request *r);

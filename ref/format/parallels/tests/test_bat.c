@@ -1,7 +1,8 @@
 /*
  * When changed entries of the BAT reach the file: at once (profile reference), or with the next
- * flush, close, reopen or check (profile optimized); what must be stable before them; what a failed
- * write-back leaves; clusters allocated together.
+ * flush, close, reopen or check (profile optimized); what must be stable before them, the in-use
+ * mark among it; what a failed write-back leaves; clusters allocated together, and beside each
+ * other.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -260,6 +261,75 @@ static void failing_reopen(struct rig *r)
     blk_unref(b);
 }
 
+static uint32_t in_use(struct rig *r)
+{
+    uint8_t le[4];
+    disk_read(r->disk[0], PARALLELS_HEADER_IN_USE_OFF, le, 4);
+    return load_le32(le);
+}
+
+/* The mark goes with a reopen that is refused afterwards, and comes back with the next write. */
+static void reopen_taken_back(struct rig *r)
+{
+    struct error *err = NULL;
+    struct blk *b = fresh(r, IMAGE);
+    assert_int_equal(rig_fill(b, 0, C, 1), 0);
+    assert_int_equal(blk_set_perm(b, PERM_CONSISTENT_READ, PERM_ALL, NULL), 0);
+    struct value *opts = opts_parse("read-only=on,nosuch=1", NULL, NULL);
+    assert_true(node_reopen(blk_node(b), opts, true, &err) < 0);
+    rig_expect(&err, "Cannot change the option 'nosuch'");
+    assert_int_equal(blk_set_perm(b, PERM_CONSISTENT_READ | PERM_WRITE, PERM_ALL, NULL), 0);
+    assert_int_equal(in_use(r), 0);
+    fault(r, "error,label=dirty_flag_set");
+    assert_int_equal(rig_fill(b, 0, C, 2), -EIO); /* nothing without it, not even in place */
+    rig_check(b, 0, C, 1);
+    assert_int_equal(rig_fill(b, 0, C, 2), 0);
+    assert_int_equal(in_use(r), PARALLELS_IN_USE);
+    assert_int_equal(rig_fill(b, C, C, 3), 0);
+    blk_unref(b);
+    assert_int_equal(in_use(r), 0);
+    assert_int_equal(entry(r, 1), 3);
+}
+
+/* An image that is to be taken as empty: a mark that is set late clears its old entries, too. */
+static void empty_marked_late(struct rig *r)
+{
+    struct error *err = NULL;
+    uint8_t flags[4] = {PARALLELS_FLAG_EMPTY};
+    struct blk *b = fresh(r, IMAGE);
+    assert_int_equal(rig_fill(b, 200 * C, C, 1), 0);
+    blk_unref(b);
+    disk_write(r->disk[0], PARALLELS_HEADER_FLAGS_OFF, flags, 4);
+    b = rig_open(r, "sim:d0", IMAGE, 0);
+    fault(r, "error,label=table_update");
+    assert_int_equal(set_read_only(b, false, &err), 0);
+    assert_int_equal(in_use(r), 0);
+    assert_int_equal(rig_fill(b, 0, C, 2), 0);
+    assert_int_equal(in_use(r), PARALLELS_IN_USE);
+    assert_int_equal(entry(r, 200), 0);
+    blk_unref(b);
+}
+
+/* What cannot be opened for writing cannot be reopened for it: closing it would take the mark away.
+ */
+static void reopen_unclean(struct rig *r)
+{
+    struct error *err = NULL;
+    struct blk *b = fresh(r, IMAGE);
+    struct disk *left = disk_clone(r->disk[0]);
+    blk_unref(b);
+    disk_assign(r->disk[0], left);
+    disk_free(left);
+    b = rig_open(r, "sim:d0", IMAGE, 0);
+    assert_true(node_set_read_only(blk_node(b), false, &err) < 0);
+    rig_expect(&err, "parallels: Image was not closed correctly; cannot be opened read/write");
+    blk_unref(b);
+    b = rig_open(r, "sim:d0", IMAGE, RW | OPEN_CHECK);
+    assert_int_equal(rig_fill(b, 0, C, 1), -EACCES);
+    blk_unref(b);
+    assert_int_equal(in_use(r), PARALLELS_IN_USE);
+}
+
 /* Somebody else may have the image in the meantime. */
 static void inactive(struct rig *r)
 {
@@ -450,6 +520,78 @@ static void around(struct rig *r)
     blk_unref(b);
 }
 
+/* ---- requests beside each other ---- */
+
+struct writer {
+    struct blk *b;
+    int64_t at, bytes;
+    uint8_t value;
+    bool done;
+    int ret;
+};
+
+static void write_beside(void *arg)
+{
+    struct writer *k = arg;
+    k->ret = rig_fill(k->b, k->at, k->bytes, k->value);
+    k->done = true;
+}
+
+/* Both writers start, one after the other, and come as far as they can. */
+static void start(struct rig *r, struct writer *first, struct writer *second)
+{
+    co_spawn(r->w, "first", write_beside, first);
+    co_yield (r->w);
+    co_spawn(r->w, "second", write_beside, second);
+    for (int i = 0; i < 10; i++) {
+        co_yield (r->w);
+    }
+}
+
+static void finish(struct rig *r, struct writer *first, struct writer *second)
+{
+    while (!first->done || !second->done) {
+        co_yield (r->w);
+    }
+}
+
+/* What has got a cluster while a request waited for the lock is written in place. */
+static void taken_meanwhile(struct rig *r)
+{
+    struct blk *b = fresh(r, IMAGE);
+    struct writer one = {b, C, C, 1, false, 0}, three = {b, 0, 3 * C, 3, false, 0};
+    fault(r, "delayed:20,label=write_aio");
+    start(r, &one, &three);
+    assert_false(one.done || three.done);
+    finish(r, &one, &three);
+    assert_int_equal(one.ret, 0);
+    assert_int_equal(three.ret, 0);
+    blk_unref(b);
+    static const uint32_t want[] = {3, 2, 4};
+    for (int64_t i = 0; i < 3; i++) {
+        assert_int_equal(entry(r, i), want[i]);
+    }
+    b = rig_open(r, "sim:d0", IMAGE, 0);
+    rig_check(b, 0, 3 * C, 3);
+    blk_unref(b);
+}
+
+/* Nobody relies on an entry whose write may yet fail. */
+static void fails_meanwhile(struct rig *r)
+{
+    struct blk *b = fresh(r, IMAGE);
+    struct writer one = {b, 0, C, 1, false, 0}, two = {b, 0, C, 2, false, 0};
+    fault(r, "hung,label=table_update");
+    start(r, &one, &two);
+    assert_false(one.done);
+    sim_release_hung(r->w);
+    finish(r, &one, &two);
+    assert_int_equal(one.ret, -ECANCELED);
+    assert_int_equal(two.ret, 0);
+    rig_check(b, 0, C, 2);
+    blk_unref(b);
+}
+
 /* Of a request that runs into the end of the BAT, or of what an entry can name, the first clusters
  * are written. */
 static void limits(struct rig *r)
@@ -499,6 +641,9 @@ TEST_OF(optimized, failing_close)
 TEST_OF(reference, failing_through)
 TEST(reopened)
 TEST_OF(optimized, failing_reopen)
+TEST(reopen_taken_back)
+TEST(empty_marked_late)
+TEST(reopen_unclean)
 TEST(inactive)
 TEST(checked)
 TEST(ordered)
@@ -507,6 +652,8 @@ TEST(stale)
 TEST(closed)
 TEST(together)
 TEST(around)
+TEST(taken_meanwhile)
+TEST_OF(reference, fails_meanwhile)
 TEST(limits)
 
 int main(void)
@@ -516,11 +663,14 @@ int main(void)
         cmocka_unit_test(test_without_flushes), cmocka_unit_test(test_cut),
         cmocka_unit_test(test_failing),         cmocka_unit_test(test_failing_close),
         cmocka_unit_test(test_failing_through), cmocka_unit_test(test_reopened),
-        cmocka_unit_test(test_failing_reopen),  cmocka_unit_test(test_inactive),
+        cmocka_unit_test(test_failing_reopen),  cmocka_unit_test(test_reopen_taken_back),
+        cmocka_unit_test(test_reopen_unclean),  cmocka_unit_test(test_inactive),
         cmocka_unit_test(test_checked),         cmocka_unit_test(test_ordered),
         cmocka_unit_test(test_failing_order),   cmocka_unit_test(test_stale),
         cmocka_unit_test(test_closed),          cmocka_unit_test(test_together),
-        cmocka_unit_test(test_around),          cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_around),          cmocka_unit_test(test_taken_meanwhile),
+        cmocka_unit_test(test_fails_meanwhile), cmocka_unit_test(test_empty_marked_late),
+        cmocka_unit_test(test_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
