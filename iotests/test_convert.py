@@ -256,6 +256,16 @@ def test_salvage_of_lost_status(lab):
     lab.img("convert", "--salvage", "-O", "raw", source, "t.img", status=None)
 
 
+@pytest.mark.only("blkref", "QEMU ends with status 0 when what it kept back could not be written")
+def test_entries_that_cannot_be_written(lab):
+    """The table goes to the file at the end: a failure there is one of the whole command."""
+    disk(lab, RAW, commands=["write -P 1 0 2M"])
+    lab.img("create", "-f", "parallels", "t.img", "4M")
+    lab.write_file("rules", b'[inject-error]\nevent = "table_update"\nerrno = "5"\nonce = "off"\n')
+    done = lab.img("convert", "-n", "-f", "raw", "-O", "parallels", "s.img", "blkdebug:rules:t.img", status=1)
+    assert "error while flushing the target: Input/output error" in done.err
+
+
 def test_salvage_does_not_go_with(lab):
     disk(lab)
     for flags in (["-C"], ["-c"], ["-W"], ["-m", "4"]):

@@ -462,6 +462,16 @@ static bool copy(struct convert *v)
     return ret == 0 ? true : fail(v, err);
 }
 
+/* What a driver keeps back is in the files before success is told; closing could not tell. */
+static bool flush(struct convert *v)
+{
+    int ret = blk_flush(v->copy.target, NULL);
+    if (ret < 0) {
+        tool_error(v->t, "error while flushing the target: %s", strerror(-ret));
+    }
+    return ret == 0;
+}
+
 /* False after a message: no such thing in one of the formats, or there are bitmaps, which we cannot
  * copy. */
 static bool check_bitmaps(struct convert *v)
@@ -503,7 +513,7 @@ static int convert(struct convert *v)
     if (v->bitmaps && !check_bitmaps(v)) {
         return 1;
     }
-    return open_target(v) && look_at_target(v) && copy(v) ? 0 : 1;
+    return open_target(v) && look_at_target(v) && copy(v) && flush(v) ? 0 : 1;
 }
 
 int img_convert(struct tool *t, int argc, char **argv)
