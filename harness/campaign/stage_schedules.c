@@ -139,6 +139,15 @@ static void run_image(struct schedule_stage *x, size_t image, unsigned programs)
         draw(x, image, n, &rng, &p);
         run_one(x, &p);
     }
+    /* Who relies on what another request has only half done: that one fails. */
+    x->options.fail_max = 2;
+    x->options.max = 20;
+    x->options.pct = x->options.cuts = 0;
+    for (size_t n = 0; n < schedule_reliant_count(); n++) {
+        schedule_reliant(image, n, &p);
+        run_one(x, &p);
+    }
+    x->options.fail_max = 0;
     /* Where requests meet nothing but each other, and on the first image: all of them. */
     x->options.max = 20;
     x->options.pct = raw ? 5 : 0;

@@ -76,6 +76,16 @@ static const struct letter close_by[] = {
     {OP_READ, 0, 0, 0, 24, 0, ""},     {OP_WRITE, 0, 48, 0, 16, 0, ""},
 };
 
+/* The second finds what the first has changed in memory, and may have to take back. */
+static const struct {
+    struct letter first, second;
+} reliant[] = {
+    {{OP_WRITE, 0, 0, 0, 1, 0, ""}, {OP_WRITE, 0, 2, 0, 1, 0, ""}}, /* one new cluster */
+    {{OP_WRITE, 0, 0, 0, 8, 0, ""}, {OP_WRITE, 0, 8, 0, 8, 0, ""}}, /* one new table */
+    {{OP_ZERO, 0, 0, 0, 8, 0, ""}, {OP_WRITE, 0, 2, 0, 1, 0, ""}},
+    {{OP_WRITE, 0, 0, 0, 8, 0, ""}, {OP_ZERO, 0, 4, 0, 4, 0, ""}},
+};
+
 /* Who uses a cluster, who gives it up, who may be given it. */
 static const struct letter users[] = {
     {OP_WRITE, 0, 0, 0, 8, 0, ""},
@@ -201,6 +211,21 @@ void schedule_close(size_t image, size_t n, struct program *out)
     start(image, preludes[n % 4], out);
     add_pair(out, close_by, ARRAY_SIZE(close_by), n / 4, images[image].cluster);
     finish(8 * images[image].cluster, out);
+}
+
+size_t schedule_reliant_count(void)
+{
+    return ARRAY_SIZE(reliant);
+}
+
+void schedule_reliant(size_t image, size_t n, struct program *out)
+{
+    int64_t cluster = images[image].cluster;
+    assert(n < schedule_reliant_count());
+    start(image, FRESH, out);
+    program_add_letter(out, &reliant[n].first, cluster, 0, false);
+    program_add_letter(out, &reliant[n].second, cluster, 0, true);
+    finish(8 * cluster, out);
 }
 
 size_t schedule_reuse_count(void)

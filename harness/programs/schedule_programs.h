@@ -17,6 +17,9 @@ void schedule_pair(size_t image, size_t n, struct program *out);
  * be given it. */
 size_t schedule_close_count(void);
 void schedule_close(size_t image, size_t n, struct program *out);
+/* One relies on what the other has entered in memory, and may fail to write. */
+size_t schedule_reliant_count(void);
+void schedule_reliant(size_t image, size_t n, struct program *out);
 size_t schedule_reuse_count(void);
 void schedule_reuse(size_t image, size_t n, struct program *out);
 /* A request in flight beside what drains. */

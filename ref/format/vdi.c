@@ -323,14 +323,15 @@ static int allocate(struct node *n, const struct request *r, int64_t done, const
     if (ret < 0) {
         return ret;
     }
-    uint8_t *at = s->map + p->block * VDI_MAP_ENTRY_SIZE;
-    size_t sector = (size_t)ROUND_DOWN(p->block * VDI_MAP_ENTRY_SIZE, VDI_SECTOR);
-    uint32_t old = (uint32_t)vdi_map_entry_get_block(at);
-    vdi_map_entry_set_block(at, e);
-    ret = child_pwrite(n->file, s->map_offset + (int64_t)sector, s->map + sector, VDI_SECTOR,
+    /* Others rely on the entry as soon as it stands in memory: not before it is certain. */
+    size_t at = p->block * VDI_MAP_ENTRY_SIZE, start = ROUND_DOWN(at, VDI_SECTOR);
+    uint8_t sector[VDI_SECTOR];
+    memcpy(sector, s->map + start, sizeof(sector));
+    vdi_map_entry_set_block(sector + (at - start), e);
+    ret = child_pwrite(n->file, s->map_offset + (int64_t)start, sector, sizeof(sector),
                        LABEL_TABLE_UPDATE, r);
-    if (ret < 0) {
-        vdi_map_entry_set_block(at, old);
+    if (ret == 0) {
+        vdi_map_entry_set_block(s->map + at, e);
     }
     return ret;
 }

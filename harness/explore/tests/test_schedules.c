@@ -447,6 +447,11 @@ static void test_every_program_can_be_made(void **state)
             assert_int_equal(program_group(&p, p.n_ops - 5), 3);
             program_free(&p);
         }
+        for (size_t n = 0; n < schedule_reliant_count(); n++) {
+            schedule_reliant(i, n, &p);
+            assert_int_equal(program_group(&p, p.n_ops - 4), 2);
+            program_free(&p);
+        }
         for (size_t n = 0; n < schedule_drain_count(); n++) {
             schedule_drain(i, n, &p);
             assert_int_equal(program_group(&p, p.n_ops - 4), 2);
@@ -510,11 +515,26 @@ static void test_resizes_beside_others(void **state)
     finds_nothing(texts, ARRAY_SIZE(texts), &o, 10);
 }
 
+/* A block that one request has entered in memory serves others only when the entry is written: who
+ * wrote to it would have been told success, and lost its data when the entry was taken back. */
+static void test_nobody_relies_on_what_may_fail(void **state)
+{
+    static const char *const texts[] = {
+        "image vdi 4M\nwrite 0 4k 1 || write 4k 4k 2\nread 0 8k\nflush\n",
+        "image parallels 4M cluster_size=1M\nwrite 0 4k 1 || write 4k 4k 2\nread 0 8k\nflush\n"};
+    struct schedule_options o = schedule_options_default;
+    o.max = 20;
+    o.pct = 0;
+    o.fail_max = 1;
+    finds_nothing(texts, ARRAY_SIZE(texts), &o, 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_lookups_beside_allocations),
         cmocka_unit_test(test_resizes_beside_others),
+        cmocka_unit_test(test_nobody_relies_on_what_may_fail),
         cmocka_unit_test(test_snapshots_beside_others),
         cmocka_unit_test(test_lines_of_operations),
         cmocka_unit_test(test_lines_that_are_refused),
