@@ -357,3 +357,12 @@ void fault_plan_coverage(const struct fault_plan *p, struct strbuf *out)
         }
     }
 }
+
+int64_t fault_part(int64_t arg, int64_t offset, int64_t bytes)
+{
+    enum { SECTOR = 512 };
+    if (arg <= 0 || arg >= bytes) {
+        return arg <= 0 ? 0 : bytes;
+    }
+    return arg % SECTOR ? arg : arg - (offset + arg) % SECTOR;
+}

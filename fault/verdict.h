@@ -88,6 +88,9 @@ int fault_plan_add(struct fault_plan *p, const struct fault_entry *e);
 /* Counters to 0, entries stay. */
 void fault_plan_reset(struct fault_plan *p);
 struct fault_verdict fault_plan_decide(struct fault_plan *p, const struct fault_event *ev);
+/* How many bytes of a request of `bytes` at `offset` are done before a short or torn end at `arg`:
+ * up to a sector's end where arg counts sectors, else just as many. */
+int64_t fault_part(int64_t arg, int64_t offset, int64_t bytes);
 
 /*
  * Text form, one entry:

@@ -179,6 +179,19 @@ static void test_nomem(void **state)
     fault_plan_destroy(&p);
 }
 
+/* Sectors are whole, bytes are bytes. */
+static void test_parts(void **state)
+{
+    assert_int_equal(fault_part(512, 0, 4096), 512);
+    assert_int_equal(fault_part(512, 549, 700), 475);
+    assert_int_equal(fault_part(512, 511, 4096), 1);
+    assert_int_equal(fault_part(100, 549, 700), 100);
+    assert_int_equal(fault_part(4096, 0, 4096), 4096);
+    assert_int_equal(fault_part(8192, 0, 4096), 4096);
+    assert_int_equal(fault_part(0, 0, 4096), 0);
+    assert_int_equal(fault_part(-512, 0, 4096), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,6 +202,7 @@ int main(void)
         cmocka_unit_test(test_text_round_trip),
         cmocka_unit_test(test_bad_texts),
         cmocka_unit_test(test_nomem),
+        cmocka_unit_test(test_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -316,12 +316,7 @@ static struct disk_op log_entry(const struct sim_ticket *t, enum label label)
                             .disk = t->r.disk,
                             .label = label,
                             .offset = t->r.offset,
-                            .bytes = t->failed ? t->r.bytes : t->part};
-}
-
-static int64_t clamp(int64_t v, int64_t max)
-{
-    return v < 0 ? 0 : MIN(v, max);
+                            .bytes = t->part};
 }
 
 /* How much of the request will be done, where, and when. */
@@ -336,14 +331,15 @@ static void apply_verdict(struct sim_ticket *t)
         t->failed = true;
         break;
     case FAULT_SHORT:
-        t->part = has_parts ? clamp(t->v.arg, r->bytes) : 0;
+        t->part = has_parts ? fault_part(t->v.arg, r->offset, r->bytes) : 0;
         t->failed = true;
         break;
     case FAULT_LOST:
         t->part = 0;
         break;
     case FAULT_TORN:
-        t->part = has_parts && r->kind != SIM_READ ? clamp(t->v.arg, r->bytes) : r->bytes;
+        t->part =
+            has_parts && r->kind != SIM_READ ? fault_part(t->v.arg, r->offset, r->bytes) : r->bytes;
         break;
     case FAULT_MISDIRECTED:
         if (t->v.arg < -r->offset || t->v.arg > DISK_MAX - r->bytes - r->offset) {
@@ -416,10 +412,9 @@ int sim_finish(struct sim_store *s, struct sim_ticket *t, void *buf)
         struct disk *d = s->set.disk[t->r.disk];
         const struct disk_op *op = disk_log_op(s->log, t->op);
         keep_past(s, &t->r, t->part);
-        int applied =
-            t->part == op->bytes ? disk_op_apply(d, op) : disk_op_apply_part(d, op, 0, t->part);
+        int applied = disk_op_apply(d, op); /* what a fault left of the request is all of the op */
         ret = applied < 0 ? applied : ret;
-        (ret < 0 ? disk_log_fail : disk_log_end)(s->log, t->op);
+        (applied < 0 ? disk_log_fail : disk_log_end)(s->log, t->op);
     }
     sim_store_unlock(s);
     return ret;

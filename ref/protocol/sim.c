@@ -17,7 +17,6 @@
 #include "ref/protocol/sim.h"
 
 #define DELAY_IS_TIME 1000000
-#define SECTOR        512
 
 struct sim_entry {
     struct list link;
@@ -267,15 +266,6 @@ static int carry_out(struct node *n, struct sim_entry *e, const struct change *c
     return ret;
 }
 
-/* How much of a range is done before the fault: whole sectors, where the argument is of sectors. */
-static int64_t part_of(int64_t arg, int64_t offset, int64_t bytes)
-{
-    if (arg <= 0 || arg >= bytes) {
-        return arg <= 0 ? 0 : bytes;
-    }
-    return arg % SECTOR ? arg : arg - (offset + arg) % SECTOR;
-}
-
 static int change_disk(struct node *n, struct change *c, enum fault_iotype type,
                        const struct request *r)
 {
@@ -295,13 +285,13 @@ static int change_disk(struct node *n, struct change *c, enum fault_iotype type,
     case FAULT_LOST:
         return 0;
     case FAULT_SHORT:
-        if (part_of(v.arg, c->offset, c->bytes) > 0) {
-            carry_out(n, e, c, r, part_of(v.arg, c->offset, c->bytes));
+        if (fault_part(v.arg, c->offset, c->bytes) > 0) {
+            carry_out(n, e, c, r, fault_part(v.arg, c->offset, c->bytes));
         }
         return -v.error;
     case FAULT_TORN:
         if (c->kind == DISK_OP_WRITE || c->kind == DISK_OP_ZERO) {
-            int64_t part = part_of(v.arg, c->offset, c->bytes);
+            int64_t part = fault_part(v.arg, c->offset, c->bytes);
             return part ? carry_out(n, e, c, r, part) : 0;
         }
         break;
@@ -416,7 +406,7 @@ static int sim_read(struct node *n, const struct request *r)
     case FAULT_ERROR:
         return -v.error;
     case FAULT_SHORT:
-        read_range(e->d.disk, r->offset, r, part_of(v.arg, r->offset, r->bytes));
+        read_range(e->d.disk, r->offset, r, fault_part(v.arg, r->offset, r->bytes));
         return -v.error;
     case FAULT_STALE:
         read_range(e->d.past ? e->d.past : e->d.disk, r->offset, r, r->bytes);

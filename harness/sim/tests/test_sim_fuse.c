@@ -148,6 +148,14 @@ static void test_faults(void **state)
     assert_int_equal(pwrite(m.fd, buf, 512, 512), -1);
     assert_int_equal(errno, ENOSPC);
     fault_plan_destroy(&p);
+    /* What a short write leaves is there, to its sector's end, and the log says so. */
+    plan(&m, &p, "short:512,io=write");
+    assert_int_equal(pwrite(m.fd, buf, 700, 549), -1);
+    const struct disk_op *op = disk_log_op(m.log, disk_log_len(m.log) - 1);
+    assert_int_equal(op->bytes, 475);
+    assert_false(op->flags & DISK_OP_FAILED);
+    assert_int_equal(sim_store_size(m.store, 0), 1024);
+    fault_plan_destroy(&p);
     plan(&m, &p, "torn:100,io=write;lost,io=flush;short:10,io=read");
     assert_int_equal(pwrite(m.fd, buf, 4096, 4096), 4096);
     assert_int_equal(fsync(m.fd), 0);
