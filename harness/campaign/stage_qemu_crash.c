@@ -1,9 +1,11 @@
 /*
- * Stage qemu-crash: states that a power cut may leave of an unmodified QEMU's images, every format.
+ * Stage qemu-crash: states that a power cut or a failed request may leave of an unmodified QEMU's
+ * images, every format.
  *
- * Seeded programs of each image of outside_programs.h run on simulated disks behind FUSE; QEMU
- * judges what is left.  Where there is no QEMU or no FUSE the stage says that it was skipped.
- * Reproducers hold the captured log, so they need no FUSE.
+ * Seeded programs of each image of outside_programs.h run on simulated disks behind FUSE, and one
+ * operation of each beside as many faults as FAULTS says; QEMU judges what is left.  Where there is
+ * no QEMU or no FUSE the stage says that it was skipped. Reproducers hold the captured log, so they
+ * need no FUSE.
  */
 #include "harness/campaign/campaign.h"
 #include "harness/campaign/explore_stages.h"
@@ -19,6 +21,7 @@
 
 #define STAGE      "qemu-crash"
 #define MAX_STATES 24 /* of one program */
+#define FAULTS     3  /* the first requests of each kind fail */
 
 struct qemu_stage {
     struct campaign *c;
@@ -26,7 +29,10 @@ struct qemu_stage {
     struct outside *x;
     struct outside_options options;
     struct outside_counts counts; /* of the image at hand */
-    char *id, *why, *timeline;    /* of a program's first finding */
+    struct outside_fault_counts faults;
+    const struct program *p;   /* at hand */
+    char *id, *why, *timeline; /* of a program's first finding */
+    char *body, *capture; /* the same of faults: its reproducer, and what the file has beside */
 };
 
 static void remember(void *opaque, const struct crash_finding *f)
@@ -44,16 +50,15 @@ static void remember(void *opaque, const struct crash_finding *f)
  * dates), and results depend on the seed alone.
  */
 static void report(struct qemu_stage *s, const struct program *p, const char *title,
-                   const char *capture)
+                   const char *body, const char *capture)
 {
-    char *body = outside_repro(p, &s->options, s->id, s->timeline), *id;
+    char *id;
     campaign_report(s->c, STAGE, s->subject, p->format, title, VERDICT_FAIL, s->why, body);
     char *text = repro_text(STAGE, s->subject->name, s->why, body, &id);
     char *whole = str_fmt("%s%s", text, capture ? capture : "");
     repro_save(s->c, id, whole);
     mem_free(whole);
     mem_free(text);
-    mem_free(body);
     mem_free(id);
 }
 
@@ -68,7 +73,9 @@ static void run_one(struct qemu_stage *s, struct program *p)
         campaign_report(s->c, STAGE, s->subject, p->format, title, VERDICT_SUBJECT_ERROR,
                         err ? err->msg : "cannot run", NULL);
     } else if (s->id) {
-        report(s, p, title, capture);
+        char *body = outside_repro(p, &s->options, s->id, s->timeline);
+        report(s, p, title, body, capture);
+        mem_free(body);
     }
     error_free(err);
     mem_free(title);
@@ -79,18 +86,63 @@ static void run_one(struct qemu_stage *s, struct program *p)
     program_free(p);
 }
 
+static void remember_fault(void *opaque, const struct fault_finding *f, const struct capture *c)
+{
+    struct qemu_stage *s = opaque;
+    if (!s->id) {
+        struct strbuf text = STRBUF_INIT;
+        char *program = fault_repro(s->p, f);
+        capture_print(c, &text);
+        s->id = str_fmt("%s%s%s", f->fault, f->state ? " state " : "", f->state ? f->state : "");
+        s->why = str_dup(f->why);
+        s->body = str_fmt("# crash: state %s sector 512\n%s", f->state ? f->state : "end", program);
+        s->capture = strbuf_take(&text);
+        mem_free(program);
+    }
+}
+
+static void fail_one(struct qemu_stage *s, struct program *p)
+{
+    struct fault_options o = fault_options_default;
+    struct error *err = NULL;
+    s->p = p;
+    s->id = s->why = s->body = s->capture = NULL;
+    o.modes = fault_modes_parse("EIO,short");
+    o.kmax = FAULTS;
+    o.cuts = 0;
+    o.max_findings = 1;
+    int ret = outside_faults(s->x, p, &o, remember_fault, s, &s->faults, &err);
+    char *title = program_title(p, ret < 0 ? "faults" : s->id ? s->id : "-");
+    if (ret < 0) {
+        campaign_report(s->c, STAGE, s->subject, p->format, title, VERDICT_SUBJECT_ERROR,
+                        err ? err->msg : "cannot run", NULL);
+    } else if (s->id) {
+        report(s, p, title, s->body, s->capture);
+    }
+    error_free(err);
+    mem_free(title);
+    mem_free(s->id);
+    mem_free(s->why);
+    mem_free(s->body);
+    mem_free(s->capture);
+    program_free(p);
+}
+
 static void close_image(struct qemu_stage *s, const char *line)
 {
     char detail[64], format[16] = "";
     sscanf(line, "image %15s", format);
-    snprintf(detail, sizeof(detail), "%llu states", (unsigned long long)s->counts.crash.distinct);
-    if (!s->counts.crash.findings) {
+    snprintf(detail, sizeof(detail), "%llu states, %llu faults",
+             (unsigned long long)s->counts.crash.distinct, (unsigned long long)s->faults.fired);
+    if (!s->counts.crash.findings && !s->faults.findings) {
         campaign_report(s->c, STAGE, s->subject, format, line, VERDICT_PASS, detail, NULL);
     }
     store_count(s->c->store, STAGE, s->subject->name, "cuts", (int64_t)s->counts.crash.cuts);
     store_count(s->c->store, STAGE, s->subject->name, "states", (int64_t)s->counts.crash.states);
     store_count(s->c->store, STAGE, s->subject->name, "judged", (int64_t)s->counts.crash.distinct);
+    store_count(s->c->store, STAGE, s->subject->name, "faults", (int64_t)s->faults.fired);
     memset(&s->counts, 0, sizeof(s->counts));
+    memset(&s->faults, 0, sizeof(s->faults));
 }
 
 static void run_image(struct qemu_stage *s, size_t image, unsigned programs)
@@ -101,6 +153,8 @@ static void run_image(struct qemu_stage *s, size_t image, unsigned programs)
     for (unsigned n = 0; n < programs; n++) {
         outside_random(image, &rng, 6, &p);
         run_one(s, &p);
+        outside_program(image, 1, rng_below(&rng, outside_program_count(image, 1)), &p);
+        fail_one(s, &p);
     }
     close_image(s, outside_image(image));
 }
