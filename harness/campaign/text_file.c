@@ -1,5 +1,5 @@
 /*
- * Whole text files in and out.
+ * Whole text files in and out, and programs in them.
  */
 #include "harness/campaign/text_file.h"
 
@@ -14,7 +14,7 @@ char *text_file_read(const char *path, struct error **err)
     struct strbuf text = STRBUF_INIT;
     char buf[8192];
     size_t n;
-    FILE *f = fopen(path, "r");
+    FILE *f = fopen(strcmp(path, "-") ? path : "/dev/stdin", "r");
     if (!f) {
         error_set_errno(err, errno, "%s", path);
         return NULL;
@@ -31,6 +31,21 @@ char *text_file_read(const char *path, struct error **err)
         return NULL;
     }
     return strbuf_take(&text);
+}
+
+int text_file_program(const char *path, struct program *out, char **text, struct error **err)
+{
+    *text = text_file_read(path, err);
+    if (!*text) {
+        return -EIO;
+    }
+    int ret = program_parse(*text, out, err);
+    if (ret < 0) {
+        error_prepend(err, "%s: ", path);
+        mem_free(*text);
+        *text = NULL;
+    }
+    return ret;
 }
 
 int text_file_write(const char *path, const char *text, struct error **err)

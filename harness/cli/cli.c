@@ -5,8 +5,10 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "harness/campaign/explore_stages.h"
 #include "harness/subject/runner.h"
+#include "ref/base/mem.h"
 
 const struct cli_command cli_commands[] = {
     {"campaign", "all stages on all subjects found", campaign_main},
@@ -30,6 +32,15 @@ static void help(FILE *out)
         fprintf(out, "  %-12s%s\n", c->name, c->what);
     }
     fputs("\nblkref COMMAND --help says more.\n", out);
+}
+
+void cli_set_progress(size_t image, size_t images, size_t done, size_t total, double start)
+{
+    if (isatty(2)) {
+        double rate = (double)done / MAX(clock_seconds() - start, 1e-3);
+        fprintf(stderr, "\rimage %zu of %zu: %zu of %zu programs, %.1f/s, %.0f s left   ",
+                image + 1, images, done, total, rate, (double)(total - done) / MAX(rate, 1e-3));
+    }
 }
 
 int cli_main(int argc, char **argv)

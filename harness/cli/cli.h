@@ -5,12 +5,16 @@
 #define BLKREF_HARNESS_CLI_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 struct cli_command {
     const char *name, *what;
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; exit status */
 };
 extern const struct cli_command cli_commands[]; /* ends with name == NULL */
+
+/* On a terminal: how far a set of programs is; start: clock_seconds() when the image's began. */
+void cli_set_progress(size_t image, size_t images, size_t done, size_t total, double start);
 
 int cli_main(int argc, char **argv);
 int campaign_main(int argc, char **argv);

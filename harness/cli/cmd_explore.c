@@ -3,13 +3,13 @@
  * of the exhaustive set, on both profiles.
  */
 #include "harness/campaign/explore_stages.h"
+#include "harness/campaign/text_file.h"
 #include "harness/cli/cli.h"
 #include "harness/sim/write_log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "harness/explore/label_cover.h"
 #include "harness/programs/crash_programs.h"
 #include "harness/programs/letters.h"
@@ -53,24 +53,6 @@ struct command {
     struct fault_counts fault;
     struct label_cover *cover;
 };
-
-static char *read_text(const char *file)
-{
-    FILE *f = strcmp(file, "-") ? fopen(file, "r") : stdin;
-    struct strbuf text = STRBUF_INIT;
-    char buf[4096];
-    size_t n;
-    if (!f) {
-        return NULL;
-    }
-    while (text.len < (1u << 20) && (n = fread(buf, 1, sizeof(buf), f)) > 0) {
-        strbuf_add(&text, buf, n);
-    }
-    if (f != stdin) {
-        fclose(f);
-    }
-    return strbuf_take(&text);
-}
 
 static bool take_source(struct command *c, const char *a, const char *v)
 {
@@ -198,16 +180,6 @@ static bool explore(struct command *c, struct sandbox *sb, const struct program 
     return ret == 0;
 }
 
-static void progress(size_t image, size_t done, size_t total, double start)
-{
-    if (isatty(2)) {
-        double rate = (double)done / MAX(clock_seconds() - start, 1e-3);
-        fprintf(stderr, "\rimage %zu of %zu: %zu of %zu programs, %.0f/s, %.0f s left   ",
-                image + 1, crash_image_count(), done, total, rate,
-                (double)(total - done) / MAX(rate, 1e-3));
-    }
-}
-
 static bool explore_image(struct command *c, struct sandbox *sb, size_t image)
 {
     size_t total = c->ops ? crash_program_count(c->ops) : crash_special_count();
@@ -223,7 +195,7 @@ static bool explore_image(struct command *c, struct sandbox *sb, size_t image)
         ok &= explore(c, sb, &p);
         program_free(&p);
         if (n / c->parts % 64 == 0) {
-            progress(image, n, total, start);
+            cli_set_progress(image, crash_image_count(), n, total, start);
         }
     }
     return ok;
@@ -332,11 +304,10 @@ static int command(struct command *c, int argc, char **argv)
     if (c->exhaustive) {
         return run_profiles(c, NULL);
     }
-    char *text = read_text(c->file);
-    if (!text || program_parse(text, &p, &err) < 0) {
-        fprintf(stderr, "blkref: %s: %s\n", c->file, err ? err->msg : "cannot be read");
+    char *text;
+    if (text_file_program(c->file, &p, &text, &err) < 0) {
+        fprintf(stderr, "blkref: %s\n", err->msg);
         error_free(err);
-        mem_free(text);
         return 2;
     }
     int status = run_profiles(c, &p);

@@ -16,8 +16,6 @@
 #include "harness/cli/outside_set.h"
 #include "ref/base/mem.h"
 
-#define TEXT_MAX (64u << 20)
-
 static const char usage[] =
     "Usage: blkref crash --subject qemu[=DIR] [--state ID] [--sector N] [--max N] [--workers N]\n"
     "                    [--continue N] [--no-reference] [--all] [--shrink] [--nbd]\n"
@@ -128,24 +126,6 @@ static bool parse(struct args *a, int argc, char **argv)
     bool sector_ok = a->sector >= 512 && a->sector <= 65536 && IS_POW2(a->sector);
     bool source_ok = !a->file == (a->ops > 0 || a->random > 0) && a->ops <= 3;
     return source_ok && sector_ok && a->workers >= 1 && a->workers <= 16 && a->part < a->parts;
-}
-
-static char *read_text(const char *file)
-{
-    FILE *f = strcmp(file, "-") ? fopen(file, "r") : stdin;
-    struct strbuf text = STRBUF_INIT;
-    char buf[4096];
-    size_t n;
-    if (!f) {
-        return NULL;
-    }
-    while (text.len < TEXT_MAX && (n = fread(buf, 1, sizeof(buf), f)) > 0) {
-        strbuf_add(&text, buf, n);
-    }
-    if (f != stdin) {
-        fclose(f);
-    }
-    return strbuf_take(&text);
 }
 
 /* The first finding's state, for the reproducer; all are printed. */
@@ -323,24 +303,16 @@ static int run(const struct args *a, struct program *p, const char *text, struct
     return ret;
 }
 
-static int run_file(const struct args *a)
+static int run_file(const struct args *a, struct error **err)
 {
-    struct error *err = NULL;
     struct program p;
-    char *text = read_text(a->file);
-    int ret = -ENOENT;
-    if (text) {
-        ret = program_parse(text, &p, &err);
-    }
+    char *text;
+    int ret = text_file_program(a->file, &p, &text, err);
     if (ret == 0) {
-        ret = run(a, &p, text, &err);
+        ret = run(a, &p, text, err);
         program_free(&p);
+        mem_free(text);
     }
-    if (ret < 0) {
-        fprintf(stderr, "blkref: %s: %s\n", a->file, err ? err->msg : "cannot be read");
-    }
-    error_free(err);
-    mem_free(text);
     return ret;
 }
 
@@ -359,7 +331,7 @@ int cmd_outside(int argc, char **argv, bool faults)
         fputs(usage, stderr);
         return 2;
     }
-    int ret = a.file ? run_file(&a) : run(&a, NULL, NULL, &err);
+    int ret = a.file ? run_file(&a, &err) : run(&a, NULL, NULL, &err);
     if (err) {
         fprintf(stderr, "blkref: %s\n", err->msg);
     }

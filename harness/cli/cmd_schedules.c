@@ -163,11 +163,10 @@ int cmd_schedules(int argc, char **argv)
     if (ended) {
         return ended - 1;
     }
-    char *text = text_file_read(strcmp(c.file, "-") ? c.file : "/dev/stdin", &err);
-    if (!text || program_parse(text, &p, &err) < 0) {
-        fprintf(stderr, "blkref: %s: %s\n", c.file, err ? err->msg : "cannot be read");
+    char *text;
+    if (text_file_program(c.file, &p, &text, &err) < 0) {
+        fprintf(stderr, "blkref: %s\n", err->msg);
         error_free(err);
-        mem_free(text);
         return 2;
     }
     struct process *process = process_new();

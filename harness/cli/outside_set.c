@@ -4,9 +4,9 @@
 #include "harness/cli/outside_set.h"
 
 #include <stdio.h>
-#include <unistd.h>
 #include "harness/campaign/campaign.h"
 #include "harness/campaign/explore_stages.h"
+#include "harness/cli/cli.h"
 #include "harness/programs/letters.h"
 #include "harness/programs/outside_programs.h"
 #include "ref/base/mem.h"
@@ -68,16 +68,6 @@ static int run_one(struct running *r, const struct program *p)
     return ret;
 }
 
-static void progress(size_t image, size_t done, size_t total, double start)
-{
-    if (isatty(2)) {
-        double rate = (double)done / MAX(clock_seconds() - start, 1e-3);
-        fprintf(stderr, "\rimage %zu of %zu: %zu of %zu programs, %.1f/s, %.0f s left   ",
-                image + 1, outside_image_count(), done, total, rate,
-                (double)(total - done) / MAX(rate, 1e-3));
-    }
-}
-
 static int run_image(struct running *r, size_t image)
 {
     const struct outside_set *s = r->s;
@@ -95,7 +85,7 @@ static int run_image(struct running *r, size_t image)
         }
         if (i % s->parts == s->part) {
             ret = MIN(run_one(r, &p), ret);
-            progress(image, i, total, start);
+            cli_set_progress(image, outside_image_count(), i, total, start);
         }
         program_free(&p);
     }

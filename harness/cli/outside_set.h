@@ -13,8 +13,8 @@ struct outside_set {
     const char *subject;                /* as the divergence list calls it */
     struct outside_options crash;       /* power cuts, where faults is NULL */
     const struct fault_options *faults; /* each request goes wrong in each of these ways */
-    const char *image;                  /* only images whose line contains it, or is it; NULL: all */
-    unsigned ops, random;               /* operations of a program; or so many seeded programs */
+    const char *image;    /* only images whose line contains it, or is it; NULL: all */
+    unsigned ops, random; /* operations of a program; or so many seeded programs */
     uint64_t seed;
     unsigned long part, parts; /* every parts-th program from part on */
     struct divergences *known;
