@@ -206,7 +206,7 @@ static void test_same_states_each_time(void **state)
 }
 
 /* Bugs that these explorers found in the reference; each is a program and a fault that lost
- * something. */
+ * something, or never came to an end. */
 static void test_failed_steps_that_once_lost_data(void **state)
 {
     static const struct {
@@ -231,6 +231,9 @@ static void test_failed_steps_that_once_lost_data(void **state)
         {"image qcow2 1M cluster_size=4k\nwrite 0 16k 1\nsnapshot s\nwrite 0 4k 2\napply s\nwrite "
          "8k 4k 3\nflush\n",
          "short:512,label=l1_update,nth=5"},
+        /* A timer that waited for the end of the drain let the clock run on for ever. */
+        {"image qed 1M cluster_size=4k,table_size=2\nwrite 0 8k 1\nflush\nresize 2M\n",
+         "hung,label=flush_to_disk,nth=3"},
     };
     uint64_t count;
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

@@ -160,6 +160,7 @@ const struct block_driver driver_qed = {
     .create_json = qed_create_json,
     .read = qed_read,
     .write = qed_write,
+    .drain_end = qed_drain_end,
     .write_zeroes = qed_write_zeroes,
     .block_status = qed_block_status,
     .truncate = qed_truncate,

@@ -201,11 +201,20 @@ static void clean(void *arg)
 void qed_clean_later(void *arg)
 {
     struct qed *s = arg;
-    if (s->n->quiesce || s->n->read_only) {
-        timer_arm(&s->clean_timer, clock_now(s->w, CLOCK_VIRTUAL) + CLEAN_AFTER_NS);
-    } else if (!s->cleaning) {
+    if (s->n->quiesce) {
+        s->clean_due = true; /* a drain may last for ever: its end looks again */
+    } else if (!s->cleaning && !s->n->read_only) {
         s->cleaning = true;
         node_inc_in_flight(s->n);
         co_spawn(s->w, "qed clean", clean, s);
+    }
+}
+
+void qed_drain_end(struct node *n)
+{
+    struct qed *s = qed_state(n);
+    if (s->clean_due) {
+        s->clean_due = false;
+        arm_clean_timer(s);
     }
 }

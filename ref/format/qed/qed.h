@@ -27,6 +27,7 @@ struct qed {
     struct co_mutex lock;  /* guards tables */
     struct table_cache tables;
     struct timer clean_timer; /* since the last allocation: clears the need-check bit */
+    bool clean_due;           /* it fired while the node was drained */
     bool cleaning;            /* its coroutine is under way */
 };
 
@@ -84,6 +85,8 @@ int qed_write_zeroes(struct node *n, const struct request *r);
 int qed_prepare(struct qed *s, const struct request *r);
 /* The timer's function; arg is the state. */
 void qed_clean_later(void *arg);
+/* What the timer put off while the node was drained. */
+void qed_drain_end(struct node *n);
 
 /* ---- check.c ---- */
 int qed_check(struct node *n, struct check_result *res, unsigned fix);

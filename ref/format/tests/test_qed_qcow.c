@@ -342,6 +342,14 @@ static void qed_need_check(struct rig *r)
     assert_int_equal(co_sleep(r->w, CLOCK_VIRTUAL, 6 * INT64_C(1000000000)), 0);
     disk_read(r->disk[0], 0, h, sizeof(h));
     assert_int_equal(qed_header_get_features(h), 0);
+    /* Not while the node is drained, but five seconds later. */
+    assert_int_equal(rig_fill(b, 128 * KiB, 512, 1), 0);
+    node_drain_begin(blk_node(b));
+    assert_int_equal(co_sleep(r->w, CLOCK_VIRTUAL, 20 * INT64_C(1000000000)), 0);
+    assert_int_equal(peek(r, QED_HEADER_FEATURES_OFF, 8, 0), QED_FEATURE_NEED_CHECK);
+    node_drain_end(blk_node(b));
+    assert_int_equal(co_sleep(r->w, CLOCK_VIRTUAL, 6 * INT64_C(1000000000)), 0);
+    assert_int_equal(peek(r, QED_HEADER_FEATURES_OFF, 8, 0), 0);
     blk_unref(b);
     assert_int_equal(peek(r, QED_HEADER_FEATURES_OFF, 8, 0), 0);
 }
