@@ -30,9 +30,9 @@ struct qemu_stage {
     struct outside_options options;
     struct outside_counts counts; /* of the image at hand */
     struct outside_fault_counts faults;
-    const struct program *p;   /* at hand */
-    char *id, *why, *timeline; /* of a program's first finding */
-    char *body, *capture; /* the same of faults: its reproducer, and what the file has beside */
+    const struct program *p; /* at hand */
+    char *id, *why;          /* of its first finding */
+    char *body, *capture;    /* its reproducer, and what the file has beside */
 };
 
 static void remember(void *opaque, const struct crash_finding *f)
@@ -41,49 +41,8 @@ static void remember(void *opaque, const struct crash_finding *f)
     if (!s->id) {
         s->id = str_dup(f->id);
         s->why = str_dup(f->why);
-        s->timeline = str_dup(f->timeline ? f->timeline : "");
+        s->body = outside_repro(s->p, &s->options, f->id, f->timeline);
     }
-}
-
-/*
- * The capture goes into the reproducer's file only: it holds what QEMU drew at random (identifiers,
- * dates), and results depend on the seed alone.
- */
-static void report(struct qemu_stage *s, const struct program *p, const char *title,
-                   const char *body, const char *capture)
-{
-    char *id;
-    campaign_report(s->c, STAGE, s->subject, p->format, title, VERDICT_FAIL, s->why, body);
-    char *text = repro_text(STAGE, s->subject->name, s->why, body, &id);
-    char *whole = str_fmt("%s%s", text, capture ? capture : "");
-    repro_save(s->c, id, whole);
-    mem_free(whole);
-    mem_free(text);
-    mem_free(id);
-}
-
-static void run_one(struct qemu_stage *s, struct program *p)
-{
-    struct error *err = NULL;
-    char *capture = NULL;
-    s->id = s->why = s->timeline = NULL;
-    int ret = outside_crash_program(s->x, p, &s->options, remember, s, &s->counts, &capture, &err);
-    char *title = program_title(p, ret < 0 ? "run" : s->id ? s->id : "-");
-    if (ret < 0) {
-        campaign_report(s->c, STAGE, s->subject, p->format, title, VERDICT_SUBJECT_ERROR,
-                        err ? err->msg : "cannot run", NULL);
-    } else if (s->id) {
-        char *body = outside_repro(p, &s->options, s->id, s->timeline);
-        report(s, p, title, body, capture);
-        mem_free(body);
-    }
-    error_free(err);
-    mem_free(title);
-    mem_free(capture);
-    mem_free(s->id);
-    mem_free(s->why);
-    mem_free(s->timeline);
-    program_free(p);
 }
 
 static void remember_fault(void *opaque, const struct fault_finding *f, const struct capture *c)
@@ -91,33 +50,45 @@ static void remember_fault(void *opaque, const struct fault_finding *f, const st
     struct qemu_stage *s = opaque;
     if (!s->id) {
         struct strbuf text = STRBUF_INIT;
-        char *program = fault_repro(s->p, f);
         capture_print(c, &text);
-        s->id = str_fmt("%s%s%s", f->fault, f->state ? " state " : "", f->state ? f->state : "");
+        s->id = fault_finding_id(f);
         s->why = str_dup(f->why);
-        s->body = str_fmt("# crash: state %s sector 512\n%s", f->state ? f->state : "end", program);
+        s->body = outside_fault_repro(s->p, f);
         s->capture = strbuf_take(&text);
-        mem_free(program);
     }
 }
 
-static void fail_one(struct qemu_stage *s, struct program *p)
+/*
+ * The capture goes into the reproducer's file only: it holds what QEMU drew at random (identifiers,
+ * dates), and results depend on the seed alone.
+ */
+static void report(struct qemu_stage *s, const char *title)
 {
-    struct fault_options o = fault_options_default;
-    struct error *err = NULL;
+    char *id;
+    campaign_report(s->c, STAGE, s->subject, s->p->format, title, VERDICT_FAIL, s->why, s->body);
+    char *text = repro_text(STAGE, s->subject->name, s->why, s->body, &id);
+    char *whole = str_fmt("%s%s", text, s->capture ? s->capture : "");
+    repro_save(s->c, id, whole);
+    mem_free(whole);
+    mem_free(text);
+    mem_free(id);
+}
+
+static void begin(struct qemu_stage *s, const struct program *p)
+{
     s->p = p;
     s->id = s->why = s->body = s->capture = NULL;
-    o.modes = fault_modes_parse("EIO,short");
-    o.kmax = FAULTS;
-    o.cuts = 0;
-    o.max_findings = 1;
-    int ret = outside_faults(s->x, p, &o, remember_fault, s, &s->faults, &err);
-    char *title = program_title(p, ret < 0 ? "faults" : s->id ? s->id : "-");
+}
+
+/* ret and err (freed): of the run; what: names it where it could not be done. */
+static void end(struct qemu_stage *s, int ret, struct error *err, const char *what)
+{
+    char *title = program_title(s->p, ret < 0 ? what : s->id ? s->id : "-");
     if (ret < 0) {
-        campaign_report(s->c, STAGE, s->subject, p->format, title, VERDICT_SUBJECT_ERROR,
+        campaign_report(s->c, STAGE, s->subject, s->p->format, title, VERDICT_SUBJECT_ERROR,
                         err ? err->msg : "cannot run", NULL);
     } else if (s->id) {
-        report(s, p, title, s->body, s->capture);
+        report(s, title);
     }
     error_free(err);
     mem_free(title);
@@ -125,7 +96,28 @@ static void fail_one(struct qemu_stage *s, struct program *p)
     mem_free(s->why);
     mem_free(s->body);
     mem_free(s->capture);
-    program_free(p);
+}
+
+static void run_one(struct qemu_stage *s, const struct program *p)
+{
+    struct error *err = NULL;
+    begin(s, p);
+    int ret =
+        outside_crash_program(s->x, p, &s->options, remember, s, &s->counts, &s->capture, &err);
+    end(s, ret, err, "run");
+}
+
+static void fail_one(struct qemu_stage *s, const struct program *p)
+{
+    struct fault_options o = fault_options_default;
+    struct error *err = NULL;
+    begin(s, p);
+    o.modes = fault_modes_parse("EIO,short");
+    o.kmax = FAULTS;
+    o.cuts = 0;
+    o.max_findings = 1;
+    int ret = outside_faults(s->x, p, &o, remember_fault, s, &s->faults, &err);
+    end(s, ret, err, "faults");
 }
 
 static void close_image(struct qemu_stage *s, const char *line)
@@ -153,8 +145,10 @@ static void run_image(struct qemu_stage *s, size_t image, unsigned programs)
     for (unsigned n = 0; n < programs; n++) {
         outside_random(image, &rng, 6, &p);
         run_one(s, &p);
+        program_free(&p);
         outside_program(image, 1, rng_below(&rng, outside_program_count(image, 1)), &p);
         fail_one(s, &p);
+        program_free(&p);
     }
     close_image(s, outside_image(image));
 }

@@ -35,15 +35,18 @@ char *text_file_read(const char *path, struct error **err)
 
 int text_file_program(const char *path, struct program *out, char **text, struct error **err)
 {
-    *text = text_file_read(path, err);
-    if (!*text) {
+    char *all = text_file_read(path, err);
+    if (!all) {
         return -EIO;
     }
-    int ret = program_parse(*text, out, err);
+    int ret = program_parse(all, out, err);
     if (ret < 0) {
         error_prepend(err, "%s: ", path);
-        mem_free(*text);
-        *text = NULL;
+    }
+    if (ret < 0 || !text) {
+        mem_free(all);
+    } else {
+        *text = all;
     }
     return ret;
 }

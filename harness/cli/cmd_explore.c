@@ -129,8 +129,9 @@ static void print_crash(void *opaque, const struct crash_finding *f)
 static void print_fault(void *opaque, const struct fault_finding *f)
 {
     const struct command *c = opaque;
-    printf("FAIL %s%s%s: %s\n", f->fault, f->state ? " state " : "", f->state ? f->state : "",
-           f->why);
+    char *id = fault_finding_id(f);
+    printf("FAIL %s: %s\n", id, f->why);
+    mem_free(id);
     if (c->exhaustive) {
         char *text = fault_repro(c->program, f);
         puts(text);
@@ -304,15 +305,13 @@ static int command(struct command *c, int argc, char **argv)
     if (c->exhaustive) {
         return run_profiles(c, NULL);
     }
-    char *text;
-    if (text_file_program(c->file, &p, &text, &err) < 0) {
+    if (text_file_program(c->file, &p, NULL, &err) < 0) {
         fprintf(stderr, "blkref: %s\n", err->msg);
         error_free(err);
         return 2;
     }
     int status = run_profiles(c, &p);
     program_free(&p);
-    mem_free(text);
     return status;
 }
 

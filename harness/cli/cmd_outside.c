@@ -223,11 +223,11 @@ static void hear_fault(void *opaque, const struct fault_finding *f, const struct
 {
     struct heard_faults *h = opaque;
     struct strbuf text = STRBUF_INIT;
-    printf("FAIL %s%s%s: %s\n", f->fault, f->state ? " state " : "", f->state ? f->state : "",
-           f->why);
+    char *id = fault_finding_id(f);
+    printf("FAIL %s: %s\n", id, f->why);
+    mem_free(id);
     if (h->a->save && !h->saved) {
-        char *head = fault_repro(h->p, f);
-        strbuf_printf(&text, "# crash: state %s sector 512\n", f->state ? f->state : "end");
+        char *head = outside_fault_repro(h->p, f);
         strbuf_puts(&text, head);
         capture_print(c, &text);
         h->saved = text_file_write(h->a->save, text.s, NULL) == 0;

@@ -163,8 +163,7 @@ int cmd_schedules(int argc, char **argv)
     if (ended) {
         return ended - 1;
     }
-    char *text;
-    if (text_file_program(c.file, &p, &text, &err) < 0) {
+    if (text_file_program(c.file, &p, NULL, &err) < 0) {
         fprintf(stderr, "blkref: %s\n", err->msg);
         error_free(err);
         return 2;
@@ -178,6 +177,5 @@ int cmd_schedules(int argc, char **argv)
     }
     process_free(process);
     program_free(&p);
-    mem_free(text);
     return status;
 }

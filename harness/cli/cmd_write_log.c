@@ -211,12 +211,10 @@ static int record(const struct args *a, struct outside *x, struct process *proce
                   struct error **err)
 {
     struct program p;
-    char *text;
-    int ret = text_file_program(a->file, &p, &text, err);
+    int ret = text_file_program(a->file, &p, NULL, err);
     if (ret == 0) {
         ret = x ? record_qemu(a, &p, x, err) : record_reference(a, &p, process, err);
         program_free(&p);
-        mem_free(text);
     }
     return ret;
 }

@@ -44,8 +44,7 @@ static void hear_crash(void *opaque, const struct crash_finding *f)
 static void hear_fault(void *opaque, const struct fault_finding *f, const struct capture *c)
 {
     struct running *r = opaque;
-    char *program = fault_repro(r->p, f);
-    char *id = str_fmt("%s%s%s", f->fault, f->state ? " state " : "", f->state ? f->state : "");
+    char *program = outside_fault_repro(r->p, f), *id = fault_finding_id(f);
     tell(r, f->why, id, program);
     mem_free(program);
     mem_free(id);

@@ -284,14 +284,17 @@ int fault_explore(struct sandbox *sb, const struct program *p, const struct faul
     return o->apart ? fault_walk_apart(&x, err) : fault_walk(&x, err);
 }
 
+char *fault_finding_id(const struct fault_finding *f)
+{
+    return str_fmt("%s%s%s", f->fault, f->state ? " state " : "", f->state ? f->state : "");
+}
+
 char *fault_repro(const struct program *p, const struct fault_finding *f)
 {
     struct strbuf out = STRBUF_INIT;
-    strbuf_printf(&out, "# faults: %s", f->fault);
-    if (f->state) {
-        strbuf_printf(&out, " state %s", f->state);
-    }
-    strbuf_putc(&out, '\n');
+    char *id = fault_finding_id(f);
+    strbuf_printf(&out, "# faults: %s\n", id);
     program_print(&out, p);
+    mem_free(id);
     return strbuf_take(&out);
 }

@@ -66,6 +66,8 @@ void fault_counts_add(struct fault_counts *to, const struct fault_counts *n);
 int fault_explore(struct sandbox *sb, const struct program *p, const struct fault_options *o,
                   fault_found *found, void *opaque, struct fault_counts *counts,
                   struct error **err);
+/* "error,label=l1_update state c12": the fault, and the cut where there was one; mem_free(). */
+char *fault_finding_id(const struct fault_finding *f);
 char *fault_repro(const struct program *p, const struct fault_finding *f);
 
 #endif

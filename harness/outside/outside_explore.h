@@ -57,6 +57,8 @@ char *outside_repro(const struct program *p, const struct outside_options *o, co
 struct outside_fault_counts {
     uint64_t runs, fired, findings;
 };
+/* Reproducer of a fault's finding, without the capture: the state, then what fault_repro() says. */
+char *outside_fault_repro(const struct program *p, const struct fault_finding *f);
 /* c: the run that left it. */
 typedef void outside_fault_found(void *opaque, const struct fault_finding *f,
                                  const struct capture *c);

@@ -190,3 +190,11 @@ int outside_faults(struct outside *x, const struct program *p, const struct faul
     outside_scratch_remove(dir);
     return ret;
 }
+
+char *outside_fault_repro(const struct program *p, const struct fault_finding *f)
+{
+    char *program = fault_repro(p, f);
+    char *all = str_fmt("# crash: state %s sector 512\n%s", f->state ? f->state : "end", program);
+    mem_free(program);
+    return all;
+}

@@ -95,15 +95,13 @@ static void judge_stored(struct walk *w, uint64_t cluster, uint64_t stored)
 static void check_block(struct walk *w, uint64_t offset, uint64_t first)
 {
     unsigned order = w->info->refcount_order;
-    const uint64_t words = w->q.cluster_size / 8, in_word = 64u >> order, piece = 512 / 8;
-    for (uint64_t at = 0; at < words && walk_work(w, piece); at += piece) {
-        const uint8_t *p = walk_read(w, w->inner, offset + 8 * at, 8 * piece);
-        for (size_t i = 0; p && (i = words_skip_zero(p, i, piece)) < piece; i++) {
-            for (unsigned k = 0; k < in_word; k++) {
-                uint64_t stored = qcow2_refcount_block_entry_get(p + 8 * i, k, order);
-                if (stored) {
-                    judge_stored(w, first + (at + i) * in_word + k, stored);
-                }
+    const uint64_t words = w->q.cluster_size / 8, in_word = 64u >> order;
+    const uint8_t *p;
+    for (uint64_t i = 0; (i = walk_next_entry(w, w->inner, offset, i, words, 8, &p)) < words; i++) {
+        for (unsigned k = 0; k < in_word; k++) {
+            uint64_t stored = qcow2_refcount_block_entry_get(p, k, order);
+            if (stored) {
+                judge_stored(w, first + i * in_word + k, stored);
             }
         }
     }
