@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "harness/outside/made_image.h"
 #include "harness/sim/sim_fuse.h"
 #include "harness/sim/sim_nbd.h"
 #include "harness/subject/subject.h"
@@ -25,6 +26,7 @@ struct outside {
     struct sim_fuse *fuse;
     struct sim_nbd *nbd; /* NULL until it is wanted */
     struct subject *subject;
+    struct made_image made;
 };
 
 static const char *const file_names[] = {"layer0.img", SUBJECT_DATA, SUBJECT_BASE};
@@ -55,6 +57,7 @@ void outside_free(struct outside *x)
     subject_free(x->subject);
     sim_fuse_free(x->fuse);
     sim_nbd_free(x->nbd);
+    made_image_forget(&x->made);
     sim_store_free(x->store);
     rmdir(x->mount);
     error_free(x->no_fuse);
@@ -354,18 +357,31 @@ static int choose_transport(struct outside *x, const struct program *p, bool nbd
     return 0;
 }
 
+static int make_image(struct outside *x, const struct program *p, bool nbd, struct error **err)
+{
+    struct subject *s = x->subject;
+    if (made_image_fits(&x->made, p, nbd)) {
+        made_image_put(&x->made, x->store);
+        return 0;
+    }
+    int ret = s->ops->create(s, p, err);
+    s->ops->close(s);
+    if (ret == 0) {
+        made_image_keep(&x->made, p, nbd, x->store);
+    }
+    return ret;
+}
+
 int outside_capture(struct outside *x, const struct program *p, const struct capture_how *how,
                     struct capture *out, struct error **err)
 {
     struct live l = {.x = x, .c = out, .plan = how->plan};
-    struct subject *s = x->subject;
     int ret = choose_transport(x, p, how->nbd, err);
     if (ret < 0) {
         return ret;
     }
     start_capture(out, p, sim_store_pool(x->store));
-    ret = s->ops->create(s, p, err);
-    s->ops->close(s);
+    ret = make_image(x, p, how->nbd, err);
     if (ret < 0) {
         sim_store_reset(x->store);
         capture_free(out);

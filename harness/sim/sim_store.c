@@ -96,6 +96,16 @@ void sim_store_reserve(struct sim_store *s, int i, const char *name)
     s->name[i] = str_dup(name);
 }
 
+void sim_store_put(struct sim_store *s, int i, const char *name, const struct disk *d)
+{
+    assert(i >= 0 && i < DISK_SET_MAX);
+    mem_free(s->name[i]);
+    s->name[i] = str_dup(name);
+    s->there[i] = true;
+    disk_free(s->set.disk[i]);
+    s->set.disk[i] = disk_clone(d);
+}
+
 const char *sim_store_name(const struct sim_store *s, int i)
 {
     return i >= 0 && i < DISK_SET_MAX && s->there[i] ? s->name[i] : NULL;

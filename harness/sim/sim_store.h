@@ -42,6 +42,8 @@ int64_t sim_store_seek(struct sim_store *s, int disk, int64_t offset, bool hole)
 /* DISK_SET_MAX disks; those that nobody made are empty. */
 const struct disk_set *sim_store_set(const struct sim_store *s);
 struct disk_pool *sim_store_pool(const struct sim_store *s);
+/* Disk i becomes a copy of d, under that name. */
+void sim_store_put(struct sim_store *s, int i, const char *name, const struct disk *d);
 /* Operations are logged there from now on; NULL: nowhere. */
 void sim_store_log(struct sim_store *s, struct disk_log *log);
 /* Faults from now on; NULL: none.  The plan must outlive its use. */

@@ -180,6 +180,36 @@ static void test_nbd(void **state)
     }
 }
 
+/* vhdx: each image that is made has ids of its own. */
+static void test_an_image_is_made_once(void **state)
+{
+    static const char *const programs[] = {
+        "image vhdx 4M block_size=1M,log_size=1M\nwrite 0 8k 17\nflush\n",
+        "image vhdx 4M block_size=1M,log_size=1M\nwrite 1M 8k 18\n",
+        "image vhdx 5M block_size=1M,log_size=1M\nwrite 0 8k 17\n",
+        "image vhdx 4M block_size=1M,log_size=1M\nwrite 0 8k 17\n",
+    };
+    const bool same[] = {true, true, false, false};
+    struct capture first, c;
+    struct program p[2];
+    NEED(f);
+    for (size_t i = 0; i < ARRAY_SIZE(programs); i++) {
+        struct program *q = &p[i > 0];
+        assert_int_equal(program_parse(programs[i], q, NULL), 0);
+        struct capture_how how = {.close_flush = true};
+        assert_int_equal(outside_capture(f->x, q, &how, i ? &c : &first, NULL), 0);
+        if (i) {
+            const struct disk *made = c.rec.base.disk[0];
+            assert_int_equal(disk_equal(made, first.rec.base.disk[0]), same[i]);
+            assert_false(disk_equal(made, c.rec.end.disk[0]));
+            capture_free(&c);
+            program_free(q);
+        }
+    }
+    capture_free(&first);
+    program_free(&p[0]);
+}
+
 static void test_captures_repeat(void **state)
 {
     struct outside_options o = outside_options_default;
@@ -302,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_quiet),
         cmocka_unit_test(test_lost_flushes_are_found),
         cmocka_unit_test(test_nbd),
+        cmocka_unit_test(test_an_image_is_made_once),
         cmocka_unit_test(test_captures_repeat),
         cmocka_unit_test(test_hostile_captures_are_refused),
         cmocka_unit_test(test_faults),
