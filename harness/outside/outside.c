@@ -40,12 +40,13 @@ struct outside *outside_new(const char *name, const char *programs, const char *
     x->mount = str_fmt("%s/sim", dir);
     mkdir(x->mount, 0700);
     x->store = sim_store_new();
+    /* First the mount, which may be ours alone: the subject's servers must see it. */
+    x->fuse = sim_fuse_new(x->store, x->mount, &x->no_fuse);
     x->subject = subject_qemu_new(name, programs, x->mount, err);
     if (!x->subject) {
         outside_free(x);
         return NULL;
     }
-    x->fuse = sim_fuse_new(x->store, x->mount, &x->no_fuse);
     return x;
 }
 

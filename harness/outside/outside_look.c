@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "harness/sandbox/sandbox.h"
 #include "harness/subject/forkserver.h"
+#include "harness/subject/pipe.h"
 #include "ref/base/iov.h"
 #include "ref/base/mem.h"
 #include "ref/engine/world.h"
@@ -66,7 +67,7 @@ struct outside_eye *outside_eye_new(const char *programs, const char *dir, struc
         outside_eye_free(e);
         return NULL;
     }
-    e->img = forkserver_new(e->img_name);
+    e->img = forkserver_new(e->img_name, NULL);
     e->process = process_new();
     e->sandbox = sandbox_new(e->process, &profile_reference, PLANT_NONE);
     return e;
@@ -253,7 +254,7 @@ static struct complaint check(struct outside_eye *e, const char *options)
 {
     char *argv[] = {e->img_name, "check", "--output=json", "--image-opts", (char *)options, NULL};
     struct strbuf out = STRBUF_INIT;
-    int status = forkserver_run(e->img, argv, &out);
+    int status = pipe_run(e->img, argv, NULL, &out);
     char *line = telling_line(out.s);
     struct complaint c = {.leaks = (int)json_number(out.s, "\"leaks\": ")};
     if (status < 0) {
@@ -274,7 +275,7 @@ static struct complaint check(struct outside_eye *e, const char *options)
 static void repair(struct outside_eye *e, const char *options)
 {
     char *argv[] = {e->img_name, "check", "-q", "-r", "all", "--image-opts", (char *)options, NULL};
-    forkserver_run(e->img, argv, NULL);
+    pipe_run(e->img, argv, NULL, NULL);
 }
 
 /* Opens for writing, does one command, flushes and closes: what a user does after the cut.  Status.
@@ -285,9 +286,9 @@ static int use_image(struct outside_eye *e, const char *options, const char *com
     char *argv[] = {e->io_name,      "--image-opts", "-t",    "writeback",     "-c",
                     (char *)command, "-c",           "flush", (char *)options, NULL};
     if (!e->io) {
-        e->io = forkserver_new(e->io_name);
+        e->io = forkserver_new(e->io_name, NULL);
     }
-    return forkserver_run(e->io, argv, out);
+    return pipe_run(e->io, argv, NULL, out);
 }
 
 /* Complaints about crash states that do no harm, or whose harm shows when the image is used
@@ -345,10 +346,10 @@ static bool read_guest(struct outside_eye *e, const char *options, struct seen *
     char *salvage[] = {e->img_name,    "convert",       "-O",     "raw", "--salvage",
                        "--image-opts", (char *)options, out_name, NULL};
     struct strbuf out = STRBUF_INIT;
-    int status = forkserver_run(e->img, argv, &out);
+    int status = pipe_run(e->img, argv, NULL, &out);
     if (status == 1) {
         strbuf_reset(&out);
-        status = forkserver_run(e->img, salvage, &out);
+        status = pipe_run(e->img, salvage, NULL, &out);
         note_unreadable(s, out.s);
     }
     if (status != 0) {

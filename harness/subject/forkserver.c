@@ -5,99 +5,93 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "harness/subject/pipe.h"
 #include "harness/subject/preload.h"
+#include "harness/subject/spawn.h"
 #include "ref/base/mem.h"
-
-#define CONTROL_FD 198 /* in the server */
+#include "ref/base/strbuf.h"
 
 struct forkserver {
-    char *program;
-    pid_t pid; /* 0: no server, run it the ordinary way */
-    int control, output;
+    char *program, *also;
+    pid_t pid, owner; /* pid 0: no server */
+    int control;
 };
 
-static int spawn(struct forkserver *f, const char *lib, int control, int output)
+static int spawn_server(struct forkserver *f, const char *lib, int control)
 {
-    posix_spawn_file_actions_t files;
-    char *argv[] = {f->program, NULL}, *fd = str_fmt("BLKREF_FORKSERVER=%d", CONTROL_FD);
-    char **env = preload_environment(lib, fd);
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&files, output, 1);
-    posix_spawn_file_actions_adddup2(&files, output, 2);
-    posix_spawn_file_actions_adddup2(&files, control, CONTROL_FD);
-    int ret = posix_spawnp(&f->pid, f->program, &files, NULL, argv, env);
-    posix_spawn_file_actions_destroy(&files);
-    preload_environment_free(env);
-    mem_free(fd);
-    f->pid = ret ? 0 : f->pid;
-    return -ret;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC), ret = -errno;
+    if (null >= 0) {
+        char *argv[] = {f->program, NULL};
+        char *libs = str_fmt("%s%s%s", lib, f->also ? ":" : "", f->also ? f->also : "");
+        char *fd = str_fmt("BLKREF_FORKSERVER=%d", SPAWN_CONTROL_FD);
+        char **env = preload_environment(libs, fd);
+        ret = spawn_program(&f->pid, argv, env, null, null, control);
+        f->pid = ret < 0 ? 0 : f->pid;
+        preload_environment_free(env);
+        mem_free(fd);
+        mem_free(libs);
+        close(null);
+    }
+    return ret;
 }
 
-static void start(struct forkserver *f)
+static void start_server(struct forkserver *f)
 {
     char *lib = preload_library("forkserver");
-    int control[2] = {-1, -1}, output[2] = {-1, -1};
-    if (lib && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) == 0 &&
-        pipe2(output, O_CLOEXEC) == 0 && spawn(f, lib, control[1], output[1]) == 0) {
-        f->control = control[0];
-        f->output = output[0];
-        control[0] = output[0] = -1;
-    }
-    for (int i = 0; i < 2; i++) {
-        if (control[i] >= 0) {
-            close(control[i]);
+    int control[2];
+    if (lib && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, control) == 0) {
+        if (spawn_server(f, lib, control[1]) == 0) {
+            f->control = control[0];
+        } else {
+            close(control[0]);
         }
-        if (output[i] >= 0) {
-            close(output[i]);
-        }
+        close(control[1]);
     }
     mem_free(lib);
 }
 
-static void stop(struct forkserver *f)
+/* The server ends when nobody holds the other end. */
+static void stop_server(struct forkserver *f)
 {
     if (f->pid) {
         close(f->control);
-        close(f->output);
-        waitpid(f->pid, NULL, 0);
+        if (f->owner == getpid()) {
+            waitpid(f->pid, NULL, 0);
+        }
     }
     f->pid = 0;
 }
 
-struct forkserver *forkserver_new(const char *program)
+struct forkserver *forkserver_new(const char *program, const char *also)
 {
     struct forkserver *f = mem_zalloc(sizeof(*f));
     f->program = str_dup(program);
-    start(f);
+    f->also = str_dup(also);
+    f->owner = getpid();
+    start_server(f);
     return f;
 }
 
 void forkserver_free(struct forkserver *f)
 {
     if (f) {
-        stop(f);
+        stop_server(f);
         mem_free(f->program);
+        mem_free(f->also);
         mem_free(f);
     }
 }
 
 bool forkserver_fast(const struct forkserver *f)
 {
-    return f->pid != 0;
+    return f->pid != 0 && f->owner == getpid();
 }
 
-static int send_line(const struct forkserver *f, char *const argv[])
+static int send_line(const struct forkserver *f, char *const argv[], const int fds[2])
 {
     struct strbuf line = STRBUF_INIT;
     uint32_t len = 0;
@@ -107,76 +101,63 @@ static int send_line(const struct forkserver *f, char *const argv[])
     }
     len = (uint32_t)(line.len - sizeof(len));
     memcpy(line.s, &len, sizeof(len));
-    ssize_t n = send(f->control, line.s, line.len, MSG_NOSIGNAL);
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(2 * sizeof(int))];
+    } control = {0};
+    struct iovec iov = {line.s, line.len};
+    struct msghdr msg = {.msg_iov = &iov,
+                         .msg_iovlen = 1,
+                         .msg_control = control.room,
+                         .msg_controllen = sizeof(control.room)};
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&msg);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(2 * sizeof(int));
+    memcpy(CMSG_DATA(rights), fds, 2 * sizeof(int));
+    ssize_t n = sendmsg(f->control, &msg, MSG_NOSIGNAL);
     int ret = n == (ssize_t)line.len ? 0 : -EPIPE;
     strbuf_free(&line);
     return ret;
 }
 
-static int take_output(const struct forkserver *f, struct strbuf *out)
+static int take_number(struct forkserver *f, int32_t *number)
 {
-    char buf[16384];
-    ssize_t n = read(f->output, buf, sizeof(buf));
-    if (n > 0 && out) {
-        strbuf_add(out, buf, (size_t)n);
+    ssize_t n;
+    do {
+        n = recv(f->control, number, sizeof(*number), MSG_WAITALL);
+    } while (n < 0 && errno == EINTR);
+    if (n != sizeof(*number)) {
+        stop_server(f);
+        return -EPIPE;
     }
-    return n > 0 ? 0 : -EPIPE;
+    return 0;
 }
 
-/* Waits for one number on the control socket, and takes what is printed meanwhile. */
-static int wait_number(const struct forkserver *f, int32_t *number, struct strbuf *out)
+pid_t forkserver_start(struct forkserver *f, char *const argv[], int in, int out)
 {
-    for (;;) {
-        struct pollfd fds[] = {{.fd = f->control, .events = POLLIN},
-                               {.fd = f->output, .events = POLLIN}};
-        int ready = poll(fds, 2, PIPE_LIMIT_MS);
-        if (ready == 0) {
-            return -ETIMEDOUT;
-        }
-        if (ready > 0 && fds[1].revents & POLLIN && take_output(f, out) < 0) {
-            return -EPIPE;
-        }
-        if (ready > 0 && !(fds[1].revents & POLLIN) && fds[0].revents) {
-            ssize_t n = recv(f->control, number, sizeof(*number), MSG_WAITALL);
-            return n == sizeof(*number) ? 0 : -EPIPE;
-        }
+    int32_t pid = 0, status;
+    const int fds[2] = {in, out};
+    if (!forkserver_fast(f)) {
+        return -ENOTSUP;
     }
-}
-
-/* What was printed before the status came, and not taken yet. */
-static void drain(const struct forkserver *f, struct strbuf *out)
-{
-    struct pollfd fd = {.fd = f->output, .events = POLLIN};
-    while (poll(&fd, 1, 0) > 0 && fd.revents & POLLIN && take_output(f, out) == 0) {
-    }
-}
-
-int forkserver_run(struct forkserver *f, char *const argv[], struct strbuf *out)
-{
-    int32_t pid = 0, status = 0;
-    if (!f->pid) {
-        return pipe_run(argv, NULL, out);
-    }
-    int ret = send_line(f, argv);
-    if (ret == 0) {
-        ret = wait_number(f, &pid, out);
-    }
-    if (ret == 0) {
-        ret = wait_number(f, &status, out);
-        if (ret == -ETIMEDOUT && pid > 0) {
-            kill(pid, SIGKILL);
-            wait_number(f, &status, out);
-        }
-    }
-    drain(f, out);
+    int ret = send_line(f, argv, fds);
     if (ret < 0) {
-        if (ret != -ETIMEDOUT) {
-            stop(f); /* the server itself is gone: the ordinary way from now on */
-        }
+        stop_server(f);
         return ret;
     }
-    if (out) {
-        strbuf_puts(out, "");
+    ret = take_number(f, &pid);
+    if (ret == 0 && pid < 0) {
+        ret = take_number(f, &status);
+        ret = ret < 0 ? ret : -EAGAIN;
     }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
+    return ret < 0 ? ret : pid;
+}
+
+int forkserver_wait(struct forkserver *f, int *status)
+{
+    int32_t number = 0;
+    int ret = take_number(f, &number);
+    *status = number;
+    return ret;
 }

@@ -7,40 +7,32 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "harness/subject/forkserver.h"
+#include "harness/subject/spawn.h"
 #include "ref/base/mem.h"
 
-extern char **environ;
-
-static int spawn(struct pipe *p, char *const argv[], char *const env[], int in, int out)
+/* A fork of the server's, or else a child of ours. */
+static int start(struct pipe *p, char *const argv[], char *const env[], int in, int out)
 {
-    posix_spawn_file_actions_t files;
-    posix_spawnattr_t attr;
-    sigset_t defaults;
-    sigemptyset(&defaults);
-    sigaddset(&defaults, SIGPIPE);
-    posix_spawn_file_actions_init(&files);
-    posix_spawn_file_actions_adddup2(&files, in, 0);
-    posix_spawn_file_actions_adddup2(&files, out, 1);
-    posix_spawn_file_actions_adddup2(&files, out, 2);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setsigdefault(&attr, &defaults);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF);
-    int ret = posix_spawnp(&p->pid, argv[0], &files, &attr, argv, env ? env : environ);
-    posix_spawn_file_actions_destroy(&files);
-    posix_spawnattr_destroy(&attr);
-    return -ret;
+    pid_t pid = p->server ? forkserver_start(p->server, argv, in, out) : -ENOTSUP;
+    if (pid > 0) {
+        p->pid = pid;
+        return 0;
+    }
+    p->server = NULL;
+    return spawn_program(&p->pid, argv, env, in, out, -1);
 }
 
-int pipe_start(struct pipe *p, char *const argv[], char *const env[])
+int pipe_start(struct pipe *p, struct forkserver *server, char *const argv[], char *const env[])
 {
     int in[2], out[2];
     memset(p, 0, sizeof(*p));
+    p->server = server;
     p->limit_ms = PIPE_LIMIT_MS;
     p->limit_cpu_ms = PIPE_LIMIT_CPU_MS;
     if (pipe2(in, O_CLOEXEC) < 0) {
@@ -52,7 +44,7 @@ int pipe_start(struct pipe *p, char *const argv[], char *const env[])
         close(in[1]);
         return ret;
     }
-    int ret = spawn(p, argv, env, in[0], out[1]);
+    int ret = start(p, argv, env, in[0], out[1]);
     close(in[0]);
     close(out[1]);
     p->in = in[1];
@@ -143,12 +135,19 @@ int pipe_answer(struct pipe *p, const char *marker)
 
 static int reap(struct pipe *p)
 {
-    int status;
-    while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR) {
+    int status, ret = 0;
+    if (p->server) {
+        ret = forkserver_wait(p->server, &status);
+    } else {
+        while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR) {
+        }
     }
     p->pid = 0;
     close(p->out);
     strbuf_puts(&p->answer, "");
+    if (ret < 0) {
+        return ret;
+    }
     return WIFEXITED(status) ? WEXITSTATUS(status) : -ECHILD;
 }
 
@@ -179,15 +178,16 @@ void pipe_kill(struct pipe *p)
     strbuf_free(&p->answer);
 }
 
-int pipe_run(char *const argv[], char *const env[], struct strbuf *output)
+int pipe_run(struct forkserver *server, char *const argv[], char *const env[],
+             struct strbuf *output)
 {
     struct pipe p;
-    int ret = pipe_start(&p, argv, env);
+    int ret = pipe_start(&p, server, argv, env);
     if (ret == 0) {
         ret = pipe_finish(&p);
     }
-    if (ret >= 0 && output) {
-        strbuf_add(output, p.answer.s, p.answer.len);
+    if (output) {
+        strbuf_puts(output, p.answer.s ? p.answer.s : "");
     }
     strbuf_free(&p.answer);
     return ret;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "harness/subject/forkserver.h"
 #include "harness/subject/pipe.h"
 #include "harness/subject/preload.h"
 #include "harness/subject/shadow.h"
@@ -22,7 +23,8 @@
 
 struct qemu {
     char *programs, *img, *io;
-    char **env; /* of both programs */
+    struct forkserver *img_server, *io_server;
+    char **env; /* of both programs, where there is no server */
     struct program p;
     unsigned layers;
     bool have_image;
@@ -74,7 +76,7 @@ static int img_output(struct subject *s, struct strbuf *output, const char *cons
     for (int i = 0; args[i] && i < MAX_ARGS; i++) {
         argv[i + 1] = (char *)args[i];
     }
-    int status = pipe_run(argv, q->env, &text);
+    int status = pipe_run(q->img_server, argv, q->env, &text);
     if (status < 0) {
         strbuf_free(&text);
         return misbehaved(s, err, args[0]);
@@ -179,7 +181,7 @@ static int session_start(struct subject *s, struct error **err)
         argv[5 + i] = (char *)t.args[i];
     }
     argv[5 + t.n] = t.name;
-    int ret = pipe_start(&q->session, argv, q->env);
+    int ret = pipe_start(&q->session, q->io_server, argv, q->env);
     if (ret == 0 && pipe_answer(&q->session, PROMPT) < 0) {
         char *said = str_dup(q->session.answer.s ? q->session.answer.s : "");
         ret = pipe_finish(&q->session) == 1 ? SUBJECT_FAILED : SUBJECT_ERROR;
@@ -552,7 +554,7 @@ static int qemu_check(struct subject *s, struct subject_check *out, struct error
     }
     argv[3 + t.n] = t.name;
     int ret = session_end(s, err);
-    int status = ret < 0 ? -1 : pipe_run(argv, q->env, &text);
+    int status = ret < 0 ? -1 : pipe_run(q->img_server, argv, q->env, &text);
     memset(out, 0, sizeof(*out));
     if (status == 63) {
         ret = -ENOTSUP;
@@ -590,6 +592,8 @@ static void qemu_free(struct subject *s)
 {
     struct qemu *q = s->state;
     pipe_kill(&q->session);
+    forkserver_free(q->img_server);
+    forkserver_free(q->io_server);
     mem_free(q->programs);
     mem_free(q->img);
     mem_free(q->io);
@@ -615,7 +619,7 @@ static char *program_version(char *program, const char *word)
 {
     char *argv[] = {program, "--version", NULL}, *version = NULL;
     struct strbuf text = STRBUF_INIT;
-    if (pipe_run(argv, NULL, &text) == 0) {
+    if (pipe_run(NULL, argv, NULL, &text) == 0) {
         const char *at = strstr(text.s, word);
         at = at ? at + strlen(word) : NULL;
         version = at ? str_ndup(at, strcspn(at, " \n")) : NULL;
@@ -634,6 +638,8 @@ struct subject *subject_qemu_new(const char *name, const char *programs, const c
     q->io = programs ? str_fmt("%s/qemu-io", programs) : str_dup("qemu-io");
     char *clock = preload_library("clock");
     q->env = preload_environment(clock, NULL);
+    q->img_server = forkserver_new(q->img, clock);
+    q->io_server = forkserver_new(q->io, clock);
     mem_free(clock);
     s->ops = &qemu_ops;
     s->state = q;

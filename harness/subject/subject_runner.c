@@ -68,7 +68,7 @@ static int runner_create(struct subject *s, const struct program *p, struct erro
     struct program head = *p;
     struct strbuf text = STRBUF_INIT;
     runner_close(s);
-    if (pipe_start(&r->session, argv, NULL) < 0) {
+    if (pipe_start(&r->session, NULL, argv, NULL) < 0) {
         return misbehaved(s, err);
     }
     head.n_ops = 0;
@@ -163,7 +163,7 @@ static const struct subject_ops runner_ops = {
 struct subject *subject_runner_new(const char *name, const char *program, struct error **err)
 {
     char *argv[] = {(char *)program, "--version", NULL};
-    if (pipe_run(argv, NULL, NULL) != 0) {
+    if (pipe_run(NULL, argv, NULL, NULL) != 0) {
         error_set(err, ENOENT, "%s: %s does not run", name, program);
         return NULL;
     }

@@ -15,7 +15,6 @@
 
 #include "harness/outside/outside_explore.h"
 #include "harness/programs/outside_programs.h"
-#include "harness/subject/forkserver.h"
 #include "ref/base/mem.h"
 
 struct fixture {
@@ -310,22 +309,6 @@ static void test_programs_parse_again(void **state)
     }
 }
 
-static void test_forked_runs(void **state)
-{
-    struct forkserver *s = forkserver_new("sh");
-    struct strbuf out = STRBUF_INIT;
-    for (int i = 0; i < 3; i++) {
-        char *argv[] = {"sh", "-c", "echo said $0; exit 5", i ? "it" : "this", NULL};
-        strbuf_reset(&out);
-        assert_int_equal(forkserver_run(s, argv, &out), 5);
-        assert_string_equal(out.s, i ? "said it\n" : "said this\n");
-    }
-    char *killed[] = {"sh", "-c", "kill -9 $$", NULL};
-    assert_true(forkserver_run(s, killed, &out) < 0 || forkserver_fast(s));
-    strbuf_free(&out);
-    forkserver_free(s);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,7 +320,6 @@ int main(void)
         cmocka_unit_test(test_hostile_captures_are_refused),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_programs_parse_again),
-        cmocka_unit_test(test_forked_runs),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -97,7 +97,7 @@ static char *iterations(struct subject *s)
     assert_int_equal(program_parse("image luks 1M\n", &p, NULL), 0);
     assert_int_equal(s->ops->create(s, &p, NULL), 0);
     s->ops->close(s);
-    assert_int_equal(pipe_run(argv, NULL, &text), 0);
+    assert_int_equal(pipe_run(NULL, argv, NULL, &text), 0);
     const char *slot = strstr(text.s, " iters: "), *master = strstr(text.s, "master key iters: ");
     assert_non_null(slot);
     assert_non_null(master);
