@@ -47,9 +47,6 @@ unsigned outside_shrink(struct outside *x, struct program *p, const struct outsi
 /* Writes the disks of one crash state into the folder, under their names. */
 int outside_dump(const struct capture *c, const struct crash_options *o, const char *dir,
                  struct error **err);
-/* A scratch folder, in memory where the machine has that; NULL with errno.  mem_free(). */
-char *outside_scratch(const struct outside *x);
-void outside_scratch_remove(char *dir); /* frees the name, too; NULL is fine */
 /* Reproducer: the program, the state, and the capture; mem_free(). */
 char *outside_repro(const struct program *p, const struct outside_options *o, const char *id,
                     const char *capture);

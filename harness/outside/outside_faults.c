@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "harness/outside/outside_look.h"
+#include "harness/outside/scratch.h"
 #include "ref/base/mem.h"
 
 struct faulting {
@@ -172,7 +173,7 @@ int outside_faults(struct outside *x, const struct program *p, const struct faul
                    outside_fault_found *found, void *opaque, struct outside_fault_counts *counts,
                    struct error **err)
 {
-    char *dir = outside_scratch(x);
+    char *dir = scratch_new(outside_dir(x));
     struct faulting f = {
         .x = x, .p = p, .o = o, .found = found, .opaque = opaque, .counts = counts};
     int ret = -EIO;
@@ -187,7 +188,7 @@ int outside_faults(struct outside *x, const struct program *p, const struct faul
         ret = fail_all(&f, err);
     }
     outside_eye_free(f.eye);
-    outside_scratch_remove(dir);
+    scratch_remove(dir);
     return ret;
 }
 
