@@ -124,7 +124,7 @@ void divergences_free(struct divergences *d)
 
 static bool fits(const char *glob, const char *text)
 {
-    return !glob || (text && fnmatch(glob, text, 0) == 0);
+    return !glob || (text && fnmatch(glob, text, FNM_EXTMATCH) == 0);
 }
 
 const struct divergence *divergences_match(struct divergences *d, const struct difference_facts *f)

@@ -19,7 +19,7 @@ static void test_match(void **state)
     struct divergences *d =
         divergences_parse("# comment\nid: one\nwhy: because\nsubject: qemu*\nversion: 7.2*\n"
                           "program: *refcount_bits=1[!0-9]*snapshot*\n\n\n"
-                          "id: two\nwhy: so\ndetail: map *\n",
+                          "id: two\nwhy: so\ndetail: @(map|extent) *\n",
                           NULL);
     assert_non_null(d);
     assert_int_equal(d->n, 2);
@@ -38,6 +38,8 @@ static void test_match(void **state)
     assert_null(divergences_match(d, &f));
     f.detail = "map at 1";
     assert_string_equal(divergences_match(d, &f)->id, "two");
+    f.detail = "bytes at 1";
+    assert_null(divergences_match(d, &f));
     divergences_free(d);
 }
 
