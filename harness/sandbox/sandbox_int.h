@@ -43,6 +43,10 @@ void sandbox_acknowledge(struct recording *rec, const char *what);
 /* Operation i begins in that coroutine, or ends. */
 void recording_begin(struct recording *rec, size_t i, struct co *co);
 void recording_end(struct recording *rec, size_t i);
+/* 0 or -errno; what does not open is wrong where nothing may fail. */
+int sandbox_open_image(struct run *r);
+void sandbox_close_image(struct run *r);
+int sandbox_flush(struct run *r);
 /* Does one operation; reads are judged beside the oracle. */
 int sandbox_carry_out(struct run *r, const struct op *op);
 /* Operations [first, first + n) of the program beside each other. */
