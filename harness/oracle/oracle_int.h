@@ -9,6 +9,10 @@
 #define FAR_END INT64_MAX
 
 void lawful_add_byte(struct lawful *l, uint8_t v);
+static inline bool lawful_has_byte(const struct lawful *l, uint8_t v)
+{
+    return l->byte[v >> 6] >> (v & 63) & 1;
+}
 void lawful_add(struct lawful *to, const struct lawful *from);
 struct lawful lawful_only(uint8_t v);
 /* Judges bytes of one set; the first wrong one's offset, or -1. */

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include "harness/explore/timeline.h"
 #include "harness/outside/outside_workers.h"
 #include "harness/outside/scratch.h"
