@@ -106,9 +106,11 @@ unit-tests: $(TEST_BIN) $(PRELOADS)
 
 # Wrapped runs: every test program under another tool.
 VALGRIND := valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
-check-valgrind: deps ## the unit tests under valgrind
+# The long explorations would take hours there; check-sanitizers runs them.
+check-valgrind: deps ## the unit tests under valgrind, but for long explorations
 	$(MAKE) unit-tests
-	$(PYTHON) harness/check.py --build $(B) --only unit --wrap '$(VALGRIND)'
+	$(PYTHON) harness/check.py --build $(B) --only unit --wrap '$(VALGRIND)' \
+	    --leave-out fuzz/tests,explore/tests/test_schedules,campaign/tests
 
 check-sanitizers: deps ## all tests under AddressSanitizer and UBSan (SAMPLE=N: every N-th of iotests/)
 	$(MAKE) SAN=address,undefined all unit-tests
