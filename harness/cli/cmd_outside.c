@@ -21,20 +21,22 @@ static const char usage[] =
     "                    [--continue N] [--no-reference] [--all] [--shrink] [--nbd]\n"
     "                    [--save FILE] [--dump DIR] PROGRAM\n"
     "       blkref crash --subject qemu[=DIR] (--exhaustive N | --random COUNT [--seed N])\n"
-    "                    [--image TEXT] [--part I/N] [--divergences FILE] [...]\n"
+    "                    [--image TEXT] [--with OPERATION] [--part I/N]\n"
+    "                    [--divergences FILE] [...]\n"
     "       blkref faults --subject qemu[=DIR] [--fault PLAN] [--modes LIST] [--max K] [--cuts N]\n"
     "                    [--all] (PROGRAM | --exhaustive N | --random COUNT ...)\n"
     "Runs PROGRAM with qemu-img and qemu-io of DIR (or PATH) on simulated disks behind FUSE, and\n"
     "judges what power cuts or faults leave by QEMU's own check and by what the guest reads.\n"
     "--exhaustive: all programs of N operations, on each image whose description holds TEXT; a\n"
-    "finding that FILE (docs/divergences.txt) explains is called known.\n"
+    "finding that FILE (docs/divergences.txt) explains is called known.  --with: only those that\n"
+    "have such an operation (write, zero, snapshot, amend, commit ...).\n"
     "--continue: every so manieth state is written to as well, which must change nothing else.\n"
     "--nbd: over NBD instead of FUSE, on a disk of fixed size.\n"
     "--dump writes the files of the state --state of a captured log into a folder.\n"
     "--save writes a reproducer with the captured log; such a file is a PROGRAM, too.\n";
 
 struct args {
-    const char *subject, *only, *save, *dump, *file, *image, *modes, *divergences;
+    const char *subject, *only, *save, *dump, *file, *image, *with, *modes, *divergences;
     unsigned sector, workers, findings, cuts, ops, random, further;
     unsigned long part, parts;
     uint64_t max, seed;
@@ -70,6 +72,15 @@ static bool take_word(struct args *a, const char *word)
     return known;
 }
 
+static bool is_operation(const char *name)
+{
+    bool found = false;
+    for (int k = 0; k < OP_KINDS; k++) {
+        found |= !strcmp(op_kind_name((enum op_kind)k), name);
+    }
+    return found;
+}
+
 static bool take_value(struct args *a, const char *word, const char *v)
 {
     bool known = true;
@@ -103,6 +114,9 @@ static bool take_value(struct args *a, const char *word, const char *v)
         a->divergences = v;
     } else if (!strcmp(word, "--image")) {
         a->image = v;
+    } else if (!strcmp(word, "--with")) {
+        a->with = v;
+        known = is_operation(v);
     } else if (!strcmp(word, "--part")) {
         known = sscanf(v, "%lu/%lu", &a->part, &a->parts) == 2;
     } else {
@@ -272,6 +286,7 @@ static int set(const struct args *a, struct outside *x, struct error **err)
                                 .crash = options_of(a),
                                 .faults = a->faults ? &o : NULL,
                                 .image = a->image,
+                                .with = a->with,
                                 .ops = a->ops,
                                 .random = a->random,
                                 .seed = a->seed,

@@ -4,6 +4,7 @@
 #include "harness/cli/outside_set.h"
 
 #include <stdio.h>
+#include <string.h>
 #include "harness/campaign/campaign.h"
 #include "harness/campaign/explore_stages.h"
 #include "harness/cli/cli.h"
@@ -16,7 +17,7 @@ struct running {
     const struct program *p; /* at hand */
     struct outside_counts crash;
     struct outside_fault_counts faults;
-    uint64_t findings, known;
+    uint64_t programs, findings, known;
 };
 
 /* program: as a reproducer has it, which is what the list's patterns are for. */
@@ -55,6 +56,7 @@ static int run_one(struct running *r, const struct program *p)
     const struct outside_set *s = r->s;
     struct error *err = NULL;
     r->p = p;
+    r->programs++;
     int ret = s->faults
                   ? outside_faults(s->x, p, s->faults, hear_fault, r, &r->faults, &err)
                   : outside_crash_program(s->x, p, &s->crash, hear_crash, r, &r->crash, NULL, &err);
@@ -65,6 +67,16 @@ static int run_one(struct running *r, const struct program *p)
     }
     error_free(err);
     return ret;
+}
+
+static bool wanted(const struct outside_set *s, const struct program *p)
+{
+    for (size_t i = 0; s->with && i < p->n_ops; i++) {
+        if (!strcmp(op_kind_name(p->ops[i].kind), s->with)) {
+            return true;
+        }
+    }
+    return !s->with;
 }
 
 static int run_image(struct running *r, size_t image)
@@ -82,7 +94,7 @@ static int run_image(struct running *r, size_t image)
         } else {
             outside_random(image, &rng, 8, &p);
         }
-        if (i % s->parts == s->part) {
+        if (i % s->parts == s->part && wanted(s, &p)) {
             ret = MIN(run_one(r, &p), ret);
             cli_set_progress(image, outside_image_count(), i, total, start);
         }
@@ -128,8 +140,10 @@ int outside_set_run(const struct outside_set *s)
             continue;
         }
         ret = MIN(run_image(&r, i), ret);
-        printf("%s: ", outside_image(i));
-        print_sum(&r);
+        if (r.programs) {
+            printf("%s: ", outside_image(i));
+            print_sum(&r);
+        }
         add_up(&all, &r);
     }
     for (size_t i = 0; i < s->known->n; i++) {

@@ -14,6 +14,7 @@ struct outside_set {
     struct outside_options crash;       /* power cuts, where faults is NULL */
     const struct fault_options *faults; /* each request goes wrong in each of these ways */
     const char *image;    /* only images whose line contains it, or is it; NULL: all */
+    const char *with;     /* only programs that have an operation of that name; NULL: all */
     unsigned ops, random; /* operations of a program; or so many seeded programs */
     uint64_t seed;
     unsigned long part, parts; /* every parts-th program from part on */

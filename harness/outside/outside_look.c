@@ -14,6 +14,7 @@
 #include "harness/sandbox/sandbox.h"
 #include "ref/base/mem.h"
 #include "ref/engine/world.h"
+#include "specs/qcow2_layout.h"
 
 #define MAX_SEEN  4096
 #define MAX_GUEST (256LL << 20) /* longest disk that is read back */
@@ -107,7 +108,19 @@ struct format_traits {
     enum sandbox_repair repair; /* what the first user after a cut does when the check complains */
 };
 
-static struct format_traits traits_of(const struct program *p)
+/* The incompatible feature that lets refcounts be wrong until somebody writes (FEAT-1). */
+static bool says_dirty(const struct disk_set *set)
+{
+    uint8_t header[QCOW2_HEADER_V3_SIZE];
+    if (disk_size(set->disk[0]) < (int64_t)sizeof(header)) {
+        return false;
+    }
+    disk_read(set->disk[0], 0, header, sizeof(header));
+    return qcow2_header_get_version(header) >= 3 &&
+           qcow2_header_get_incompatible_features(header) & 1;
+}
+
+static struct format_traits traits_of(const struct program *p, const struct disk_set *set)
 {
     static const struct {
         const char *format;
@@ -125,7 +138,7 @@ static struct format_traits traits_of(const struct program *p)
             return t;
         }
     }
-    if (strstr(p->options, "lazy_refcounts=on")) {
+    if (says_dirty(set)) {
         t.repair = REPAIR_BY_OPENING;
     }
     return t;
@@ -224,10 +237,10 @@ static bool take_guest(struct outside_eye *e, struct seen *s)
 
 /* ---- looking ---- */
 
-static void check_state(struct outside_eye *e, const struct program *p, const char *options,
-                        struct seen *s, bool *must)
+static void check_state(struct outside_eye *e, const struct program *p, const struct disk_set *set,
+                        const char *options, struct seen *s, bool *must)
 {
-    struct format_traits t = traits_of(p);
+    struct format_traits t = traits_of(p, set);
     struct complaint c = {0};
     if (t.has_check) {
         c = tools_check(&e->tools, options);
@@ -261,12 +274,12 @@ static struct seen *look_at(struct outside_eye *e, const struct capture *c,
     if (tools_write(&e->tools, c, set) < 0) {
         s->wrong = str_dup("the state cannot be written to its files");
     } else {
-        check_state(e, c->rec.program, options, s, &must);
+        check_state(e, c->rec.program, set, options, s, &must);
     }
     bool use = (must || flags & OUTSIDE_USE) && !(flags & OUTSIDE_NO_USE);
     s->wrong = s->wrong ? s->wrong : tools_read(&e->tools, options, &s->unreadable);
     if (!s->wrong && take_guest(e, s) && use) {
-        bool mend = (must || s->leaks) && traits_of(c->rec.program).has_repair;
+        bool mend = (must || s->leaks) && traits_of(c->rec.program, set).has_repair;
         s->used = true;
         s->later = outside_use_further(&e->tools, c, set, options, s->size, mend);
     }
@@ -337,8 +350,7 @@ static bool judge_by_reference(struct outside_eye *e, const struct capture *c,
 {
     struct looked l = {0};
     struct disk_set first = {.n = 1, .disk = {set->disk[0]}};
-    unsigned look =
-        LOOK_SPEC | (strstr(c->rec.program->options, "lazy_refcounts=on") ? LOOK_REPAIR : 0);
+    unsigned look = LOOK_SPEC | (says_dirty(set) ? LOOK_REPAIR : 0);
     bool ok = sandbox_look(e->sandbox, c->rec.program, &first, o, view, look, &l);
     if (!ok) {
         strbuf_printf(why, "reference: %s", l.why.s ? l.why.s : "?");

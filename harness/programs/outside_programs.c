@@ -11,8 +11,15 @@
 #define MAX_LEN (64 * KiB)
 
 /* What a format can do beyond writing, zeroing and discarding. */
-enum ability { CAN_COMPRESS = 1, CAN_SNAPSHOT = 2, CAN_GROW = 4, CAN_SHRINK = 8 };
-#define QCOW2 (CAN_COMPRESS | CAN_SNAPSHOT | CAN_GROW | CAN_SHRINK)
+enum ability {
+    CAN_COMPRESS = 1,
+    CAN_SNAPSHOT = 2,
+    CAN_GROW = 4,
+    CAN_SHRINK = 8,
+    CAN_AMEND = 16,
+    CAN_COMMIT = 32
+};
+#define QCOW2 (CAN_COMPRESS | CAN_SNAPSHOT | CAN_GROW | CAN_SHRINK | CAN_AMEND)
 
 static const struct image {
     const char *line;
@@ -23,13 +30,15 @@ static const struct image {
     {"image qcow2 1M compat=0.10,cluster_size=4k", 4 * KiB, QCOW2},
     {"image qcow2 1M cluster_size=4k,lazy_refcounts=on", 4 * KiB, QCOW2},
     {"image qcow2 1M cluster_size=16k,extended_l2=on", 16 * KiB, QCOW2},
-    {"image qcow2 1M cluster_size=4k,data_file=data", 4 * KiB, CAN_GROW},
-    {"image qcow2 1M cluster_size=4k,data_file=data,data_file_raw=on", 4 * KiB, CAN_GROW},
-    {"image qcow2 1M backing cluster_size=4k", 4 * KiB, QCOW2},
+    {"image qcow2 1M cluster_size=4k,data_file=data", 4 * KiB, CAN_GROW | CAN_AMEND},
+    {"image qcow2 1M cluster_size=4k,data_file=data,data_file_raw=on", 4 * KiB,
+     CAN_GROW | CAN_AMEND},
+    {"image qcow2 1M backing cluster_size=4k", 4 * KiB, QCOW2 | CAN_COMMIT},
+    {"image qcow2 1M backing compat=0.10,cluster_size=4k", 4 * KiB, QCOW2 | CAN_COMMIT},
     {"image qcow2 1M cluster_size=512", 512, QCOW2},
     {"image qcow2 1M", 64 * KiB, QCOW2},
     {"image qed 1M cluster_size=4k,table_size=2", 4 * KiB, CAN_GROW},
-    {"image qed 1M backing cluster_size=4k,table_size=2", 4 * KiB, CAN_GROW},
+    {"image qed 1M backing cluster_size=4k,table_size=2", 4 * KiB, CAN_GROW | CAN_COMMIT},
     {"image vmdk 1M subformat=monolithicSparse", 64 * KiB, 0},
     {"image vmdk 1M subformat=monolithicSparse,zeroed_grain=on", 64 * KiB, 0},
     {"image vmdk 1M subformat=monolithicFlat", 64 * KiB, 0},
@@ -70,6 +79,9 @@ static const struct outside_letter {
     {{OP_DELSNAP, 0, 0, 0, 0, 0, "s"}, 0, CAN_SNAPSHOT},
     {{OP_RESIZE, 0, 0, 0, 0, 8 << 20, ""}, 0, CAN_GROW},
     {{OP_RESIZE, 0, 0, 0, 8, 0, ""}, 0, CAN_SHRINK},
+    {{OP_AMEND, 0, 0, 0, 0, 0, "compat=0.10"}, 0, CAN_AMEND},
+    {{OP_AMEND, 0, 0, 0, 0, 0, "compat=1.1,refcount_bits=64"}, 0, CAN_AMEND},
+    {{OP_COMMIT, 0, 0, 0, 0, 0, ""}, 0, CAN_COMMIT},
 };
 
 size_t outside_image_count(void)

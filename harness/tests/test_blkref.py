@@ -160,6 +160,17 @@ def test_sets_on_an_unmodified_qemu(blkref, tmp_path):
     assert re.search(r"qemu \S+: [1-9]\d* runs, [1-9]\d* faults fired, ", faults.stdout), faults.stdout + faults.stderr
 
 
+def test_sets_of_programs_with_an_operation(blkref):
+    """The alphabet has one commit, only for images with a backing file; each program twice, once behind flushed data."""
+    done = blkref("faults", "--subject", "qemu", "--modes", "EIO", "--max", 1, "--exhaustive", 1, "--with", "commit")
+    if done.returncode == 2:
+        pytest.skip(done.stderr)
+    images = [line.split(": ")[0] for line in done.stdout.splitlines() if line.startswith("image ")]
+    assert len(images) == 3 and all(" backing " in image for image in images)
+    assert ": 0 runs" not in done.stdout
+    assert blkref("crash", "--subject", "qemu", "--exhaustive", 1, "--with", "frob").returncode == 2
+
+
 @pytest.mark.parametrize("stage,defect", [("schedules", "race"), ("schedules", "deadlock"), ("hostile", "flip-byte"), ("sequences", "leak-cluster")])
 def test_stage_sees_its_planted_defect(blkref, tmp_path, stage, defect):
     args = ("campaign", "--in-process", "--first", "--count", 16, "--only", stage, "--build", tmp_path)

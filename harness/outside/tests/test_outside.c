@@ -118,6 +118,8 @@ static void test_quiet(void **state)
         plain,
         "image qcow2 1M cluster_size=4k,data_file=data\nwrite 0 8k 17\nflush\nwrite 4k 8k 3\n",
         "image qcow2 1M backing cluster_size=4k\nwrite 512 1k 17\nflush\nzero 8k 4k\nreopen\n",
+        "image qcow2 1M backing cluster_size=4k\nwrite 0 8k 17\nflush\ncommit\n", /* dirty meanwhile
+                                                                                   */
         "image qed 1M cluster_size=4k\nwrite 0 8k 17\nflush\nwrite 64k 4k 3\nflush\n",
         "image raw 1M\nwrite 0 8k 17\nflush\nwrite 4k 8k 3 fua\ndiscard 0 4k\nresize 2M\nflush\n",
     };
