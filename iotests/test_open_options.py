@@ -129,3 +129,41 @@ def test_reopening_what_cannot(lab):
                              ("copy-on-read=on", "reopen -w"), ("read-only=on", "reopen -w")):
         base = "driver=qcow2,file.filename=t.img" if "driver" not in options else "read-only=off"
         judge(lab, base, [options], (command, "write -q 0 64k", "read -P 0 64k 64k"))
+
+
+@pytest.mark.parametrize("first", ["cache-size=16k", "cache-size=1M,l2-cache-size=512k", "l2-cache-size=64k"])
+def test_reopened_with_other_cache_sizes(lab, first):
+    """What one reopen said is not held against what the next one says."""
+    prepared(lab, QCOW2)
+    for second in ("l2-cache-size=64k", "refcount-cache-size=2M", "cache-size=32k", "l2-cache-size=4k"):
+        judge(lab, "driver=qcow2,file.filename=t.img", ["read-only=off"],
+              ("reopen -o " + first, "reopen -o " + second, "read -P 1 0 64k", "write -q 512k 64k"))
+
+
+#: values of JSON that are not the strings of command lines; numbers are text where an option is text
+TYPES = ["null", "true", "false", "1", "-1", "1.5", '""', "[]", "{}", "[1]", '{"a":1}', "1e3", "18446744073709551616"]
+WINDOW = '"driver":"raw","file":{"driver":"file","filename":"t.img"}'
+TYPED = {
+    WINDOW: ["size", "offset", "node-name", "discard", "detect-zeroes", "read-only", "auto-read-only", "nope"],
+    '"driver":"raw","file.filename":"t.img"': ["file.node-name", "file.discard"],
+    '"driver":"blkdebug","image":{"driver":"file","filename":"t.img"}':
+        ["align", "max-transfer", "config", "inject-error", "set-state", "take-child-perms"],
+    '"driver":"qcow2","file":{"driver":"file","filename":"q.img"}':
+        ["lazy-refcounts", "overlap-check", "l2-cache-size", "cache-size", "cache-clean-interval", "discard", "backing"],
+}
+
+
+@pytest.mark.parametrize("base", TYPED, ids=range(len(TYPED)))
+def test_types_of_json(lab, base):
+    """In one session; none of `file`, after whose refusal QEMU has no standard input."""
+    prepared(lab, RAW)
+    lab.create(QCOW2, "q.img", "1M", look=False)
+    different = []
+    with lab.session() as session:
+        for key in TYPED[base]:
+            for value in TYPES:
+                try:
+                    session.do('open json:{%s,"%s":%s}' % (base, key, value), "length", "close", filters=("node",))
+                except AssertionError as error:
+                    different.append(str(error))
+    assert not different, "\n".join(different)

@@ -284,6 +284,38 @@ int opts_check_types(const struct opt_desc *table, const struct value *d, struct
     return ret;
 }
 
+void opts_settle(const struct opt_desc *table, struct value *d)
+{
+    for (; table->name && dict_len(d) > 0; table++) {
+        const struct value *v = table->type == OPT_DICT ? NULL : dict_get(d, table->name);
+        if (!v || value_type(v) == VALUE_STRING) {
+            continue;
+        }
+        char *own;
+        const char *s = text_of(v, &own);
+        if (!s) {
+            dict_del(d, table->name);
+        } else if (table->type == OPT_STRING || table->type == OPT_ENUM) {
+            dict_put_str(d, table->name, s);
+        }
+        mem_free(own);
+    }
+}
+
+struct value *opts_take(const struct opt_desc *table, struct value *d)
+{
+    struct value *taken = value_dict();
+
+    for (const struct opt_desc *o = table; o->name; o++) {
+        struct value *v = dict_take(d, o->name);
+        if (v) {
+            dict_put(taken, o->name, v);
+        }
+    }
+    opts_settle(table, taken);
+    return taken;
+}
+
 /* The text given for a name, or the table's default, or NULL; *own as text_of() has it. */
 static const char *lookup(const struct opt_desc *t, const struct value *d, const char *name,
                           char **own)

@@ -91,19 +91,15 @@ int opts_get_enum(const struct opt_desc *t, const struct value *d, const char *n
 const char *opts_get_str(const struct opt_desc *t, const struct value *d, const char *name);
 
 /*
- * Moves the keys that the table knows out of d into a new dict: what is left in d nobody asked for.
+ * The table's entries of d as drivers want to find them: numbers and booleans of JSON are text where
+ * the option is text; what is no option value (null, a list, a dict) is gone.  OPT_DICT stays.
  */
-static inline struct value *opts_take(const struct opt_desc *table, struct value *d)
-{
-    struct value *taken = value_dict();
-    for (; table->name; table++) {
-        struct value *v = dict_take(d, table->name);
-        if (v) {
-            dict_put(taken, table->name, v);
-        }
-    }
-    return taken;
-}
+void opts_settle(const struct opt_desc *table, struct value *d);
+/*
+ * Moves the keys that the table knows out of d into a new dict, settled: what is left in d nobody
+ * asked for.
+ */
+struct value *opts_take(const struct opt_desc *table, struct value *d);
 
 /* "  name=<type>  - help" lines, aligned and sorted as QEMU prints them for `-o help`. */
 struct strbuf;

@@ -142,6 +142,7 @@ static int choose_driver(struct opening *o, struct error **err)
         !has_child_options(o->opts, "file")) {
         return error_set(err, EINVAL, "Must specify either driver or file");
     }
+    opts_settle(node_generic_options, o->opts);
     r = r < 0 ? r : read_flag_options(o->opts, &o->flags, err);
     if (r < 0) {
         return r;
@@ -246,7 +247,8 @@ static struct value *take_backing_options(struct value *opts)
     }
     struct value *b = dict_extract(opts, "backing.");
     struct value *all = value_dict();
-    struct value *ref = dict_take(opts, "backing");
+    /* What cannot name a node stays, for refuse_leftovers(). */
+    struct value *ref = dict_get_str(opts, "backing") ? dict_take(opts, "backing") : NULL;
     struct dict_iter it;
     DICT_FOREACH (it, b) {
         char *key = str_fmt("backing.%s", it.key);

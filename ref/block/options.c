@@ -67,7 +67,8 @@ static const struct {
 int read_flag_options(const struct value *opts, unsigned *flags, struct error **err)
 {
     for (size_t i = 0; i < ARRAY_SIZE(flag_options) && dict_len(opts) > 0; i++) {
-        bool on, inverse = flag_options[i].inverse;
+        bool inverse = flag_options[i].inverse;
+        bool on = !!(*flags & flag_options[i].bit) != inverse; /* null: as it is */
         if (!dict_has(opts, flag_options[i].key)) {
             continue;
         }
@@ -101,6 +102,7 @@ static int take_detect_zeroes(struct value *opts, struct generic *g, struct erro
 
 int take_generic_options(struct value *opts, struct generic *g, struct error **err)
 {
+    opts_settle(node_generic_options, opts);
     int r = read_flag_options(opts, &g->flags, err);
     if (r < 0) {
         return r;

@@ -136,8 +136,24 @@ static int take_perms(struct value *opts, const char *key, unsigned *out, struct
     struct value *list = dict_extract(opts, prefix);
     struct dict_iter it;
     int ret = 0;
+    for (size_t i = 0; ret == 0 && i < dict_len(list); i++) {
+        char *number = str_fmt("%zu", i);
+        if (!dict_has(list, number)) {
+            ret =
+                error_set(err, EINVAL, "Invalid parameter type for '<anonymous>', expected: array");
+        }
+        mem_free(number);
+    }
     DICT_FOREACH (it, list) {
-        const char *word = value_type(it.value) == VALUE_STRING ? value_get_str(it.value) : "";
+        if (ret < 0) {
+            break;
+        }
+        if (value_type(it.value) != VALUE_STRING) {
+            ret = error_set(err, EINVAL, "Invalid parameter type for '[%s]', expected: string",
+                            it.key);
+            break;
+        }
+        const char *word = value_get_str(it.value);
         size_t i = 0;
         while (i < ARRAY_SIZE(perm_words) && strcmp(perm_words[i].name, word)) {
             i++;

@@ -264,6 +264,17 @@ static void known_keys_are_taken_out(void **state)
     expect(d, "{'other': '2', 'file.y': '3'}");
 }
 
+static void values_of_json_are_settled(void **state)
+{
+    struct error *err = NULL;
+    struct value *d = json_parse(
+        "{'preallocation': true, 'backing_file': 15, 'size': null, 'other': null, 'lazy': false}",
+        &err);
+
+    opts_settle(table, d);
+    expect(d, "{'preallocation': 'on', 'backing_file': '15', 'other': null, 'lazy': false}");
+}
+
 static void help_is_aligned_and_sorted(void **state)
 {
     static const struct opt_desc raw[] = {
@@ -310,6 +321,7 @@ int main(void)
         cmocka_unit_test(defaults_fill_in_and_absence_leaves_alone),
         cmocka_unit_test(names_are_found_with_what_nests_below),
         cmocka_unit_test(known_keys_are_taken_out),
+        cmocka_unit_test(values_of_json_are_settled),
         cmocka_unit_test(help_is_aligned_and_sorted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

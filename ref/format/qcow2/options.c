@@ -276,6 +276,7 @@ static int parse_switches(const struct qcow2 *s, struct value *d, unsigned flags
 int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags,
                         struct qcow2_options *o, struct error **err)
 {
+    opts_settle(T, d);
     int ret = opts_check_types(T, d, err);
     ret = ret < 0 ? ret : parse_switches(s, d, flags, o, err);
     ret = ret < 0 ? ret : parse_caches(s, d, o, err);
@@ -292,7 +293,6 @@ int qcow2_parse_options(const struct qcow2 *s, struct value *d, unsigned flags,
 
 void qcow2_join_options(struct value *options, struct value *old)
 {
-    static const char *const sizes[] = {"cache-size", "l2-cache-size", "refcount-cache-size"};
     if (dict_has(options, "overlap-check") || dict_has(options, "overlap-check.template")) {
         dict_del(old, "overlap-check");
         dict_del(old, "overlap-check.template");
@@ -304,12 +304,8 @@ void qcow2_join_options(struct value *options, struct value *old)
         dict_del(old, "l2-cache-size");
         dict_del(old, "refcount-cache-size");
     }
-    /* Two parts that were given by and by leave no room for an old total. */
-    bool all = true;
-    for (size_t k = 0; k < ARRAY_SIZE(sizes); k++) {
-        all = all && (dict_has(options, sizes[k]) || dict_has(old, sizes[k]));
-    }
-    if (all) {
+    /* A part that is new does not have to fit into an old total. */
+    if (dict_has(options, "l2-cache-size") || dict_has(options, "refcount-cache-size")) {
         dict_del(old, "cache-size");
     }
 }
