@@ -1,7 +1,7 @@
 """resize: growing, shrinking, preallocation, over backing files and under snapshots."""
 import pytest
 
-from iotests.blkimg import ALL, EVERY, EXT, QCOW2, QCOW2_SETS, RAW, SMALL, V2, Variant, able
+from iotests.blkimg import ALL, DATA, DATA_RAW, EVERY, EXT, QCOW2, QCOW2_SETS, RAW, SMALL, V2, Variant, able
 
 variants = pytest.mark.parametrize("variant", ALL, ids=str)
 
@@ -103,6 +103,15 @@ def test_preallocation_in_a_data_file(lab, variant, mode):
     lab.io("t.img", "write -P 1 0 512k")
     lab.img("resize", "--preallocation=" + mode, "t.img", "1M", status=None)
     lab.io("t.img", "write -P 2 1000k 20k", "read -P 2 1000k 20k", status=None)
+
+
+@pytest.mark.only("blkref", "QEMU cuts a data file that is not raw")
+def test_growing_leaves_vm_state_in_a_data_file(lab):
+    for variant, mode in ((DATA, "off"), (DATA_RAW, "off"), (DATA, "falloc"), (DATA_RAW, "metadata")):
+        lab.create(variant, "t.img", "1M", look=False)
+        lab.io("t.img", "write -b -P 7 1k 1k", look=False)
+        lab.img("resize", "-f", "qcow2", "--preallocation=" + mode, "t.img", "3M", look=False)
+        lab.io("t.img", "read -b -P 7 1k 1k", "read -P 0 0 3M", look=False)
 
 
 @pytest.mark.parametrize("variant", able("backing", "grow", among=QCOW2_SETS + EVERY[2:]), ids=str)

@@ -100,14 +100,24 @@ static int write_zero_data(struct qcow2 *s, uint64_t offset, uint64_t bytes)
     return ret;
 }
 
+/* At least `size` bytes; what lies behind them (VM state) stays. */
+static int lengthen_data_file(struct qcow2 *s, uint64_t size, enum prealloc mode,
+                              struct error **err)
+{
+    int64_t length = child_length(s->data_file);
+    if (length < 0) {
+        return error_set_errno(err, (int)-length, "Could not get the length of the data file");
+    }
+    if ((uint64_t)length >= size) {
+        return 0;
+    }
+    mode = mode == PREALLOC_METADATA ? PREALLOC_OFF : mode;
+    return child_truncate(s->data_file, (int64_t)size, false, mode, 0, err);
+}
+
 static int grow_data(struct qcow2 *s, uint64_t size, enum prealloc mode, struct error **err)
 {
-    int ret = 0;
-    if (has_data_file(s) && (mode == PREALLOC_OFF || mode == PREALLOC_METADATA)) {
-        ret = child_truncate(s->data_file, (int64_t)size, false, PREALLOC_OFF, 0, err);
-    } else if (has_data_file(s)) {
-        ret = child_truncate(s->data_file, (int64_t)size, false, mode, 0, err);
-    }
+    int ret = has_data_file(s) ? lengthen_data_file(s, size, mode, err) : 0;
     if (ret < 0 || mode == PREALLOC_OFF) {
         return ret;
     }
