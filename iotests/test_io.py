@@ -158,6 +158,23 @@ def test_wrong_programs_arguments(lab):
     lab.run("io", "-c", "read 0 1", status=1)
 
 
+def test_open_where_options_name_files(lab):
+    """With --image-opts `open` takes options in place of a name, and no -o."""
+    lab.create(QCOW2, "t.img", "1M")
+    for command in ("open driver=qcow2,file.filename=t.img", "open driver=qcow2,file.filename=t.img,x", "open t.img",
+                    "open -o driver=qcow2,file.filename=t.img", "open -r -o x driver=qcow2,file.filename=t.img"):
+        lab.run("io", "--image-opts", "-c", command, "-c", "length", status=None)
+
+
+@pytest.mark.parametrize("options", [
+    "driver=null-co,size=1M", "driver=file,filename=t.img", "driver=raw,file.driver=qcow2,file.file.filename=t.img",
+    "driver=raw,size=512,file.driver=qcow2,file.file.filename=t.img", "driver=blkdebug,image.driver=null-co"])
+def test_info(lab, options):
+    """What a driver cannot tell is a failure, though nothing says so; raw tells nothing about what is below."""
+    lab.create(QCOW2, "t.img", "1M", look=False)
+    lab.run("io", "--image-opts", "-c", "info", options, status=None)
+
+
 def test_status_is_of_any_failed_command(lab):
     lab.create(RAW, "t.img", "1M")
     lab.io("t.img", "read -P 1 0 512", "read 0 512", status=1)

@@ -315,13 +315,6 @@ static int raw_info(struct node *n, struct image_info *out)
     return node_info(n->file->node, out);
 }
 
-static struct value *raw_specific_info(struct node *n, struct error **err)
-{
-    const struct node *file = n->file->node;
-    return file->drv && file->drv->specific_info ? file->drv->specific_info(n->file->node, err)
-                                                 : NULL;
-}
-
 static struct value *raw_measure(struct world *w, struct value *opts, struct node *in,
                                  struct error **err)
 {
@@ -406,7 +399,6 @@ const struct block_driver driver_raw = {
     .child_perm = raw_child_perm,
     .has_zero_init = raw_has_zero_init,
     .info = raw_info,
-    .specific_info = raw_specific_info,
     .measure = raw_measure,
     .lock_medium = raw_lock_medium,
     .eject = raw_eject,

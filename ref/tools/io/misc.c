@@ -215,9 +215,6 @@ int io_cmd_info(struct io_session *s, int argc, char **argv)
     if (n->drv->protocol) {
         printf("format name: %s\n", n->drv->protocol);
     }
-    if (!n->drv->info && !node_filtered(n) && n->drv->kind == DRIVER_PROTOCOL) {
-        return 0;
-    }
     int ret = node_info(n, &info);
     if (ret < 0) {
         return ret;

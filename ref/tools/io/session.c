@@ -63,7 +63,7 @@ static int bad_mode(struct io_session *s, const char *what, const char *mode)
     return -EINVAL;
 }
 
-/* Adds "a=b,..." to *options. */
+/* Adds "a=b,..." of `open -o` or `reopen -o` to *options. */
 static int add_options(struct io_session *s, const char *text, struct value **options)
 {
     struct error *err = NULL;
@@ -80,17 +80,22 @@ static int add_options(struct io_session *s, const char *text, struct value **op
     return 0;
 }
 
-/* The program runs with --image-opts: what names a file is options then. */
-static int open_image_opts(struct io_session *s, const char *text, unsigned flags,
-                           bool writethrough, bool force_share, struct value *options)
+/* As add_options(); not where the program runs with --image-opts: what names a file is options
+ * then. */
+static int add_open_options(struct io_session *s, const char *text, struct value **options)
 {
-    struct error *err = NULL;
-    if (options) {
-        value_free(options);
+    if (s->image_opts) {
         printf("--image-opts and 'open -o' are mutually exclusive\n");
         return -EINVAL;
     }
-    options = opts_parse(text, NULL, &err);
+    return add_options(s, text, options);
+}
+
+static int open_image_opts(struct io_session *s, const char *text, unsigned flags,
+                           bool writethrough, bool force_share)
+{
+    struct error *err = NULL;
+    struct value *options = io_parse_options(s->w, text, &err);
     if (!options) {
         world_report_error(s->w, err);
         return -EINVAL;
@@ -133,7 +138,7 @@ int io_cmd_open(struct io_session *s, int argc, char **argv)
             ret = parse_aio_mode(optarg, &flags) ? 0 : bad_mode(s, "aio", optarg);
             break;
         case 'o':
-            ret = add_options(s, optarg, &options);
+            ret = add_open_options(s, optarg, &options);
             break;
         case 'U':
             force_share = true;
@@ -153,7 +158,7 @@ int io_cmd_open(struct io_session *s, int argc, char **argv)
         flags |= OPEN_RDWR;
     }
     if (s->image_opts && optind < argc) {
-        return open_image_opts(s, argv[optind], flags, writethrough, force_share, options);
+        return open_image_opts(s, argv[optind], flags, writethrough, force_share);
     }
     return io_open_file(s, optind < argc ? argv[optind] : NULL, flags, writethrough, force_share,
                         options);
