@@ -145,6 +145,16 @@ def test_program_flags(lab, variant, flags):
            filters=["usage"])
 
 
+@pytest.mark.parametrize("variant", [RAW, QCOW2], ids=str)
+@pytest.mark.parametrize("flags", [(), ("-d", "unmap"), ("-d", "ignore"), ("-C",), ("-r", "-C")], ids=str)
+def test_temporary_overlay(lab, variant, flags):
+    """What the flags say of discards and of copying on read is said of the overlay."""
+    lab.create(variant, "t.img", "1M", look=False)
+    lab.io("t.img", "write -P 1 0 256k", look=False)
+    lab.io("t.img", "discard 0 64k", "read -P 0 0 64k", "map", "write -P 2 64k 64k", "discard 64k 64k", "read -P 0 64k 64k",
+           "read 128k 64k", "map", flags=("-s", *flags), status=None)
+
+
 def test_wrong_programs_arguments(lab):
     lab.create(RAW, "t.img", "1M")
     lab.run("io", "none.img", "-c", "read 0 1", status=1)

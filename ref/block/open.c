@@ -403,7 +403,8 @@ struct node *node_open(struct world *w, const char *filename, const char *refere
     /* The image itself is only read; what is written goes to an overlay. */
     q.flags = flags & ~(unsigned)(OPEN_SNAPSHOT | OPEN_RDWR | OPEN_RESIZE | OPEN_COPY_ON_READ);
     struct node *base = open_request_run(&q, err);
-    struct node *top = base ? open_temporary_overlay(base, flags & OPEN_RDWR, err) : NULL;
+    flags &= OPEN_RDWR | OPEN_UNMAP | OPEN_COPY_ON_READ;
+    struct node *top = base ? open_temporary_overlay(base, flags, err) : NULL;
     node_unref(base);
     return top;
 }
