@@ -3,8 +3,9 @@ import os
 
 import pytest
 
-from iotests.blkimg import ALL, BASIC, QCOW2, QCOW2_SETS, RAW
+from iotests.blkimg import ALL, BASIC, QCOW2, QCOW2_SETS, RAW, Variant
 
+EXT16K = Variant("qcow2-ext16k", "qcow2", ("extended_l2=on", "cluster_size=16384"))
 variants = pytest.mark.parametrize("variant", ALL, ids=str)
 basic = pytest.mark.parametrize("variant", BASIC, ids=str)
 
@@ -183,6 +184,30 @@ def test_info(lab, options):
     """What a driver cannot tell is a failure, though nothing says so; raw tells nothing about what is below."""
     lab.create(QCOW2, "t.img", "1M", look=False)
     lab.run("io", "--image-opts", "-c", "info", options, status=None)
+
+
+@pytest.mark.parametrize("command", ["length", "info", "map", "alloc 0", "flush", "truncate 2M", "read 2M 1", "write 2M 1",
+                                     "write -z 0 512", "discard 0 64k", "read -b 0 512", "aio_write 0 1", "close"])
+def test_after_corruption(lab, command):
+    """An image that was found corrupt has no medium any more, neither length nor information."""
+    lab.create(QCOW2, "t.img", "1M", look=False)
+    lab.io("t.img", "write -q 0 64k", look=False)
+    lab.share("t.img")
+    lab.images.clear()
+    with open(lab.path(lab.subjects[0], "t.img"), "rb") as image:
+        image.seek(40)
+        image.seek(int.from_bytes(image.read(8), "big"))
+        table = int.from_bytes(image.read(8), "big") & 0xfffffffffffe00
+    lab.patch("t.img", table, (1 << 63 | 65536).to_bytes(8, "big"))  # the guest's first cluster is the refcount table
+    lab.io("t.img", "write 0 512", command, "aio_flush", fmt="qcow2", status=1, look=False)
+
+
+@pytest.mark.only("blkref", "QEMU ends with assertions")
+def test_copy_on_read_of_subclusters(lab):
+    lab.create(EXT16K, "t.img", "1M", look=False)
+    lab.io("t.img", "write -P 7 32k 512", "read -P 0 1 32767", "read -P 7 32k 512", "write -P 8 491008 3584",
+           "read -P 0 417568 73440", "read 417568 100000", "read -P 8 491008 3584", "read -P 0 494592 70000",
+           flags=("-C",))
 
 
 def test_status_is_of_any_failed_command(lab):

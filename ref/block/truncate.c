@@ -82,6 +82,9 @@ int child_truncate(struct child *c, int64_t size, bool exact, enum prealloc prea
         return ret;
     }
     int64_t old = node_length(n);
+    if (old == -ENOMEDIUM) {
+        return error_set(err, ENOMEDIUM, "No medium inserted");
+    }
     if (old < 0) {
         return error_set_errno(err, (int)-old, "Failed to get old image size");
     }

@@ -487,6 +487,7 @@ const struct block_driver driver_qcow2 = {
     .block_status = qcow2_block_status,
     .truncate = qcow2_truncate,
     .length = length,
+    .variable_length = true, /* a corrupt image loses its own */
     .refresh_limits = refresh_limits,
     .has_zero_init = has_zero_init,
     .info = qcow2_info,

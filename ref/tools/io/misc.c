@@ -211,6 +211,9 @@ int io_cmd_info(struct io_session *s, int argc, char **argv)
     struct node *n = blk_node(s->blk);
     struct error *err = NULL;
     struct image_info info = {.cluster_size = 0};
+    if (blk_length(s->blk) == -ENOMEDIUM) {
+        return -ENOMEDIUM; /* found corrupt: nothing is known of it any more */
+    }
     printf("format name: %s\n", n->drv->name);
     if (n->drv->protocol) {
         printf("format name: %s\n", n->drv->protocol);
