@@ -210,6 +210,15 @@ def test_copy_on_read_of_subclusters(lab):
            flags=("-C",))
 
 
+def test_grains_of_streams(lab):
+    """A grain is written once and whole; the cause of a refusal is the first of the two that holds."""
+    stream = Variant("vmdk-stream", "vmdk", ("subformat=streamOptimized",))
+    lab.create(stream, "t.img", "1M", look=False)
+    lab.io("t.img", "write -P 1 64k 64k", "write 64k 64k", "write 65k 512", "write 127k 2k", "write 63k 2k", "write 0 512",
+           "write -z 100k 1k", "write 960k 64k", "read -P 1 64k 64k", "read -P 0 0 64k", "map", fmt="vmdk", status=1,
+           look=False)
+
+
 def test_status_is_of_any_failed_command(lab):
     lab.create(RAW, "t.img", "1M")
     lab.io("t.img", "read -P 1 0 512", "read 0 512", status=1)

@@ -122,13 +122,29 @@ static int store(struct vmdk *s, const struct vmdk_piece *piece, const struct vm
     return vmdk_link(s, e, piece->offset, 1, (uint32_t)(host / VMDK_SECTOR), 0, &m, r);
 }
 
+/* A part of a grain cannot be packed, and says so where it would not overwrite one. */
+static int refuse_part(struct vmdk *s, const struct vmdk_piece *piece, const struct request *r)
+{
+    struct vmdk_map m;
+    co_lock(s->w, &s->alloc);
+    int ret = vmdk_find(s, piece->e, piece->offset, piece->bytes, &m, r);
+    co_unlock(s->w, &s->alloc);
+    if (ret < 0) {
+        return ret;
+    }
+    return m.type == VMDK_DATA ? vmdk_refuse_rewrite(s) : -EINVAL;
+}
+
 int vmdk_write_packed(struct vmdk *s, const struct vmdk_piece *piece, const struct iov *q,
                       size_t q_off, const struct request *r)
 {
     const struct vmdk_extent *e = piece->e;
     bool last = piece->offset + piece->bytes == e->sectors * VMDK_SECTOR;
-    if (!e->markers || piece->offset % e->grain != 0 || (piece->bytes != e->grain && !last)) {
+    if (!e->markers) {
         return -EINVAL;
+    }
+    if (piece->offset % e->grain != 0 || (piece->bytes != e->grain && !last)) {
+        return refuse_part(s, piece, r);
     }
     struct vmdk_packer *p = take_packer(s, e->grain);
     if (!p) {
