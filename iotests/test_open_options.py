@@ -140,6 +140,19 @@ def test_reopened_with_other_cache_sizes(lab, first):
               ("reopen -o " + first, "reopen -o " + second, "read -P 1 0 64k", "write -q 512k 64k"))
 
 
+@pytest.mark.parametrize("options", [
+    "backing.file.filename=other.img", "backing.driver=raw,backing.file.filename=other.img", "backing.filename=other.img",
+    "backing.file.driver=file,backing.file.filename=other.img", "backing.driver=raw", "backing=", "backing.read-only=off"])
+@pytest.mark.parametrize("variant", [RAW, QCOW2], ids=str)
+def test_another_backing_file(lab, variant, options):
+    """The format that the image gives for its backing file is not guessed anew when options name another file."""
+    lab.create(variant, "b.img", "1M", look=False)
+    lab.create(RAW, "other.img", "1M", look=False)
+    lab.io("other.img", "write -P 9 0 64k", look=False)
+    lab.create(QCOW2, "t.img", "1M", backing="b.img", backing_fmt=variant.fmt, look=False)
+    lab.run("io", "-c", "open -o %s t.img" % options, "-c", "read -P 9 0 64k", "-c", "read -P 0 0 64k", "-c", "map", status=None)
+
+
 #: values of JSON that are not the strings of command lines; numbers are text where an option is text
 TYPES = ["null", "true", "false", "1", "-1", "1.5", '""', "[]", "{}", "[1]", '{"a":1}', "1e3", "18446744073709551616"]
 WINDOW = '"driver":"raw","file":{"driver":"file","filename":"t.img"}'

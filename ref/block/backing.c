@@ -87,7 +87,9 @@ static int open_level(struct node *n, struct value *opts, struct node **below,
     char *full = NULL;
     int r = reference ? 0 : header_name(n, sub, &full, err);
     if (r == 0 && (reference || full || dict_len(sub) > 0)) {
-        if (full && n->backing_format && *n->backing_format && !dict_has(sub, "driver")) {
+        /* The image's word for the format holds for a file that options name, too. */
+        bool says = !reference && n->backing_format && *n->backing_format;
+        if (says && !dict_has(sub, "driver")) {
             dict_put_str(sub, "driver", n->backing_format);
         }
         struct open_request q = {
