@@ -53,6 +53,39 @@ def test_info_of_a_chain(lab):
     assert [i["format"] for i in done.json()] == ["qcow2", "qcow2", "raw"]
 
 
+@pytest.mark.parametrize("options", [
+    "driver=null-co", "driver=raw,file.driver=null-co", "driver=raw,offset=512,file.driver=null-co",
+    "driver=null-co,read-zeroes=on", "driver=qcow2,file.filename=a.img,backing.driver=raw,backing.file.driver=null-co",
+    "driver=qcow2,file.driver=blkdebug,file.image.filename=a.img",
+    "driver=blkdebug,image.driver=qcow2,image.file.filename=b.img",
+    "driver=qcow2,file.filename=a.img,backing.driver=blkdebug,backing.image.driver=qcow2,backing.image.file.filename=b.img",
+])
+def test_map_through_filters(lab, options):
+    """A filter is no layer of the chain; it names itself where it holds the file; what nobody knows has no place."""
+    lab.create(QCOW2, "a.img", "1M")
+    lab.io("a.img", "write -P 1 0 64k")
+    lab.create(QCOW2, "b.img", None, backing="a.img")
+    lab.io("b.img", "write -P 2 128k 64k")
+    lab.img("map", "--image-opts", options, look=False)
+    lab.img("map", "--output=json", "--image-opts", options, look=False)
+
+
+@pytest.mark.only("blkref", "an assertion in QEMU")
+@pytest.mark.parametrize("offset", [1, 511, 1000])
+def test_map_of_a_window_at_no_sector(lab, offset):
+    """The last sector of the window ends behind the file: zeroes, and an end of the map."""
+    lab.create(RAW, "t.img", "1M")
+    lab.io("t.img", "write -P 1 0 1M")
+    options = "driver=raw,offset=%d,file.filename=t.img" % offset
+    length = 1048576 - offset + offset % 512
+    there = (0, 1048576 - offset, (0, True, False, True))
+    behind = (1048576 - offset, offset % 512, (0, True, True, False))
+    done = lab.img("map", "--output=json", "--image-opts", options, look=False)
+    assert normal_map(done.json()) == [there, behind] and sum(e["length"] for e in done.json()) == length
+    lab.img("convert", "-O", "raw", "--image-opts", options, "u.img", look=False)
+    assert lab.runs("u.img", "raw") == [(0, there[1], 1), (behind[0], behind[1], 0)]
+
+
 def test_map_of_a_chain(lab):
     lab.create(RAW, "a.img", "1M")
     lab.io("a.img", "write -P 1 0 1M")

@@ -84,6 +84,19 @@ static int recurse_for_zeroes(struct node *n, bool precise, struct status *s)
     return 0;
 }
 
+/* A RAW answer becomes that of the node it points at.  Behind that node's end are zeroes: where raw
+ * has a window that begins at no sector, its last sector ends there. */
+static int status_of_file(bool precise, struct status *s)
+{
+    assert((s->flags & STATUS_OFFSET_VALID) && s->file);
+    int64_t bytes = s->bytes;
+    int ret = node_block_status(s->file, precise, s->map, bytes, s);
+    if (ret == 0 && s->bytes == 0) {
+        *s = (struct status){.flags = STATUS_ZERO | STATUS_ALLOCATED, .bytes = bytes};
+    }
+    return ret;
+}
+
 static int status_within(struct node *n, bool precise, int64_t offset, int64_t bytes,
                          struct status *out)
 {
@@ -95,8 +108,7 @@ static int status_within(struct node *n, bool precise, int64_t offset, int64_t b
     }
     cut(out, offset - start, bytes);
     if (out->flags & STATUS_RAW) {
-        assert((out->flags & STATUS_OFFSET_VALID) && out->file);
-        return node_block_status(out->file, precise, out->map, out->bytes, out);
+        return status_of_file(precise, out);
     }
     ret = add_allocation(n, precise, offset, out);
     return ret < 0 ? ret : recurse_for_zeroes(n, precise, out);
@@ -213,12 +225,19 @@ int node_is_allocated_above(struct node *n, struct node *base, bool include_base
 
 int node_map_status(struct node *n, int64_t offset, int64_t bytes, struct status *out, int *depth)
 {
-    for (*depth = 0;; ++*depth) {
+    *depth = 0;
+    for (;;) {
         int ret = node_block_status(n, true, offset, bytes, out);
-        n = next_below(n);
-        if (ret < 0 || (out->flags & (STATUS_DATA | STATUS_ZERO)) || out->bytes == 0 || !n) {
+        if (ret < 0 || (out->flags & (STATUS_DATA | STATUS_ZERO)) || out->bytes == 0) {
             return ret;
         }
+        struct node *below = next_below(n);
+        if (!below) {
+            out->flags &= ~(unsigned)STATUS_OFFSET_VALID; /* nobody knows anything of it */
+            return 0;
+        }
+        *depth += !node_filtered(n); /* a filter is no layer */
+        n = below;
         bytes = out->bytes;
     }
 }

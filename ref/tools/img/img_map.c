@@ -5,6 +5,7 @@
 
 #include "ref/base/mem.h"
 #include "ref/block/io.h"
+#include "ref/block/open.h"
 #include "ref/tools/img/img.h"
 
 struct map_request {
@@ -89,6 +90,7 @@ static int print_human(struct tool *t, const struct map_entry *e)
             tool_error(t, "File contains external, encrypted or compressed clusters.");
             return -1;
         }
+        node_refresh_filename(e->file);
         printf("%#-16llx%#-16llx%#-16llx%s\n", (unsigned long long)e->start,
                (unsigned long long)e->length, (unsigned long long)e->offset, e->file->filename);
     }
