@@ -275,7 +275,7 @@ def test_salvage_does_not_go_with(lab):
 # ---- how it copies ----
 
 @pytest.mark.parametrize("flags", [
-    ["-m", "1"], ["-m", "16"], ["-W"], ["-W", "-m", "8"], ["-C"], ["-r", "100M"], ["-r", "100M", "-m", "4", "-W"],
+    ["-m", "1"], ["-m", "16"], ["-m", "0x4"], ["-m", "010"], ["-W"], ["-W", "-m", "8"], ["-C"], ["-r", "100M"], ["-r", "100M", "-m", "4", "-W"],
     ["-t", "none"], ["-t", "writethrough"], ["-T", "none"], ["-T", "unsafe", "-t", "unsafe"], ["-t", "directsync"],
     ["-p"], ["-q", "-p"], ["-q"], ["-U"],
 ], ids=" ".join)

@@ -37,6 +37,20 @@ def test_wrong_sizes(lab, variant, size):
     lab.img("create", "-f", variant.fmt, "t.img", size, status=None)
 
 
+@pytest.mark.parametrize("fmt", ["qcow2", "qed", "parallels", "vdi", "qcow"])
+@pytest.mark.parametrize("size", ["18446744073709551105", "18446744073709551614"])
+def test_sizes_that_wrap(lab, ours, fmt, size):
+    """No disk of 2^64 bytes: rounded up to sectors it would be empty."""
+    lab.img("create", "-q", "-f", fmt, "-o", "size=" + size, "t.img", look=False,
+            differs="sizes that wrap when they are rounded up make an empty disk in QEMU")
+    assert lab.one(ours, "img", "create", "-f", fmt, "-o", "size=" + size, "t.img").status == 1
+
+
+@pytest.mark.parametrize("size", ["1E", "18446744073709551104"])
+def test_parallels_too_large(lab, size):
+    lab.img("create", "-q", "-f", "parallels", "-o", "size=" + size, "t.img", look=False, status=1)
+
+
 @pytest.mark.parametrize("mode", ["off", "falloc", "full"])
 def test_raw_preallocation(lab, mode):
     lab.create(RAW, "t.img", "1M", extra=["preallocation=" + mode])

@@ -23,10 +23,10 @@ const struct opt_desc parallels_create_options[] = {
 static int check(uint64_t size, uint64_t cluster, struct error **err)
 {
     if (cluster > INT32_MAX) {
-        return error_set(err, EFBIG, "Cluster size is too large");
+        return error_set(err, EINVAL, "Cluster size is too large");
     }
     if (cluster == 0 || DIV_ROUND_UP(size, cluster) > MAX_ENTRIES) {
-        return error_set(err, EFBIG, "Image size is too large for this cluster size");
+        return error_set(err, EINVAL, "Image size is too large for this cluster size");
     }
     return 0;
 }

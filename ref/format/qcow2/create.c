@@ -387,7 +387,7 @@ int qcow2_create(struct world *w, const char *filename, struct value *opts, stru
     struct error *local = NULL;
     int ret = parse_params(w, opts, &p, &local);
     const char *name = dict_get_str(opts, "data_file");
-    p.size = ROUND_UP(p.size, 512);
+    p.size = ROUND_UP(MIN(p.size, UINT64_MAX - 511), 512);
     /* Size and the like are the image's, not its files'. */
     struct value *rest = value_clone(opts);
     value_free(opts_take(T, rest));

@@ -124,7 +124,7 @@ int qed_create(struct world *w, const char *filename, struct value *opts, struct
 {
     struct params p;
     int ret = parse_params(opts, &p, err);
-    p.size = ROUND_UP(p.size, 512);
+    p.size = ROUND_UP(MIN(p.size, UINT64_MAX - 511), 512);
     ret = ret < 0 ? ret : check_params(w, &p, err);
     if (ret < 0) {
         return ret;

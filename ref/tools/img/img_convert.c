@@ -59,7 +59,7 @@ static bool parse_workers(struct convert *v, const char *text)
 {
     char *end;
     errno = 0;
-    long n = strtol(text, &end, 10);
+    long n = strtol(text, &end, 0);
     if (errno || end == text || *end || n < 1 || n > COPY_MAX_WORKERS) {
         tool_error(v->t,
                    "Invalid number of coroutines. Allowed number of coroutines is between 1 and %d",
