@@ -357,7 +357,7 @@ def test_snapshots(lab, flag):
         lab.img("convert", flag, name, "-O", "qcow2", "s.img", "t.img")
         lab.watch("t.img", "qcow2")
         assert lab.bytes("t.img")[0] == byte
-    for name in ("none", "3", "snapshot.id=3", "snapshot.name=1", "snapshot.nope=1", ""):
+    for name in ("none", "3", "snapshot.id=3", "snapshot.name=1", "snapshot.nope=1", "", "snapshot.id", "snapshot."):
         lab.img("convert", flag, name, "-O", "raw", "s.img", "u.img", status=1)
     disk(lab, RAW, "r.img")
     lab.img("convert", flag, "one", "-O", "raw", "r.img", "u.img", status=1)
@@ -396,6 +396,9 @@ def test_from_a_chain(lab):
 
 def test_errors_of_files(lab):
     disk(lab)
+    for folder in lab.dirs():
+        os.mkdir(os.path.join(folder, "dir"))
+    lab.img("convert", "-T", "none", "dir", "t.img", status=1)
     lab.img("convert", "none.img", "t.img", status=1)
     lab.img("convert", "s.img", "nodir/t.img", status=1)
     lab.img("convert", "-O", "qcow2", "s.img", "s.img", status=None, same=True, look=False)

@@ -74,6 +74,8 @@ BAD += [
     ["bench", "-d", "nonsense", "t.qcow2"],
     ["bench", "--flush-interval=1", "t.qcow2"],
     ["bench", "-o", "9E", "-s", "nonsense", "t.qcow2"],
+    ["info", "--image-opts", "driver=qcow2,file.filename=t.qcow2,noread-only,nonsense"],
+    ["compare", "--image-opts", "driver=qcow2,file.filename=t.qcow2,read-only", "nonsense"],
 ]
 
 # QEMU prints its help and succeeds.

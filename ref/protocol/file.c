@@ -103,6 +103,10 @@ static int open_host(struct world *w, const char *filename, int oflags, struct e
                                oflags & O_ACCMODE);
     }
     int fd = host_open(w, filename, oflags, 0);
+    if (fd == -EINVAL && oflags & O_DIRECT) {
+        return error_set(err, EINVAL, "Could not open '%s': filesystem does not support O_DIRECT",
+                         filename);
+    }
     return fd < 0 ? error_set_errno(err, -fd, "Could not open '%s'", filename) : fd;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include "fault/fiu.h"
 #include "ref/base/mem.h"
+#include "ref/base/options.h"
 #include "ref/block/driver.h"
 #include "ref/tools/drivers.h"
 #include "ref/tools/release.h"
@@ -108,6 +109,17 @@ void tool_error(struct tool *t, const char *fmt, ...)
     va_end(ap);
     world_report(t->w, REPORT_ERROR, "%s", text);
     mem_free(text);
+}
+
+struct value *tool_parse_options(struct world *w, const char *text, const char *implied_key,
+                                 struct error **err)
+{
+    struct value *notes = value_list(), *options = opts_parse_noting(text, implied_key, notes, err);
+    for (size_t i = 0; options && i < list_len(notes); i++) {
+        world_report(w, REPORT_WARNING, "%s", value_get_str(list_at(notes, i)));
+    }
+    value_free(notes);
+    return options;
 }
 
 void tool_report(struct tool *t, struct error *err)

@@ -32,6 +32,10 @@ void tool_error(struct tool *t, const char *fmt, ...) __attribute__((format(prin
 /* Prints err with hints and frees it. */
 void tool_report(struct tool *t, struct error *err);
 
+/* opts_parse(), with the warnings that short forms ("key" for "key=on") get. */
+struct value *tool_parse_options(struct world *w, const char *text, const char *implied_key,
+                                 struct error **err);
+
 /* --object / object-add: "type,id=...,key=value"; 0 or -errno with err. */
 int tool_add_object(struct tool *t, const char *text, struct error **err);
 

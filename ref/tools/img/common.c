@@ -176,7 +176,7 @@ bool img_parse_snapshot(struct tool *t, const char *text, const char **id_or_nam
         return true;
     }
     value_free(*opts);
-    *opts = opts_parse(text, NULL, &err);
+    *opts = tool_parse_options(t->w, text, NULL, &err);
     if (*opts && opts_validate(snapshot_table, *opts, &err) == 0) {
         return true;
     }
@@ -260,7 +260,8 @@ static struct blk *open_options(struct tool *t, const char *text, unsigned flags
                                 bool force_share)
 {
     struct error *err = NULL;
-    struct value *options = opts_parse(text, "file", &err); /* a lone word is a node's name */
+    struct value *options =
+        tool_parse_options(t->w, text, "file", &err); /* a lone word is a node's name */
     if (!options) {
         tool_report(t, err);
         return NULL;

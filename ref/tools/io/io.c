@@ -171,7 +171,7 @@ static int open_first_file(struct tool *t, struct io_session *s, struct command_
     struct value *options = NULL;
     struct error *err = NULL;
     if (l->image_opts) {
-        options = io_parse_options(s->w, l->file, &err);
+        options = tool_parse_options(s->w, l->file, NULL, &err);
         if (!options) {
             tool_report(t, err);
             return -EINVAL;

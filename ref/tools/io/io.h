@@ -83,8 +83,6 @@ void io_poll(struct io_session *s);
 /* Waits for all aio requests. */
 void io_wait_idle(struct io_session *s);
 
-/* "a=b,..." as options, with warnings for short forms; NULL with err. */
-struct value *io_parse_options(struct world *w, const char *text, struct error **err);
 /* Opens; NULL name: everything is in options (consumed).  0 or -errno after a message. */
 int io_open_file(struct io_session *s, const char *name, unsigned flags, bool writethrough,
                  bool force_share, struct value *options);

@@ -7,16 +7,6 @@
 #include "ref/base/options.h"
 #include "ref/tools/io/io.h"
 
-struct value *io_parse_options(struct world *w, const char *text, struct error **err)
-{
-    struct value *notes = value_list(), *options = opts_parse_noting(text, NULL, notes, err);
-    for (size_t i = 0; options && i < list_len(notes); i++) {
-        world_report(w, REPORT_WARNING, "%s", value_get_str(list_at(notes, i)));
-    }
-    value_free(notes);
-    return options;
-}
-
 int io_open_file(struct io_session *s, const char *name, unsigned flags, bool writethrough,
                  bool force_share, struct value *options)
 {
@@ -67,7 +57,7 @@ static int bad_mode(struct io_session *s, const char *what, const char *mode)
 static int add_options(struct io_session *s, const char *text, struct value **options)
 {
     struct error *err = NULL;
-    struct value *more = io_parse_options(s->w, text, &err);
+    struct value *more = tool_parse_options(s->w, text, NULL, &err);
     if (!more) {
         world_report_error(s->w, err);
         return -EINVAL;
