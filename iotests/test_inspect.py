@@ -1,4 +1,6 @@
 """info, map, check and compare: their flags, their output in both forms, and what they refuse."""
+import os
+
 import pytest
 
 from iotests.blkimg import ALL, BASIC, QCOW2, QCOW2_SETS, RAW, normal_map
@@ -126,6 +128,17 @@ def test_check_refuses(lab):
     lab.img("check", "--output=xml", "q.img", status=1)
     lab.img("check", "-T", "nope", "q.img", status=1)
     lab.img("check", status=1)
+
+
+@pytest.mark.parametrize("fmt, length, write", [("vmdk", 65536, "write 0 100k"), ("qed", 300000, "length")])
+def test_check_that_cannot_go_on(lab, fmt, length, write):
+    """A table behind the end of the file: no result is printed, in neither form."""
+    lab.img("create", "-q", "-f", fmt, "t.img", "4M", look=False)
+    lab.io("t.img", write, fmt=fmt, look=False)
+    for folder in lab.dirs():
+        os.truncate(os.path.join(folder, "t.img"), length)
+    for form in ("human", "json"):
+        assert lab.img("check", "-f", fmt, "--output=" + form, "t.img", status=1, look=False).out == ""
 
 
 def test_check_finds_and_repairs_leaks(lab):

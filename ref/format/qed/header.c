@@ -60,7 +60,8 @@ static int parse(struct qed *s, uint64_t file_len, struct error **err)
         return error_set(err, EINVAL, "QED image size is invalid");
     }
     s->l1_offset = qed_header_get_l1_table_offset(h);
-    if (s->l1_offset == 0 || !qed_table_offset_valid(s, s->l1_offset)) {
+    if (s->l1_offset == 0 || !qed_table_offset_valid(s, s->l1_offset) ||
+        s->l1_offset + s->table_bytes > file_len) {
         return error_set(err, EINVAL, "QED table offset is invalid");
     }
     return 0;
@@ -108,7 +109,7 @@ int qed_header_read(struct qed *s, unsigned flags, struct error **err)
 {
     int ret = child_pread(s->n->file, 0, s->header, QED_HEADER_SIZE, LABEL_HEADER_LOAD, NULL);
     if (ret < 0) {
-        return error_set_errno(err, -ret, "Failed to read QED header");
+        return error_set(err, -ret, "Failed to read QED header");
     }
     int64_t len = child_length(s->n->file);
     if (len < 0) {

@@ -192,10 +192,10 @@ int img_check(struct tool *t, int argc, char **argv)
     if (ret == -ENOTSUP) {
         status = 63;
     } else {
-        if (r.o.output == OUTPUT_JSON && !r.o.quiet) {
-            print_json(&r, blk_node(b)->drv->name, &res);
-        } else if (r.o.output == OUTPUT_HUMAN && ret == 0) {
+        if (ret == 0 && r.o.output == OUTPUT_HUMAN) {
             print_human(r.o.quiet, &res);
+        } else if (ret == 0 && !r.o.quiet) {
+            print_json(&r, blk_node(b)->drv->name, &res);
         }
         if (ret < 0 || res.check_errors) {
             if (ret < 0) {
