@@ -76,6 +76,7 @@ BAD += [
     ["bench", "-o", "9E", "-s", "nonsense", "t.qcow2"],
     ["info", "--image-opts", "driver=qcow2,file.filename=t.qcow2,noread-only,nonsense"],
     ["compare", "--image-opts", "driver=qcow2,file.filename=t.qcow2,read-only", "nonsense"],
+    ["info", "--image-opts", "driver=qcow2,help"],
 ]
 
 # QEMU prints its help and succeeds.

@@ -65,6 +65,11 @@ static void free_element(struct element *e)
     mem_free(e->word);
 }
 
+static bool is_help(const char *word)
+{
+    return strcmp(word, "help") == 0 || strcmp(word, "?") == 0;
+}
+
 struct value *opts_parse_noting(const char *text, const char *implied_key,
                                 struct value *short_forms, struct error **err)
 {
@@ -73,7 +78,7 @@ struct value *opts_parse_noting(const char *text, const char *implied_key,
     for (; *text; implied_key = NULL) {
         struct element e = next_element(&text, implied_key);
         dict_put_str(d, e.key, e.value);
-        if (e.word && short_forms) {
+        if (e.word && short_forms && !is_help(e.word)) {
             list_append(short_forms, value_strf("short-form boolean option '%s' deprecated\n"
                                                 "Please use %s=%s instead",
                                                 e.word, e.key, e.value));
@@ -92,7 +97,7 @@ bool opts_has_help(const char *text)
 {
     while (*text) {
         char *word = opts_next_value(&text);
-        bool help = strcmp(word, "help") == 0 || strcmp(word, "?") == 0;
+        bool help = is_help(word);
         mem_free(word);
         if (help) {
             return true;
