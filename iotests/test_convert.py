@@ -298,6 +298,13 @@ def test_wrong_flags(lab, flags):
     lab.img("convert", *flags, "s.img", "t.img", status=None, filters=["usage"])
 
 
+@pytest.mark.parametrize("names", [[], ["t.img"], ["s.img", "t.img"], ["nodir:x", "nodir:y"]], ids=" ".join)
+def test_help_of_options(lab, names):
+    """Only behind a source does a target say which protocol it would be."""
+    for word in ("help", "?"):
+        lab.img("convert", "-O", "vdi", "-o", word, *names, status=None, look=False)
+
+
 def test_options_of_the_target(lab):
     """-o may come several times; a size in it is refused or taken alike."""
     disk(lab)

@@ -190,7 +190,7 @@ static int parse(struct convert *v, int argc, char **argv)
         v->copy.min_sparse = 0; /* data that nobody looks at is not searched for zeroes either */
     }
     v->copy.n_sources = argc - optind - 1;
-    v->out_name = v->copy.n_sources >= 0 ? argv[argc - 1] : NULL;
+    v->out_name = v->copy.n_sources > 0 ? argv[argc - 1] : NULL; /* one name is a source */
     if (v->options && opts_has_help(v->options)) {
         return 1 + img_options_help(v->t, v->out_name, v->out_fmt);
     }
