@@ -113,6 +113,8 @@ def test_what_info_says_of_raw_files(lab):
     ["-O", "qcow2", "-o", "compat=0.10,refcount_bits=8", "--size", "1M"],
     ["-O", "qcow2", "-o", "extended_l2=on,cluster_size=8k", "--size", "1M"],
     ["s.img", "s.img"], ["none.img"], ["-f", "qcow2", "s.img"], ["-f", "nope", "s.img"], ["-U", "s.img"],
+    ["-O", "qcow2", "-o", "compat=1.2,refcount_bits=3", "s.img"], ["-O", "qcow2", "-o", "compat=", "s.img"],
+    ["-O", "qcow2", "-o", "preallocation=nope,encrypt.format=luks", "s.img"], ["-O", "qcow2", "-o", "preallocation=", "s.img"],
     ["-O", "qcow2", "-o", "help", "--size", "1M"], ["-O", "luks", "--size", "1M"],
     ["-O", "luks", "-o", "key-secret=none", "s.img"], ["-O", "luks", "-o", "cipher-alg=nope", "s.img"],
     ["-O", "luks", "--object", "secret,id=s,data=abc", "-o", "key-secret=s", "s.img"],

@@ -8,10 +8,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct error;
 struct node;
 
 enum prealloc { PREALLOC_OFF, PREALLOC_METADATA, PREALLOC_FALLOC, PREALLOC_FULL };
 extern const char *const prealloc_names[]; /* "off", "metadata", "falloc", "full", NULL */
+/* NULL name: off.  0, or -EINVAL with QEMU's message. */
+int prealloc_parse(const char *name, enum prealloc *out, struct error **err);
 
 enum status_flag {
     STATUS_DATA = 1 << 0,

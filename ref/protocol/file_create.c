@@ -35,20 +35,6 @@ struct create_options {
     uint64_t extent_size;
 };
 
-static int parse_prealloc(const char *name, enum prealloc *out, struct error **err)
-{
-    if (!name) {
-        return 0;
-    }
-    for (int i = 0; prealloc_names[i]; i++) {
-        if (!strcmp(prealloc_names[i], name)) {
-            *out = (enum prealloc)i;
-            return 0;
-        }
-    }
-    return error_set(err, EINVAL, "invalid parameter value: %s", name);
-}
-
 static int parse_create_options(const struct value *opts, struct create_options *o,
                                 struct error **err)
 {
@@ -66,7 +52,7 @@ static int parse_create_options(const struct value *opts, struct create_options 
         ret = opts_get_size(t, opts, "extent_size_hint", &o->extent_size, err);
     }
     if (ret == 0) {
-        ret = parse_prealloc(prealloc ? prealloc : "off", &o->prealloc, err);
+        ret = prealloc_parse(prealloc, &o->prealloc, err);
     }
     if (ret < 0) {
         return ret;

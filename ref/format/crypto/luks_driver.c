@@ -284,19 +284,6 @@ static int create_on(struct world *w, struct node *file, const struct crypt_para
     return ret;
 }
 
-static int parse_prealloc(struct value *opts, enum prealloc *out, struct error **err)
-{
-    const char *mode = dict_get_str(opts, "preallocation");
-    *out = PREALLOC_OFF;
-    for (int i = 0; mode && prealloc_names[i]; i++) {
-        if (strcmp(mode, prealloc_names[i]) == 0) {
-            *out = (enum prealloc)i;
-            mode = NULL;
-        }
-    }
-    return mode ? error_set(err, EINVAL, "invalid parameter value: %s", mode) : 0;
-}
-
 static int create(struct world *w, const char *filename, struct value *opts, struct error **err)
 {
     struct crypt_params p;
@@ -304,7 +291,7 @@ static int create(struct world *w, const char *filename, struct value *opts, str
     enum prealloc prealloc;
     int ret = opts_get_size(create_options, opts, "size", &size, err);
     ret = ret < 0 ? ret : crypt_parse_params(opts, "", &p, err);
-    ret = ret < 0 ? ret : parse_prealloc(opts, &prealloc, err);
+    ret = ret < 0 ? ret : prealloc_parse(dict_get_str(opts, "preallocation"), &prealloc, err);
     if (ret < 0) {
         return ret;
     }
@@ -331,7 +318,7 @@ static int create_json(struct world *w, struct value *opts, struct error **err)
     enum prealloc prealloc;
     int ret = opts_get_size(create_options, opts, "size", &size, err);
     ret = ret < 0 ? ret : crypt_parse_params(opts, "", &p, err);
-    ret = ret < 0 ? ret : parse_prealloc(opts, &prealloc, err);
+    ret = ret < 0 ? ret : prealloc_parse(dict_get_str(opts, "preallocation"), &prealloc, err);
     struct node *file = ret < 0 ? NULL : format_take_node(w, opts, "file", err);
     if (!file) {
         return ret < 0 ? ret : -EINVAL;

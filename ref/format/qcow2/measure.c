@@ -64,6 +64,14 @@ static int64_t data_size(struct node *in, uint64_t length, const struct shape *p
     return (int64_t)sum;
 }
 
+static int read_compat(const char *compat, bool *v2, struct error **err)
+{
+    *v2 = compat && (!strcmp(compat, "0.10") || !strcmp(compat, "v2"));
+    return *v2 || !compat || !strcmp(compat, "1.1") || !strcmp(compat, "v3")
+               ? 0
+               : error_set(err, EINVAL, "Invalid compatibility level: '%s'", compat);
+}
+
 static int read_shape(struct value *d, struct shape *p, bool *prealloc, bool *backing,
                       struct error **err)
 {
@@ -76,10 +84,8 @@ static int read_shape(struct value *d, struct shape *p, bool *prealloc, bool *ba
     if (ret < 0) {
         return ret;
     }
-    const char *mode = dict_get_str(d, "preallocation"), *file = dict_get_str(d, "backing_file");
-    const char *compat = dict_get_str(d, "compat");
+    const char *file = dict_get_str(d, "backing_file");
     *backing = file && *file;
-    *prealloc = mode && (strcmp(mode, "full") == 0 || strcmp(mode, "falloc") == 0);
     p->l2_entry_size = ext ? QCOW2_L2_ENTRY_EXTENDED_SIZE : QCOW2_L2_ENTRY_SIZE;
     if (p->cluster_size < 512 || p->cluster_size > 2 * MiB || !IS_POW2(p->cluster_size)) {
         return error_set(err, EINVAL, "Cluster size must be a power of two between 512 and 2048k");
@@ -90,18 +96,23 @@ static int read_shape(struct value *d, struct shape *p, bool *prealloc, bool *ba
             "Extended L2 entries are only supported with cluster sizes of at least %u bytes",
             1u << QCOW2_MIN_CLUSTER_BITS_EXTENDED_L2);
     }
+    if (read_compat(dict_get_str(d, "compat"), &p->v2, err) < 0) {
+        return -EINVAL;
+    }
     if (p->refcount_bits == 0 || p->refcount_bits > 64 || !IS_POW2(p->refcount_bits)) {
         return error_set(err, EINVAL,
                          "Refcount width must be a power of two and may not exceed 64 bits");
     }
-    p->v2 = compat && (strcmp(compat, "0.10") == 0 || strcmp(compat, "v2") == 0);
     if (p->v2 && p->refcount_bits != 16) {
         return error_set(
             err, EINVAL,
             "Different refcount widths than 16 bits require compatibility level 1.1 or above (use "
             "compat=1.1 or greater)");
     }
-    return 0;
+    enum prealloc mode;
+    ret = prealloc_parse(dict_get_str(d, "preallocation"), &mode, err);
+    *prealloc = mode >= PREALLOC_FALLOC;
+    return ret;
 }
 
 static int read_luks(struct world *w, const struct value *d, struct shape *p, struct error **err)
@@ -120,7 +131,7 @@ struct value *qcow2_measure(struct world *w, struct value *opts, struct node *in
                             struct error **err)
 {
     struct shape p = {.cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16};
-    bool prealloc, backing;
+    bool prealloc = false, backing = false;
     int64_t length = 0;
     if (read_shape(opts, &p, &prealloc, &backing, err) < 0 || read_luks(w, opts, &p, err) < 0) {
         return NULL;
