@@ -46,6 +46,14 @@ def test_sizes_that_wrap(lab, ours, fmt, size):
     assert lab.one(ours, "img", "create", "-f", fmt, "-o", "size=" + size, "t.img").status == 1
 
 
+@pytest.mark.only("blkref", "QEMU measures the machine for seconds, and names what it found")
+def test_luks_of_negative_time(lab):
+    """No key derivation is less than none: not taken for zero."""
+    done = lab.img("create", "-q", "-f", "luks", "--object", "secret,id=s,data=abc", "-o", "key-secret=s,iter-time=-1",
+                   "t.img", "1M", status=1, look=False)
+    assert "PBKDF iterations" in done.err
+
+
 @pytest.mark.parametrize("size", ["1E", "18446744073709551104"])
 def test_parallels_too_large(lab, size):
     lab.img("create", "-q", "-f", "parallels", "-o", "size=" + size, "t.img", look=False, status=1)

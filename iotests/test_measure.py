@@ -105,6 +105,9 @@ def test_what_info_says_of_raw_files(lab):
         lab.img("measure", "-f", "raw", "-O", "qcow2", "r.img", look=False)
 
 
+KEY = ["--object", "secret,id=s,data=abc"]
+
+
 @pytest.mark.parametrize("args", [
     ["--output=json", "--size", "1M"], ["--output=human", "--size", "1M"], ["--size", "1M", "s.img"],
     ["--size", "1M", "-f", "raw"], ["--size", "1M", "-l", "x"], ["--size", "1M", "--image-opts"], [],
@@ -113,11 +116,14 @@ def test_what_info_says_of_raw_files(lab):
     ["-O", "qcow2", "-o", "compat=0.10,refcount_bits=8", "--size", "1M"],
     ["-O", "qcow2", "-o", "extended_l2=on,cluster_size=8k", "--size", "1M"],
     ["s.img", "s.img"], ["none.img"], ["-f", "qcow2", "s.img"], ["-f", "nope", "s.img"], ["-U", "s.img"],
+    ["-O", "luks", *KEY, "-o", "key-secret=s,cipher-alg=3des", "s.img"],
+    ["-O", "luks", *KEY, "-o", "key-secret=s,cipher-alg=cast5-128", "s.img"],
+    ["-O", "qcow2", *KEY, "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.ivgen-alg=essiv,"
+     "encrypt.ivgen-hash-alg=sha1", "s.img"],
     ["-O", "qcow2", "-o", "compat=1.2,refcount_bits=3", "s.img"], ["-O", "qcow2", "-o", "compat=", "s.img"],
     ["-O", "qcow2", "-o", "preallocation=nope,encrypt.format=luks", "s.img"], ["-O", "qcow2", "-o", "preallocation=", "s.img"],
     ["-O", "qcow2", "-o", "help", "--size", "1M"], ["-O", "luks", "--size", "1M"],
     ["-O", "luks", "-o", "key-secret=none", "s.img"], ["-O", "luks", "-o", "cipher-alg=nope", "s.img"],
-    ["-O", "luks", "--object", "secret,id=s,data=abc", "-o", "key-secret=s", "s.img"],
 ], ids=" ".join)
 def test_arguments(lab, args):
     lab.create(RAW, "s.img", "1M")

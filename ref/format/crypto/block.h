@@ -53,6 +53,9 @@ struct crypt_block *crypt_block_open(struct world *w, enum crypt_format format, 
 /* Writes header and key material of a new LUKS volume. */
 int crypt_luks_create(struct world *w, const struct crypt_params *p, const char *secret,
                       const char *prefix, const struct crypt_io *io, struct error **err);
+/* What crypt_luks_create() refuses before it writes: for measure. */
+int crypt_luks_check(struct world *w, const struct crypt_params *p, const char *secret,
+                     const char *prefix, struct error **err);
 /* The checks of a secret that come before anything is created. */
 int crypt_check_secret(struct world *w, const char *secret, const char *prefix, struct error **err);
 void crypt_block_free(struct crypt_block *b);

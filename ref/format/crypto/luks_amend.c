@@ -112,7 +112,7 @@ static int activate(struct world *w, struct luks *l, const char *opened_with,
     if (ret == 0) {
         password = luks_password(w, c->new_secret, &len, err);
         ret = password ? luks_set_slot(w, l, (unsigned)slot, io, password, len,
-                                       (uint64_t)MAX(c->iter_time, 0), key, err)
+                                       (uint64_t)c->iter_time, key, err)
                        : -EINVAL;
     }
     explicit_bzero(key, sizeof(key));

@@ -61,7 +61,7 @@ int crypt_parse_params(const struct value *opts, const char *prefix, struct cryp
                                          .ivgen_hash = (enum crypt_hash)iv_hash,
                                          .has_ivgen_hash = given > 0 || ivgen == IV_ESSIV},
                                .hash = (enum crypt_hash)hash,
-                               .iter_time = (uint64_t)MAX(ms, 0)};
+                               .iter_time = (uint64_t)ms}; /* negative: more than can be had */
     return 0;
 }
 
@@ -119,18 +119,24 @@ static int make_digest(struct world *w, struct luks *l, const uint8_t *key, uint
     return ret;
 }
 
+int crypt_luks_check(struct world *w, const struct crypt_params *p, const char *secret,
+                     const char *prefix, struct error **err)
+{
+    int ret = crypt_check_secret(w, secret, prefix, err);
+    if (ret == 0 && !crypt_alg_family(p->suite.alg)) {
+        ret = error_set(err, EINVAL, "Algorithm '%s' not supported", crypt_alg_names[p->suite.alg]);
+    }
+    ret = ret < 0 ? ret : crypt_suite_check_ivgen(&p->suite, err);
+    return ret < 0 ? ret : crypt_suite_check_mode(&p->suite, err);
+}
+
 int crypt_luks_create(struct world *w, const struct crypt_params *p, const char *secret,
                       const char *prefix, const struct crypt_io *io, struct error **err)
 {
     struct luks l;
     uint8_t key[LUKS_MAX_KEY_BYTES];
     size_t len;
-    int ret = crypt_check_secret(w, secret, prefix, err);
-    if (ret == 0 && !crypt_alg_family(p->suite.alg)) {
-        ret = error_set(err, EINVAL, "Algorithm '%s' not supported", crypt_alg_names[p->suite.alg]);
-    }
-    ret = ret < 0 ? ret : crypt_suite_check_ivgen(&p->suite, err);
-    ret = ret < 0 ? ret : crypt_suite_check_mode(&p->suite, err);
+    int ret = crypt_luks_check(w, p, secret, prefix, err);
     if (ret < 0) {
         return ret;
     }

@@ -199,7 +199,7 @@ static struct value *measure(struct world *w, struct value *opts, struct node *i
     struct crypt_params p;
     uint64_t size = 0;
     if (crypt_parse_params(opts, "", &p, err) < 0 ||
-        crypt_check_secret(w, dict_get_str(opts, "key-secret"), "", err) < 0) {
+        crypt_luks_check(w, &p, dict_get_str(opts, "key-secret"), "", err) < 0) {
         return NULL;
     }
     if (in) {

@@ -399,7 +399,14 @@ static int bitmaps(struct check *c)
     return ret;
 }
 
-/* A refcount block behind the end of the file: the file grows to have it, or all is rebuilt. */
+/* Clusters that the refcount table can count. */
+static uint64_t counted_clusters(const struct qcow2 *s)
+{
+    return (uint64_t)s->reftable_size << s->refblock_bits;
+}
+
+/* A refcount block behind the end of the file: the file grows to have it, or all is rebuilt.  It
+ * does not grow beyond what the table can count: nothing that belongs to the image lies there. */
 static int block_outside(struct check *c, uint32_t i, uint64_t offset)
 {
     struct qcow2 *s = c->s;
@@ -409,8 +416,8 @@ static int block_outside(struct check *c, uint32_t i, uint64_t offset)
     if (!(c->fix & FIX_ERRORS)) {
         return 0;
     }
-    int ret = -EINVAL;
-    if (offset <= (uint64_t)INT64_MAX - s->cluster_size) {
+    int ret = offset > (uint64_t)INT64_MAX - s->cluster_size ? -EINVAL : -EFBIG;
+    if (ret == -EFBIG && offset >> s->cluster_bits < counted_clusters(s)) {
         ret = child_truncate(s->n->file, (int64_t)(offset + s->cluster_size), false, PREALLOC_OFF,
                              0, &local);
     }

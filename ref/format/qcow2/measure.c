@@ -123,6 +123,7 @@ static int read_luks(struct world *w, const struct value *d, struct shape *p, st
         return 0;
     }
     int ret = crypt_create_options(w, d, true, &c, err);
+    ret = ret < 0 ? ret : crypt_luks_check(w, &c.params, c.secret, "encrypt.", err);
     p->luks = ret < 0 ? 0 : crypt_luks_header_bytes(&c.params);
     return ret;
 }
