@@ -248,8 +248,10 @@ static int skip(struct rebase *r, int64_t offset, int64_t *n)
 
 static bool copy_differences(struct rebase *r)
 {
-    for (int64_t offset = 0, n; offset < r->length; offset += n) {
-        n = MIN(r->length - offset, REBASE_BUF);
+    /* Behind the ends of both backing files are zeroes before and after. */
+    int64_t end = MIN(r->length, MAX(r->old_length, r->new_length));
+    for (int64_t offset = 0, n; offset < end; offset += n) {
+        n = MIN(end - offset, REBASE_BUF);
         int ret = skip(r, offset, &n);
         if (ret < 0) {
             return false;
