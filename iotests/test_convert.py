@@ -442,6 +442,8 @@ def test_bitmaps_that_are(lab, both):
     assert not os.path.exists(lab.path(lab.subjects[0], "t.img"))
     lab.share("a.img")
     assert "flags:\n                [0]: auto\n            name: b0" in lab.one(theirs, "img", "info", "a.img").out
+    done = lab.one(lab.subjects[0], "img", "resize", "a.img", "2M")
+    assert "bitmaps in 'a.img' are not kept up to date" in done.err
 
 
 def test_progress_by_signal(lab):

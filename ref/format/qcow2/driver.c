@@ -109,7 +109,7 @@ static int clear_autoclear(struct qcow2 *s, unsigned flags, struct error **err)
     if (s->autoclear & QCOW2_AUTOCLEAR_BITMAPS) {
         if (s->nb_bitmaps && !qcow2_bitmaps_kept && !(flags & OPEN_CHECK)) {
             world_warn(s->w, "bitmaps in '%s' are not kept up to date and become inconsistent",
-                       s->n->filename ? s->n->filename : "");
+                       s->n->file->node->filename ? s->n->file->node->filename : "");
         } else {
             keep |= QCOW2_AUTOCLEAR_BITMAPS;
         }
