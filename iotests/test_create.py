@@ -37,6 +37,15 @@ def test_wrong_sizes(lab, variant, size):
     lab.img("create", "-f", variant.fmt, "t.img", size, status=None)
 
 
+@pytest.mark.parametrize("name", ["file:d", "file:a:b", "./d", "file:./d"])
+def test_names_of_data_files(lab, name):
+    """The header keeps what opens the file again, without a protocol."""
+    lab.img("create", "-f", "qcow2", "-o", "data_file=" + name, "t.img", "1M")
+    lab.img("info", "t.img")
+    lab.io("t.img", "write -P 1 0 64k", "read -P 1 0 64k")
+    lab.io("t.img", "read -P 1 0 64k")
+
+
 @pytest.mark.parametrize("fmt", ["qcow2", "qed", "parallels", "vdi", "qcow"])
 @pytest.mark.parametrize("size", ["18446744073709551105", "18446744073709551614"])
 def test_sizes_that_wrap(lab, ours, fmt, size):

@@ -380,6 +380,13 @@ static void delete_file(struct world *w, struct node *file, const char *filename
     }
 }
 
+/* What opens the data file again: without the protocol that was chosen for it; NULL: nothing. */
+static char *file_name(struct node *data)
+{
+    node_refresh_filename(data);
+    return data->filename ? str_dup(data->filename) : NULL;
+}
+
 int qcow2_create(struct world *w, const char *filename, struct value *opts, struct error **err)
 {
     struct params p = {.cluster_size = QCOW2_DEFAULT_CLUSTER_SIZE, .refcount_bits = 16};
@@ -398,7 +405,6 @@ int qcow2_create(struct world *w, const char *filename, struct value *opts, stru
     }
     if (ret == 0 && name) {
         p.data_file = true;
-        p.data_name = str_dup(name);
         ret = image_create_file(w, name, rest, &local);
         made_data = ret == 0;
     }
@@ -410,6 +416,7 @@ int qcow2_create(struct world *w, const char *filename, struct value *opts, stru
     if (ret == 0 && p.data_file) {
         data = open_protocol(w, name, &local);
         ret = data ? 0 : -local->code;
+        p.data_name = data ? file_name(data) : NULL;
     }
     if (ret == 0) {
         ret = create_on(w, file, data, &p, &local);
@@ -457,7 +464,7 @@ int qcow2_create_json(struct world *w, struct value *opts, struct error **err)
     if (ret == 0 && p.data_file) {
         data = format_take_node(w, flat, "data-file", err);
         ret = data ? 0 : -EINVAL;
-        p.data_name = data && data->filename ? str_dup(data->filename) : NULL;
+        p.data_name = data ? file_name(data) : NULL;
     }
     if (ret == 0) {
         ret = create_on(w, file, data, &p, err);
