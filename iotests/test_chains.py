@@ -171,12 +171,14 @@ def test_loops(lab, length):
 
 
 @pytest.mark.only("blkref", "QEMU opens a chain that loops for ever")
+@pytest.mark.parametrize("protocol", ["", "file:"])
 @pytest.mark.parametrize("command", [["map", "0.img"], ["convert", "0.img", "t.img"], ["compare", "0.img", "0.img"],
                                      ["commit", "0.img"], ["rebase", "-b", "", "0.img"],
                                      ["create", "-f", "qcow2", "-b", "0.img", "-F", "qcow2", "t.img"]], ids=lambda c: c[0])
-def test_loops_are_refused(lab, command):
+def test_loops_are_refused(lab, command, protocol):
     for i in range(2):
-        lab.img("create", "-q", "-u", "-f", "qcow2", "-b", "%d.img" % (1 - i), "-F", "qcow2", "%d.img" % i, "1M")
+        lab.img("create", "-q", "-u", "-f", "qcow2", "-b", "%s%d.img" % (protocol, 1 - i), "-F", "qcow2",
+                "%d.img" % i, "1M")
     done = lab.img(*command, status=None)
     assert done.status in (1, 2) and "loop" in done.err and "0.img" in done.err
 

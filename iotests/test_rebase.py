@@ -124,6 +124,16 @@ def chain(lab):
         lab.io(name + ".img", "write -P %d %dk 64k" % (i + 2, i * 64))
 
 
+@pytest.mark.parametrize("name", ["file:a.img", "file:@DIR/a.img", "./a.img", "blkdebug::a.img", "null-co://"])
+def test_names_with_a_protocol(lab, name):
+    """The chain is the header's, however its file is named there: relative names go on from the image."""
+    bases(lab)
+    for command in (["commit"], ["rebase", "-b", "b.img", "-F", "raw"]):
+        lab.img("create", "-q", "-u", "-f", "qcow2", "-b", name, "-F", "raw", "t.img", "1M", look=False)
+        lab.io("t.img", "write -P 9 64k 64k", fmt="qcow2", look=False)
+        lab.img(command[0], *command[1:], "t.img", look=False)
+
+
 @pytest.mark.parametrize("target", ["a.img", "b.img", "c.img", ""])
 def test_within_the_chain(lab, target):
     """Onto a file further down its own chain: what is between goes into the image."""

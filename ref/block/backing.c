@@ -24,6 +24,7 @@ static const char *text(const char *s)
 static int check_loop(const struct node *n, const char *full, struct error **err)
 {
     int levels = 0;
+    const char *bare = strncmp(full, "file:", 5) ? full : full + 5; /* as nodes have it */
     for (const struct node *a = n; a; a = a->inherits_from) {
         if (++levels > MAX_CHAIN) {
             return error_set(err, ELOOP, "Backing chain of '%s' is longer than %d images", full,
@@ -32,9 +33,9 @@ static int check_loop(const struct node *n, const char *full, struct error **err
         if (!a->followed_header) {
             continue;
         }
-        bool followed = a != n && strcmp(text(a->auto_backing_file), full) == 0;
-        bool itself = strcmp(text(a->filename), full) == 0 ||
-                      (a->file && strcmp(text(a->file->node->filename), full) == 0);
+        bool followed = a != n && strcmp(text(a->auto_backing_file), bare) == 0;
+        bool itself = strcmp(text(a->filename), bare) == 0 ||
+                      (a->file && strcmp(text(a->file->node->filename), bare) == 0);
         if (followed || itself) {
             return error_set(err, ELOOP, "Backing file '%s' creates an infinite loop.", full);
         }
@@ -67,6 +68,20 @@ static int header_name(struct node *n, const struct value *sub, char **full, str
     }
     n->followed_header = dict_len(sub) == 0;
     return check_loop(n, *full, err);
+}
+
+/*
+ * What refresh_filename() will call b when its own chain is open: "file:a" is "a" then.  An image
+ * with a backing file has the name of its file.
+ */
+static char *name_when_open(struct node *b, const char *full)
+{
+    if (strncmp(full, "json:", 5) == 0) {
+        return str_dup(full);
+    }
+    struct node *named = b->drv && b->drv->supports_backing && b->file ? b->file->node : b;
+    node_refresh_filename(named);
+    return str_dup(text(named->filename));
 }
 
 /* One level: 0 with *below NULL when there is none. `opts`: "backing" keys of n, consumed. */
@@ -109,7 +124,7 @@ static int open_level(struct node *n, struct value *opts, struct node **below,
         r = -EINVAL;
         if (b && full) {
             mem_free(n->auto_backing_file);
-            n->auto_backing_file = str_dup(full);
+            n->auto_backing_file = name_when_open(b, full);
         }
         if (b && graph_check_backing(n, b, err) < 0) {
             node_unref(b);
