@@ -85,7 +85,7 @@ static int open_image_opts(struct io_session *s, const char *text, unsigned flag
                            bool writethrough, bool force_share)
 {
     struct error *err = NULL;
-    struct value *options = io_parse_options(s->w, text, &err);
+    struct value *options = tool_parse_options(s->w, text, NULL, &err);
     if (!options) {
         world_report_error(s->w, err);
         return -EINVAL;
