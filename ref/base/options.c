@@ -289,8 +289,23 @@ int opts_check_types(const struct opt_desc *table, const struct value *d, struct
     return ret;
 }
 
+/* What command lines give is text already. */
+static bool all_text(const struct value *d)
+{
+    struct dict_iter it;
+    DICT_FOREACH (it, d) {
+        if (value_type(it.value) != VALUE_STRING) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void opts_settle(const struct opt_desc *table, struct value *d)
 {
+    if (all_text(d)) {
+        return;
+    }
     for (; table->name && dict_len(d) > 0; table++) {
         const struct value *v = table->type == OPT_DICT ? NULL : dict_get(d, table->name);
         if (!v || value_type(v) == VALUE_STRING) {
