@@ -156,6 +156,27 @@ def test_probed_raw_backing_keeps_its_first_sector(lab):
     lab.images.clear()
 
 
+@pytest.mark.parametrize("options", ["backing.file.filename=r.img", "backing.file.filename=q.img",
+                                     "backing.file.driver=file,backing.file.filename=r.img",
+                                     "backing.driver=raw,backing.file.filename=q.img"])
+@pytest.mark.parametrize("fmt", ["raw", "qcow2"])
+def test_format_of_another_backing_file(lab, options, fmt):
+    """The header's format holds for a file that options put in the place of its own, too."""
+    lab.create(RAW, "r.img", "1M")
+    lab.create(QCOW2, "q.img", "1M")
+    lab.io("r.img", "write -P 1 0 64k")
+    lab.io("q.img", "write -P 2 0 64k")
+    lab.create(QCOW2, "t.img", None, backing="r.img" if fmt == "raw" else "q.img", backing_fmt=fmt)
+    options = "driver=qcow2,file.filename=t.img," + options
+    lab.img("convert", "-O", "raw", "--image-opts", options, "out.img", status=None)
+
+
+def test_raw_has_no_information_of_its_file(lab):
+    lab.create(QCOW2, "q.img", "1M")
+    for more in ("", "size=64k,"):
+        lab.img("info", "--image-opts", "driver=raw,%sfile.driver=qcow2,file.file.filename=q.img" % more)
+
+
 # ---- loops and depth ----
 
 @pytest.mark.parametrize("length", [1, 2, 3])
