@@ -156,3 +156,14 @@ def test_missing_and_read_only_bases(lab):
         os.rename(folder + "/b.img", folder + "/c.img")
     lab.img("commit", "t.img", status=1, look=False)
     lab.images.clear()
+
+
+@pytest.mark.parametrize("name", ["a.img", "b.img"])
+def test_base_below_options(lab, name):
+    """-b names what is there, not what the header would have."""
+    lab.create(QCOW2, "a.img", "1M")
+    lab.create(QCOW2, "b.img", "1M")
+    lab.create(QCOW2, "t.img", None, backing="b.img")
+    lab.io("t.img", "write -P 1 0 64k")
+    lab.img("commit", "--image-opts", "-b", name, "driver=qcow2,file.filename=t.img,backing.file.filename=a.img",
+            status=0 if name == "a.img" else 1)

@@ -1,4 +1,6 @@
 """rebase: safe and unsafe, onto other and onto no backing files, of other sizes and cluster sizes."""
+import os
+
 import pytest
 
 from iotests.blkimg import DATA, EVERY, EXT, QCOW2, QCOW2_SETS, RAW, SMALL, V2, able
@@ -122,6 +124,18 @@ def chain(lab):
     for i, name in enumerate(("b", "c", "t")):
         lab.create(QCOW2, name + ".img", None, backing="%s.img" % "abc"[i])
         lab.io(name + ".img", "write -P %d %dk 64k" % (i + 2, i * 64))
+
+
+@pytest.mark.parametrize("name", ["a.img", "../a.img", "b.img", "../b.img", "@DIR/a.img"])
+def test_names_from_another_folder(lab, name):
+    """A new backing file is looked for beside the image, even where the chain has one of that name."""
+    bases(lab, base=QCOW2)
+    lab.create(QCOW2, "c.img", None, backing="a.img")
+    for folder in lab.dirs():
+        os.mkdir(os.path.join(folder, "sub"))
+    lab.img("create", "-q", "-f", "qcow2", "-u", "-b", "../c.img", "-F", "qcow2", "sub/t.img", "1M", look=False)
+    lab.img("rebase", "-b", name, "-F", "qcow2", "sub/t.img", look=False, status=None)
+    lab.img("info", "--backing-chain", "sub/t.img", look=False)
 
 
 @pytest.mark.parametrize("name", ["file:a.img", "file:@DIR/a.img", "./a.img", "blkdebug::a.img", "null-co://"])

@@ -76,10 +76,11 @@ static int header_name(struct node *n, const struct value *sub, char **full, str
  */
 static char *name_when_open(struct node *b, const char *full)
 {
-    if (strncmp(full, "json:", 5) == 0) {
+    bool images = b->drv && b->drv->supports_backing && b->file;
+    if (images && strncmp(full, "json:", 5) == 0) {
         return str_dup(full);
     }
-    struct node *named = b->drv && b->drv->supports_backing && b->file ? b->file->node : b;
+    struct node *named = images ? b->file->node : b;
     node_refresh_filename(named);
     return str_dup(text(named->filename));
 }

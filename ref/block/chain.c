@@ -65,17 +65,35 @@ static int same_path(void *arg)
  * directory. */
 static bool names_backing(struct node *cur, struct node *below, const char *name)
 {
-    if (cur->backing_file && strcmp(name, cur->backing_file) == 0) {
+    bool overridden = node_backing_overridden(cur);
+    bool own = !overridden || strncmp(name, "json:", 5) == 0;
+    if (own && cur->backing_file && strcmp(name, cur->backing_file) == 0) {
         return true;
     }
     if (path_has_protocol(name)) {
         return strcmp(name, below->filename) == 0;
     }
-    char *full = full_backing_filename(cur->exact_filename ? cur->exact_filename : "", name, NULL);
+    const struct node *named = overridden && cur->file ? cur->file->node : cur;
+    char *full =
+        full_backing_filename(named->exact_filename ? named->exact_filename : "", name, NULL);
     struct same_file f = {full, below->exact_filename ? below->exact_filename : below->filename};
     bool same = full && (strcmp(full, f.b) == 0 || host_call(cur->w, same_path, &f) == 1);
     mem_free(full);
     return same;
+}
+
+struct node *graph_find_backing_file(struct node *n, const char *full)
+{
+    struct node *cur = node_skip_filters(n), *below;
+    for (; cur && (below = node_backing_chain_next(cur)) != NULL; cur = below) {
+        node_refresh_filename(below);
+        struct same_file f = {full, below->exact_filename ? below->exact_filename : ""};
+        if (strcmp(full, below->filename) == 0 ||
+            (!path_has_protocol(full) && host_call(n->w, same_path, &f) == 1)) {
+            return below;
+        }
+    }
+    return NULL;
 }
 
 struct node *graph_find_backing_image(struct node *n, const char *name)

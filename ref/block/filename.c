@@ -19,8 +19,7 @@ static void set_string(char **p, const char *s)
     }
 }
 
-/* The graph below differs from what the image itself says. */
-static bool backing_overridden(const struct node *n)
+bool node_backing_overridden(const struct node *n)
 {
     if (n->open_flags & OPEN_NO_IO) {
         return false; /* opened for its metadata alone, without a chain */
@@ -124,7 +123,7 @@ void node_refresh_filename(struct node *n)
         refresh_implicit(n);
         return;
     }
-    bool overridden = backing_overridden(n);
+    bool overridden = node_backing_overridden(n);
     struct value *o = value_dict();
     bool strong = add_strong_options(o, n);
     add_children(o, n, overridden);

@@ -66,6 +66,8 @@ bool graph_chain_contains(const struct node *top, const struct node *base);
 struct node *graph_find_overlay(struct node *active, struct node *n);
 /* Backing image of n whose (absolute) filename is `name`. */
 struct node *graph_find_backing_image(struct node *n, const char *name);
+/* The same by a name that opens it from here. */
+struct node *graph_find_backing_file(struct node *n, const char *full);
 int graph_freeze_chain(struct node *top, struct node *base, struct error **err);
 void graph_unfreeze_chain(struct node *top, struct node *base);
 

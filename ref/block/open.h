@@ -88,6 +88,8 @@ char *node_full_backing_filename(struct node *n, struct error **err); /* NULL wi
 char *full_backing_filename(const char *backed, const char *backing, struct error **err);
 /* Rebuilds filename, exact_filename, full_open_options for n and its children. */
 void node_refresh_filename(struct node *n);
+/* The graph below differs from what the image itself says (n and below are refreshed). */
+bool node_backing_overridden(const struct node *n);
 struct value *node_full_open_options(struct node *n);
 /* json:{...} or plain to options: NULL with err. */
 struct value *parse_json_filename(const char *filename, struct error **err);

@@ -139,7 +139,7 @@ static bool open_new(struct rebase *r, struct node *n)
         error_prepend(&err, "Could not resolve backing filename: ");
         return fail(r, err);
     }
-    r->shared = graph_find_backing_image(node_skip_filters(n), r->backing);
+    r->shared = graph_find_backing_file(n, full);
     if (r->shared) {
         r->new = blk_new(r->t->w, PERM_CONSISTENT_READ, PERM_ALL);
         if (blk_insert(r->new, r->shared, &err) < 0) {
