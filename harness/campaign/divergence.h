@@ -3,9 +3,9 @@
  *
  * The file is blocks of "key: value" lines, parted by empty lines; '#' starts a comment.  id, why
  * and repro are text; stage, subject, version, format, detail and program are globs (fnmatch, with
- * @(A|B) for alternatives) that must all match; those not given match anything.  `why` names the clause or bug.  repro names a
- * reproducer beside the list: an entry that a full campaign did not meet is run from there, and
- * fails when it no longer differs.
+ * @(A|B) for alternatives) that must all match; those not given match anything.  `why` names the
+ * clause or bug.  repro names a reproducer beside the list: an entry that a full campaign did not
+ * meet is run from there, and fails when it no longer differs.
  */
 #ifndef BLKREF_HARNESS_DIVERGENCE_H
 #define BLKREF_HARNESS_DIVERGENCE_H
