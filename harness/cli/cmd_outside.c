@@ -139,6 +139,7 @@ static bool parse(struct args *a, int argc, char **argv)
     }
     bool sector_ok = a->sector >= 512 && a->sector <= 65536 && IS_POW2(a->sector);
     bool source_ok = !a->file == (a->ops > 0 || a->random > 0) && a->ops <= 3;
+    source_ok &= !a->file || !(a->image || a->with || a->parts > 1); /* which choose from sets */
     return source_ok && sector_ok && a->workers >= 1 && a->workers <= 16 && a->part < a->parts;
 }
 

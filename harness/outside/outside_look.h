@@ -2,8 +2,8 @@
  * Judging a state of an image by an unmodified QEMU: its own check, and the guest's bytes.
  *
  * Models: the state is written to files, qemu-img checks it, and what it reads is compared with
- * what the oracle holds lawful.  Formats whose images are repaired when they are opened for writing
- * (lazy refcounts, qed, vhdx) have that done first when the check complains.  What a format cannot
+ * what the oracle holds lawful.  Images that are repaired when they are opened for writing
+ * (a dirty qcow2, qed, vhdx) have that done first when the check complains.  What a format cannot
  * help after a cut (a count that is off) is tolerated as long as using the image further does no
  * harm.  What was seen of a content is kept, so that equal contents are looked at once.  For qcow2
  * the reference judges as well, where the image is one file.  Leaves out: which states there are

@@ -169,6 +169,7 @@ def test_sets_of_programs_with_an_operation(blkref):
     assert len(images) == 3 and all(" backing " in image for image in images)
     assert ": 0 runs" not in done.stdout
     assert blkref("crash", "--subject", "qemu", "--exhaustive", 1, "--with", "frob").returncode == 2
+    assert blkref("crash", "--subject", "qemu", "--with", "commit", "program").returncode == 2
 
 
 @pytest.mark.parametrize("stage,defect", [("schedules", "race"), ("schedules", "deadlock"), ("hostile", "flip-byte"), ("sequences", "leak-cluster")])
