@@ -141,15 +141,14 @@ pid_t forkserver_start(struct forkserver *f, char *const argv[], int in, int out
     if (!forkserver_fast(f)) {
         return -ENOTSUP;
     }
-    int ret = send_line(f, argv, fds);
-    if (ret < 0) {
+    if (send_line(f, argv, fds) < 0) {
         stop_server(f);
-        return ret;
+        return -ENOTSUP;
     }
-    ret = take_number(f, &pid);
-    if (ret == 0 && pid < 0) {
+    int ret = take_number(f, &pid);
+    if (ret == 0 && pid < 0) { /* it could not fork */
         ret = take_number(f, &status);
-        ret = ret < 0 ? ret : -EAGAIN;
+        pid = -ENOTSUP;
     }
     return ret < 0 ? ret : pid;
 }

@@ -19,7 +19,7 @@ void forkserver_free(struct forkserver *f);
 /* Are runs forked, not started anew?  Not in a fork of the process that made it. */
 bool forkserver_fast(const struct forkserver *f);
 /* argv[0] and what follows, ends with NULL; standard input and output (error too) of the run.  Its
- * process id, or < 0: it was not started. */
+ * process id; -ENOTSUP: it was not started; -EPIPE: nobody knows, the server is gone. */
 pid_t forkserver_start(struct forkserver *f, char *const argv[], int in, int out);
 /* Waits for the end of what was started: 0 and the wait status, or < 0 when the server is gone. */
 int forkserver_wait(struct forkserver *f, int *status);

@@ -16,13 +16,13 @@
 #include "harness/subject/spawn.h"
 #include "ref/base/mem.h"
 
-/* A fork of the server's, or else a child of ours. */
+/* A fork of the server's, or else a child of ours; never both. */
 static int start(struct pipe *p, char *const argv[], char *const env[], int in, int out)
 {
     pid_t pid = p->server ? forkserver_start(p->server, argv, in, out) : -ENOTSUP;
-    if (pid > 0) {
-        p->pid = pid;
-        return 0;
+    if (pid != -ENOTSUP) {
+        p->pid = MAX(pid, 0);
+        return MIN(pid, 0);
     }
     p->server = NULL;
     return spawn_program(&p->pid, argv, env, in, out, -1);
