@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "harness/explore/timeline.h"
+#include "harness/outside/outside_tools.h"
 #include "harness/outside/outside_workers.h"
 #include "harness/outside/scratch.h"
 #include "harness/programs/shrink.h"
@@ -155,12 +156,14 @@ int outside_dump(const struct capture *c, const struct crash_options *o, const c
 {
     struct disk_set set = {0};
     int ret = crash_state_build(&c->rec.base, c->rec.log, o->bounds.sector, o->only, &set, err);
-    struct outside_eye *e = ret == 0 ? outside_eye_new(NULL, dir, err) : NULL;
-    if (e && outside_eye_write(e, c, &set) < 0) {
-        ret = error_set(err, EIO, "%s: cannot be written", dir);
+    if (ret == 0) {
+        struct outside_tools t;
+        ret = tools_open(&t, NULL, dir, err);
+        if (ret == 0 && tools_write(&t, c, &set) < 0) {
+            ret = error_set(err, EIO, "%s: cannot be written", dir);
+        }
+        tools_close(&t);
     }
-    ret = ret == 0 && !e ? -EIO : ret;
-    outside_eye_free(e);
     disk_set_free(&set);
     return ret;
 }

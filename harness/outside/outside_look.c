@@ -94,11 +94,6 @@ struct outside_eye_stats outside_eye_stats(const struct outside_eye *e)
     return e->stats;
 }
 
-int outside_eye_write(struct outside_eye *e, const struct capture *c, const struct disk_set *set)
-{
-    return tools_write(&e->tools, c, set);
-}
-
 /* ---- what the check says ---- */
 
 struct format_traits {

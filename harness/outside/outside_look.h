@@ -41,8 +41,6 @@ enum outside_look_flag {
 bool outside_look(struct outside_eye *e, const struct capture *c, const struct disk_set *set,
                   const struct oracle *o, enum oracle_view view, unsigned flags,
                   struct strbuf *why);
-/* Just the state's files, in the eye's folder.  0 or -EIO. */
-int outside_eye_write(struct outside_eye *e, const struct capture *c, const struct disk_set *set);
 struct outside_eye_stats outside_eye_stats(const struct outside_eye *e);
 /* The image's map as the reference reads it (sandbox_map()); nothing where it is not one file. */
 void outside_eye_map(struct outside_eye *e, const struct capture *c, const struct disk_set *set,

@@ -24,7 +24,6 @@ int tools_open(struct outside_tools *t, const char *programs, const char *dir, s
     if (mkdir(dir, 0700) < 0 && errno != EEXIST) {
         return error_set_errno(err, errno, "%s", dir);
     }
-    t->img = forkserver_new(t->img_name, NULL);
     return 0;
 }
 
@@ -90,6 +89,14 @@ int tools_write(struct outside_tools *t, const struct capture *c, const struct d
 
 /* ---- the programs ---- */
 
+static int run(struct forkserver **server, char *const argv[], struct strbuf *out)
+{
+    if (!*server) {
+        *server = forkserver_new(argv[0], NULL);
+    }
+    return pipe_run(*server, argv, NULL, out);
+}
+
 char *tools_options(const struct outside_tools *t, const struct capture *c)
 {
     const struct program *p = c->rec.program;
@@ -138,7 +145,7 @@ struct complaint tools_check(struct outside_tools *t, const char *options)
 {
     char *argv[] = {t->img_name, "check", "--output=json", "--image-opts", (char *)options, NULL};
     struct strbuf out = STRBUF_INIT;
-    int status = pipe_run(t->img, argv, NULL, &out);
+    int status = run(&t->img, argv, &out);
     char *line = telling_line(out.s);
     struct complaint c = {.leaks = (int)json_number(out.s, "\"leaks\": ")};
     if (status < 0) {
@@ -159,17 +166,14 @@ struct complaint tools_check(struct outside_tools *t, const char *options)
 void tools_repair(struct outside_tools *t, const char *options)
 {
     char *argv[] = {t->img_name, "check", "-q", "-r", "all", "--image-opts", (char *)options, NULL};
-    pipe_run(t->img, argv, NULL, NULL);
+    run(&t->img, argv, NULL);
 }
 
 int tools_use(struct outside_tools *t, const char *options, const char *command, struct strbuf *out)
 {
     char *argv[] = {t->io_name,      "--image-opts", "-t",    "writeback",     "-c",
                     (char *)command, "-c",           "flush", (char *)options, NULL};
-    if (!t->io) {
-        t->io = forkserver_new(t->io_name, NULL);
-    }
-    return pipe_run(t->io, argv, NULL, out);
+    return run(&t->io, argv, out);
 }
 
 static void note_unreadable(struct unreadable *u, const char *text)
@@ -191,10 +195,10 @@ char *tools_read(struct outside_tools *t, const char *options, struct unreadable
                        "--image-opts", (char *)options, out_name, NULL};
     struct strbuf out = STRBUF_INIT;
     char *wrong = NULL;
-    int status = pipe_run(t->img, argv, NULL, &out);
+    int status = run(&t->img, argv, &out);
     if (status == 1) {
         strbuf_reset(&out);
-        status = pipe_run(t->img, salvage, NULL, &out);
+        status = run(&t->img, salvage, &out);
         note_unreadable(u, out.s);
     }
     if (status != 0) {

@@ -16,7 +16,7 @@
 
 struct outside_tools {
     char *dir, *img_name, *io_name;
-    struct forkserver *img, *io; /* io: when first used */
+    struct forkserver *img, *io; /* when first used */
     uint8_t *buf;                /* TOOLS_PIECE bytes for all who hold the tools */
 };
 
