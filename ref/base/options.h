@@ -91,8 +91,9 @@ int opts_get_enum(const struct opt_desc *t, const struct value *d, const char *n
 const char *opts_get_str(const struct opt_desc *t, const struct value *d, const char *name);
 
 /*
- * The table's entries of d as drivers want to find them: numbers and booleans of JSON are text where
- * the option is text; what is no option value (null, a list, a dict) is gone.  OPT_DICT stays.
+ * The table's entries of d as drivers want to find them: numbers and booleans of JSON are text
+ * where the option is text; what is no option value (null, a list, a dict) is gone.  OPT_DICT
+ * stays.
  */
 void opts_settle(const struct opt_desc *table, struct value *d);
 /*
