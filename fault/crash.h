@@ -84,6 +84,5 @@ int crash_state_build(const struct disk_set *base, const struct disk_log *log, u
 typedef void crash_fate(void *opaque, size_t op, const char *fate, bool open);
 int crash_state_fates(const struct disk_set *base, const struct disk_log *log, unsigned sector,
                       const char *id, crash_fate *told, void *opaque, struct error **err);
-void disk_set_free(struct disk_set *s);
 
 #endif

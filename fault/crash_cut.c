@@ -17,10 +17,7 @@ void cut_init(struct cut *c, const struct disk_set *base, const struct disk_log 
 {
     *c = (struct cut){.log = log, .bounds = *b};
     assert(base->n > 0 && base->n <= DISK_SET_MAX && b->sector >= 1 && IS_POW2(b->sector));
-    c->base.n = base->n;
-    for (int i = 0; i < base->n; i++) {
-        c->base.disk[i] = disk_clone(base->disk[i]);
-    }
+    c->base = disk_set_clone(base);
 }
 
 static void free_items(struct cut *c)
@@ -425,12 +422,4 @@ void cut_build(const struct cut *c, struct disk_set *out)
         int ret = apply_choice(c, op, c->choice[i], out->disk[op->disk]);
         assert(ret == 0 && "the pool of crash states must not be limited");
     }
-}
-
-void disk_set_free(struct disk_set *s)
-{
-    for (int i = 0; i < s->n; i++) {
-        disk_free(s->disk[i]);
-    }
-    *s = (struct disk_set){.n = 0};
 }

@@ -53,6 +53,23 @@ static void *arena_dup(struct disk_log *l, const void *p, size_t size)
     return size ? memcpy(arena(l, size), p, size) : NULL;
 }
 
+struct disk_set disk_set_clone(const struct disk_set *from)
+{
+    struct disk_set to = {.n = from->n};
+    for (int i = 0; i < from->n; i++) {
+        to.disk[i] = disk_clone(from->disk[i]);
+    }
+    return to;
+}
+
+void disk_set_free(struct disk_set *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        disk_free(s->disk[i]);
+    }
+    *s = (struct disk_set){.n = 0};
+}
+
 struct disk_log *disk_log_new(struct disk_pool *p)
 {
     struct disk_log *l = mem_zalloc(sizeof(*l));

@@ -24,6 +24,8 @@ struct disk_set {
     int n;
     struct disk *disk[DISK_SET_MAX];
 };
+struct disk_set disk_set_clone(const struct disk_set *from); /* shares pages until they change */
+void disk_set_free(struct disk_set *s);
 
 enum disk_op_kind {
     DISK_OP_WRITE,

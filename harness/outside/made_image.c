@@ -15,16 +15,14 @@ bool made_image_fits(const struct made_image *m, const struct program *p, bool n
 
 void made_image_keep(struct made_image *m, const struct program *p, bool nbd, struct sim_store *s)
 {
-    const struct disk_set *set = sim_store_set(s);
     made_image_forget(m);
     m->image = *p;
     m->image.ops = NULL;
     m->image.n_ops = 0;
     m->there = true;
     m->nbd = nbd;
-    m->set.n = set->n;
-    for (int i = 0; i < set->n; i++) {
-        m->set.disk[i] = disk_clone(set->disk[i]);
+    m->set = disk_set_clone(sim_store_set(s));
+    for (int i = 0; i < m->set.n; i++) {
         m->name[i] = str_dup(sim_store_name(s, i));
     }
 }
@@ -41,8 +39,8 @@ void made_image_put(const struct made_image *m, struct sim_store *s)
 void made_image_forget(struct made_image *m)
 {
     for (int i = 0; i < m->set.n; i++) {
-        disk_free(m->set.disk[i]);
         mem_free(m->name[i]);
     }
+    disk_set_free(&m->set);
     memset(m, 0, sizeof(*m));
 }

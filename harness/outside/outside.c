@@ -132,14 +132,6 @@ static void start_capture(struct capture *c, const struct program *p, struct dis
     recording_remember(&c->rec, disk_log_clock(c->rec.log));
 }
 
-static void clone_set(struct disk_set *to, const struct disk_set *from)
-{
-    to->n = from->n;
-    for (int i = 0; i < from->n; i++) {
-        to->disk[i] = disk_clone(from->disk[i]);
-    }
-}
-
 void capture_free(struct capture *c)
 {
     recording_free(&c->rec);
@@ -284,7 +276,7 @@ static void begin_logging(struct outside *x, struct capture *c, const struct cap
     if (c->rec.program->backing) {
         fill_backing(sim_store_set(x->store)->disk[2]);
     }
-    clone_set(&c->rec.base, sim_store_set(x->store));
+    c->rec.base = disk_set_clone(sim_store_set(x->store));
     for (int i = 0; i < DISK_SET_MAX; i++) {
         const char *name = sim_store_name(x->store, i);
         c->name[i] = str_dup(name);
@@ -305,7 +297,7 @@ static void end_logging(struct outside *x, struct capture *c)
     sim_store_log(x->store, NULL);
     sim_store_plan(x->store, NULL);
     sim_store_drop_flushes(x->store, false);
-    clone_set(&c->rec.end, sim_store_set(x->store));
+    c->rec.end = disk_set_clone(sim_store_set(x->store));
     sim_store_unlock(x->store);
 }
 
@@ -438,7 +430,7 @@ static int take_note(struct capture *c, const struct disk_note *n, struct error 
 /* What the completed operations leave, in the order of the log. */
 static void replay(struct capture *c)
 {
-    clone_set(&c->rec.end, &c->rec.base);
+    c->rec.end = disk_set_clone(&c->rec.base);
     for (size_t i = 0; i < disk_log_len(c->rec.log); i++) {
         const struct disk_op *op = disk_log_op(c->rec.log, i);
         if (op->completed != DISK_OP_IN_FLIGHT && !(op->flags & DISK_OP_FAILED)) {

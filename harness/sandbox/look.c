@@ -248,10 +248,7 @@ bool sandbox_look(struct sandbox *sb, const struct program *p, const struct disk
     out->opened = out->hung = false;
     out->check = (struct check_result){0};
     if (look & LOOK_REPAIR || sandbox_repair_of(p) != REPAIR_NONE) {
-        copy.n = set->n;
-        for (int i = 0; i < set->n; i++) {
-            copy.disk[i] = disk_clone(set->disk[i]);
-        }
+        copy = disk_set_clone(set);
         v.set = &copy;
     }
     v.w = sandbox_world(sb, p, v.set, NULL, NULL);

@@ -35,10 +35,7 @@ static void write_and_go(void *arg)
     memset(buf, ORACLE_MADE, sizeof(buf));
     m->ret = b ? blk_pwrite(b, 0, buf, sizeof(buf), 0) : -EINVAL;
     m->ret = m->ret < 0 ? m->ret : blk_flush(b, NULL);
-    m->open.n = m->set->n;
-    for (int i = 0; i < m->set->n; i++) {
-        m->open.disk[i] = disk_clone(m->set->disk[i]);
-    }
+    m->open = disk_set_clone(m->set);
     blk_unref(b);
 }
 

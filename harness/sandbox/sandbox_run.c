@@ -74,11 +74,8 @@ static void begin_recording(struct sandbox *sb, const struct program *p,
 {
     memset(rec, 0, sizeof(*rec));
     rec->program = p;
-    rec->base.n = rec->end.n = base->n;
-    for (int i = 0; i < base->n; i++) {
-        rec->base.disk[i] = disk_clone(base->disk[i]);
-        rec->end.disk[i] = disk_clone(base->disk[i]);
-    }
+    rec->base = disk_set_clone(base);
+    rec->end = disk_set_clone(base);
     rec->log = disk_log_new(sb->pool);
 }
 
