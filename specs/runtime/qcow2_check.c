@@ -266,6 +266,7 @@ int spec_qcow2_check(const struct spec_image *image, const struct spec_limits *l
         return -ENOMEM;
     }
     windows[0].len = windows[1].len = 0;
+    windows[0].offset = windows[1].offset = 0;
     struct walk w = {.image = image,
                      .r = r,
                      .info = info ? info : &unused,
